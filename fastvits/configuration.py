@@ -1,0 +1,672 @@
+"""The configuration of a VITS model: every parameter of the published ``config.json``, checked.
+
+Names, defaults and file format are those of the published checkpoints (the ``config.json`` of ``facebook/mms-tts-*``;
+the model is Kim et al. 2021, "Conditional Variational Autoencoder with Adversarial Learning for End-to-End
+Text-to-Speech"), so files travel both ways between transformers and this package. An architecture that could not run is
+refused when the configuration is built, with an error that names the field.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import inspect
+import json
+import math
+import numbers
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+
+import numpy as np
+import torch
+
+from fastvits.hub import snapshot
+
+CONFIG_NAME = "config.json"
+ACTIVATIONS = ("relu", "gelu", "selu", "gelu_new")
+
+_INT64_MAX = 2**63 - 1
+_Self = TypeVar("_Self", bound="VitsConfig")
+
+
+# --- What one field may hold ------------------------------------------------------------------------------------------
+# Each rule is called with a field's name and a value; it returns the value as a plain Python object or raises.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Integer:
+    minimum: int = 1
+    maximum: int = _INT64_MAX
+    optional: bool = False
+
+    def __call__(self, name: str, value: Any) -> int | None:
+        if value is None and self.optional:
+            return None
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            or_none = " or None" if self.optional else ""
+            raise TypeError(f"{name} must be an integer{or_none}, not {value!r} of type {type(value).__name__}.")
+        number = int(value)
+        if not self.minimum <= number <= self.maximum:
+            upper = "" if self.maximum == _INT64_MAX and number < self.minimum else f" and at most {self.maximum}"
+            raise ValueError(f"{name} must be at least {self.minimum}{upper}, not {number}.")
+        return number
+
+
+@dataclasses.dataclass(frozen=True)
+class _Real:
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    positive: bool = False
+
+    def __call__(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a number, not {value!r} of type {type(value).__name__}.")
+        try:
+            # Always a float: transformers refuses an integer where its own field is a float.
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValueError(f"{name} must be a finite number, not {number}.")
+        if self.positive and number <= 0:
+            raise ValueError(f"{name} must be greater than 0, not {number}.")
+        if not self.minimum <= number <= self.maximum:
+            upper = "" if self.maximum == math.inf else f" and at most {self.maximum:g}"
+            raise ValueError(f"{name} must be at least {self.minimum:g}{upper}, not {number}.")
+        return number
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flag:
+    optional: bool = False
+
+    def __call__(self, name: str, value: Any) -> bool | None:
+        if value is None and self.optional:
+            return None
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, not {value!r} of type {type(value).__name__}.")
+        return bool(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NonEmptyList:
+    item: Callable[[str, Any], Any] = _Integer()
+
+    def __call__(self, name: str, value: Any) -> list[Any]:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            raise TypeError(f"{name} must be a list, not {value!r} of type {type(value).__name__}.")
+        items = [self.item(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
+        if not items:
+            raise ValueError(f"{name} must not be empty.")
+        return items
+
+
+@dataclasses.dataclass(frozen=True)
+class _Activation:
+    def __call__(self, name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in ACTIVATIONS:
+                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)} or a function, not {value!r}.")
+        elif not callable(value):
+            raise TypeError(f"{name} must be a name or a function, not {value!r} of type {type(value).__name__}.")
+        return value
+
+
+_Size = Annotated[int, _Integer(minimum=1)]
+_Count = Annotated[int, _Integer(minimum=0)]
+_Probability = Annotated[float, _Real(minimum=0, maximum=1)]
+_NonNegative = Annotated[float, _Real(minimum=0)]
+_Positive = Annotated[float, _Real(positive=True)]
+_Boolean = Annotated[bool, _Flag()]
+_OptionalBoolean = Annotated[bool | None, _Flag(optional=True)]
+_Sizes = Annotated[list[int], _NonEmptyList()]
+
+# Keys that transformers gives every configuration and that say nothing about a VITS: kept as they are, readable with
+# these values when absent. The constructor takes them too, so that VitsConfig(**other.to_dict()) works.
+_GENERAL: dict[str, Any] = {
+    "architectures": None,
+    "chunk_size_feed_forward": 0,
+    "dtype": None,
+    "id2label": None,
+    "is_encoder_decoder": False,
+    "label2id": None,
+    "name_or_path": "",
+    "_name_or_path": "",
+    "problem_type": None,
+    "torch_dtype": None,
+    "transformers_version": None,
+}
+# Who wrote a file and where it lay: no part of what is configured, so equality does not look at it.
+_PROVENANCE = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
+# Left out of to_dict() at their defaults: transformers does not know them.
+_WRITTEN_UNLESS_DEFAULT = ("resblock_type", "max_frames")
+# Left out of the file at their defaults, as transformers does.
+_SAVED_UNLESS_DEFAULT = ("output_attentions", "output_hidden_states", "return_dict")
+
+
+@dataclasses.dataclass(init=False, repr=False, eq=False)
+class VitsConfig:
+    """Every parameter of a VITS model, with the defaults of ``facebook/mms-tts-eng``.
+
+    All parameters are keywords. An unknown one raises TypeError and names what comes near. Values are checked when they
+    are set, in the constructor and later (``config.speaking_rate = 0.5``): TypeError for a wrong type, ValueError for a
+    value that cannot be. How fields fit together is checked by :meth:`validate`, which the constructor,
+    :meth:`from_dict`, :meth:`from_pretrained` and :meth:`save_pretrained` call; two fields that depend on each other
+    can therefore be changed one after the other. Setting an attribute that does not exist raises AttributeError, so
+    that a misspelt name does not pass in silence. Numbers are stored as ``int`` and ``float``, sequences as lists.
+
+    Keys of a ``config.json`` that are no parameter here (``architectures``, ``dtype``, anything) pass through
+    :meth:`from_dict` and :meth:`from_pretrained`, are readable as attributes, and are written again. Two configurations
+    are equal if their parameters and such keys are, whichever library version and place the files came from.
+
+    Args:
+        vocab_size: number of tokens (38).
+        hidden_size: channels of the text encoder, the WaveNets and the stochastic duration predictor (192); a multiple
+            of ``num_attention_heads``.
+        num_hidden_layers: Transformer layers of the text encoder (6).
+        num_attention_heads: attention heads a layer (2).
+        window_size: reach of the relative position embeddings, in tokens to each side (4); 0 or None means none, which
+            transformers cannot load.
+        use_bias: biases in the attention's four projections (True).
+        ffn_dim: channels inside a feed-forward block (768).
+        layerdrop: probability of skipping an encoder layer in training (0.1).
+        ffn_kernel_size: kernel size of the feed-forward convolutions (3); even ones are fine.
+        flow_size: channels of the latents (192); even, as each coupling layer splits them in halves.
+        spectrogram_bins: bins of the linear spectrogram that the posterior encoder reads (513).
+        hidden_act: activation of the feed-forward block ("relu"): "relu", "gelu", "selu", "gelu_new" (the tanh
+            approximation), or a function of a tensor, which cannot be saved.
+        hidden_dropout, attention_dropout, activation_dropout: dropout of the text encoder (0.1 each).
+        initializer_range: standard deviation of fresh linear and embedding weights (0.02).
+        layer_norm_eps: epsilon of the layer norms (1e-5).
+        use_stochastic_duration_prediction: flow-based duration predictor (True) or the plain convolutional one.
+        num_speakers: speakers; 0 and 1 both mean a single one (1).
+        speaker_embedding_size: channels of a speaker's embedding (0); positive if there are several speakers.
+        upsample_initial_channel: channels of the decoder before upsampling (512); halved, rounding down, by each stage.
+        upsample_rates: samples that each decoder stage makes of one ([8, 8, 2, 2]); their product is a frame's length.
+        upsample_kernel_sizes: kernel size of each stage ([16, 16, 4, 4]): its rate plus an even number.
+        resblock_kernel_sizes: kernel sizes of the parallel residual blocks of every stage ([3, 7, 11]).
+        resblock_dilation_sizes: dilations of each of those blocks ([[1, 3, 5]] * 3).
+        leaky_relu_slope: slope of the decoder's leaky ReLUs, but for the last (0.1).
+        depth_separable_channels: channels of the duration flows (2); nothing but 2 works with the stochastic predictor.
+        depth_separable_num_layers: layers of a dilated depth-separable block (3).
+        duration_predictor_flow_bins: bins of the duration spline (10); 1000 at most, each being at least 1e-3 wide.
+        duration_predictor_tail_bound: the spline acts on [-tail_bound, tail_bound] (5.0).
+        duration_predictor_kernel_size: kernel size in the duration predictor (3); odd.
+        duration_predictor_dropout: dropout of the duration predictor (0.5).
+        duration_predictor_num_flows: convolution flows of the stochastic predictor (4).
+        duration_predictor_filter_channels: channels of the plain duration predictor (256).
+        prior_encoder_num_flows: residual coupling layers (4).
+        prior_encoder_num_wavenet_layers: WaveNet layers in each of them (4).
+        posterior_encoder_num_wavenet_layers: WaveNet layers of the posterior encoder (16).
+        wavenet_kernel_size: kernel size of the WaveNets (5); odd.
+        wavenet_dilation_rate: WaveNet layer i has dilation ``wavenet_dilation_rate ** i`` (1).
+        wavenet_dropout: dropout of the WaveNets (0.0).
+        speaking_rate: larger is faster; durations are divided by it (1.0).
+        noise_scale: standard deviation of the noise added to the prior (0.667).
+        noise_scale_duration: standard deviation of the noise that durations are drawn from (0.8).
+        sampling_rate: samples a second (16000).
+        pad_token_id: id whose embedding starts as zeros and is not trained, or None (None); a negative one counts from
+            the end, as in ``torch.nn.Embedding``.
+        output_attentions, output_hidden_states, return_dict: what the model returns when a call does not say
+            (False, False, True).
+        resblock_type: 1 for residual blocks of two convolutions a dilation, 2 for HiFi-GAN's second type with one (1).
+            Written only when it is not 1.
+        max_frames: most latent frames that one item may be predicted to have before the model raises (200000, which is
+            53 minutes at 16 kHz and 256 samples a frame). Written only when it is not the default.
+
+    Raises:
+        TypeError: an unknown keyword, or a value of the wrong type.
+        ValueError: a value, or a combination of values, that no model can have; the message names the field.
+    """
+
+    model_type: ClassVar[str] = "vits"
+
+    vocab_size: _Size = 38
+    hidden_size: _Size = 192
+    num_hidden_layers: _Count = 6
+    num_attention_heads: _Size = 2
+    window_size: Annotated[int | None, _Integer(minimum=0, optional=True)] = 4
+    use_bias: _Boolean = True
+    ffn_dim: _Size = 768
+    layerdrop: _Probability = 0.1
+    ffn_kernel_size: _Size = 3
+    flow_size: _Size = 192
+    spectrogram_bins: _Size = 513
+    hidden_act: Annotated[str | Callable[[torch.Tensor], torch.Tensor], _Activation()] = "relu"
+    hidden_dropout: _Probability = 0.1
+    attention_dropout: _Probability = 0.1
+    activation_dropout: _Probability = 0.1
+    initializer_range: _NonNegative = 0.02
+    layer_norm_eps: _NonNegative = 1e-5
+    use_stochastic_duration_prediction: _Boolean = True
+    num_speakers: _Count = 1
+    speaker_embedding_size: _Count = 0
+    upsample_initial_channel: _Size = 512
+    upsample_rates: _Sizes = dataclasses.field(default_factory=lambda: [8, 8, 2, 2])
+    upsample_kernel_sizes: _Sizes = dataclasses.field(default_factory=lambda: [16, 16, 4, 4])
+    resblock_kernel_sizes: _Sizes = dataclasses.field(default_factory=lambda: [3, 7, 11])
+    resblock_dilation_sizes: Annotated[list[list[int]], _NonEmptyList(_NonEmptyList())] = dataclasses.field(
+        default_factory=lambda: [[1, 3, 5], [1, 3, 5], [1, 3, 5]]
+    )
+    leaky_relu_slope: Annotated[float, _Real()] = 0.1
+    depth_separable_channels: _Size = 2
+    depth_separable_num_layers: _Count = 3
+    duration_predictor_flow_bins: _Size = 10
+    duration_predictor_tail_bound: _Positive = 5.0
+    duration_predictor_kernel_size: _Size = 3
+    duration_predictor_dropout: _Probability = 0.5
+    duration_predictor_num_flows: _Count = 4
+    duration_predictor_filter_channels: _Size = 256
+    prior_encoder_num_flows: _Count = 4
+    prior_encoder_num_wavenet_layers: _Count = 4
+    posterior_encoder_num_wavenet_layers: _Count = 16
+    wavenet_kernel_size: _Size = 5
+    wavenet_dilation_rate: _Size = 1
+    wavenet_dropout: _Probability = 0.0
+    speaking_rate: _Positive = 1.0
+    noise_scale: _NonNegative = 0.667
+    noise_scale_duration: _NonNegative = 0.8
+    sampling_rate: _Size = 16_000
+    pad_token_id: Annotated[int | None, _Integer(minimum=-_INT64_MAX, optional=True)] = None
+    output_attentions: _OptionalBoolean = False
+    output_hidden_states: _OptionalBoolean = False
+    return_dict: _OptionalBoolean = True
+    resblock_type: Annotated[int, _Integer(minimum=1, maximum=2)] = 1
+    max_frames: _Size = 200_000
+
+    def __init__(self, **parameters: Any) -> None:
+        _refuse_unknown(type(self).__name__, parameters, _GENERAL)
+        self._fill(parameters)
+
+    # --- Attributes ---------------------------------------------------------------------------------------------------
+
+    def _fill(self, values: Mapping[str, Any]) -> None:
+        """Set every field from ``values`` or its default, keep all other keys, and check the whole."""
+        model_type = values.get("model_type", self.model_type)
+        if model_type != self.model_type:
+            raise ValueError(f"model_type must be {self.model_type!r}, not {model_type!r}: this is no VITS model.")
+        self.__dict__["_extra"] = {
+            key: copy.deepcopy(value) for key, value in values.items() if key not in _RULES and key != "model_type"
+        }
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(self._extra.get(key), torch.dtype):
+                self._extra[key] = _dtype_name(self._extra[key])
+        for name, default in _DEFAULTS.items():
+            setattr(self, name, values.get(name, default))
+        self.validate()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _RULES:
+            self.__dict__[name] = _RULES[name](name, value)
+        elif name in ("dtype", "torch_dtype"):
+            self._extra.pop("torch_dtype", None)
+            self._extra["dtype"] = _dtype_name(value) if isinstance(value, torch.dtype) else value
+        elif name in self._extra or name in _GENERAL:
+            self._extra[name] = value
+        else:
+            raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for what is neither a field nor a method, so a key of a foreign file cannot hide either.
+        extra = self.__dict__.get("_extra", {})
+        if name in extra and not name.startswith("__"):
+            return extra[name]
+        if name in _GENERAL:
+            return _GENERAL[name]
+        raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of the saved weights: the file's ``dtype``, or ``torch_dtype`` in older ones; None without."""
+        name = self._extra.get("dtype") or self._extra.get("torch_dtype")
+        dtype = getattr(torch, name, None) if isinstance(name, str) else None
+        return dtype if isinstance(dtype, torch.dtype) else None
+
+    @property
+    def torch_dtype(self) -> torch.dtype | None:
+        """The older name of :attr:`dtype`."""
+        return self.dtype
+
+    # --- Checks -------------------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Check every field and how they fit together.
+
+        Raises:
+            TypeError: a field holds a wrong type (a list changed in place, say).
+            ValueError: no model can have this architecture; the message names the field.
+        """
+        for name in _RULES:
+            setattr(self, name, getattr(self, name))
+        self._validate_encoder()
+        self._validate_duration_predictor()
+        self._validate_flow()
+        self._validate_decoder()
+
+    def _validate_encoder(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})."
+            )
+        if self.pad_token_id is not None and not -self.vocab_size <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id ({self.pad_token_id}) must be None or an id of the vocabulary, "
+                f"less than vocab_size ({self.vocab_size})."
+            )
+        if self.num_speakers > 1 and self.speaker_embedding_size == 0:
+            raise ValueError(
+                f"speaker_embedding_size must be positive for a model of several speakers "
+                f"(num_speakers is {self.num_speakers}), not 0."
+            )
+
+    def _validate_duration_predictor(self) -> None:
+        kernel_size = self.duration_predictor_kernel_size
+        stochastic = self.use_stochastic_duration_prediction
+        if stochastic and self.depth_separable_channels != 2:
+            raise ValueError(
+                f"depth_separable_channels must be 2 for the stochastic duration predictor, "
+                f"not {self.depth_separable_channels}."
+            )
+        if stochastic and self.duration_predictor_flow_bins > 1000:
+            raise ValueError(
+                f"duration_predictor_flow_bins must be at most 1000, as every bin takes at least a thousandth of the "
+                f"spline's width, not {self.duration_predictor_flow_bins}."
+            )
+        if kernel_size % 2 == 0 and (not stochastic or self.depth_separable_num_layers):
+            raise ValueError(f"duration_predictor_kernel_size must be odd to keep the length, not {kernel_size}.")
+        if stochastic:
+            layers = self.depth_separable_num_layers
+            _refuse_overflow("duration_predictor_kernel_size", kernel_size, kernel_size, layers)
+
+    def _validate_flow(self) -> None:
+        coupling_layers = self.prior_encoder_num_wavenet_layers if self.prior_encoder_num_flows else 0
+        if self.prior_encoder_num_flows and self.flow_size % 2:
+            raise ValueError(f"flow_size must be even, as coupling layers split it in halves, not {self.flow_size}.")
+        if self.wavenet_kernel_size % 2 == 0 and max(coupling_layers, self.posterior_encoder_num_wavenet_layers):
+            raise ValueError(f"wavenet_kernel_size must be odd to keep the length, not {self.wavenet_kernel_size}.")
+        _refuse_overflow("wavenet_dilation_rate", self.wavenet_kernel_size, self.wavenet_dilation_rate, coupling_layers)
+        if self.speaker_embedding_size:
+            for field, used in (
+                ("prior_encoder_num_wavenet_layers", self.prior_encoder_num_flows > 0),
+                ("posterior_encoder_num_wavenet_layers", True),
+            ):
+                if used and getattr(self, field) == 0:
+                    raise ValueError(f"{field} must be at least 1 where speakers condition the WaveNet, not 0.")
+
+    def _validate_decoder(self) -> None:
+        rates, kernel_sizes = self.upsample_rates, self.upsample_kernel_sizes
+        if len(rates) != len(kernel_sizes):
+            raise ValueError(
+                f"upsample_kernel_sizes must have as many entries as upsample_rates ({len(rates)}), "
+                f"not {len(kernel_sizes)}."
+            )
+        for index, (rate, kernel_size) in enumerate(zip(rates, kernel_sizes, strict=True)):
+            if kernel_size < rate or (kernel_size - rate) % 2:
+                raise ValueError(
+                    f"upsample_kernel_sizes[{index}] must be upsample_rates[{index}] ({rate}) plus an even number, so "
+                    f"that the stage makes exactly {rate} samples of one, not {kernel_size}."
+                )
+        if self.upsample_initial_channel >> len(rates) == 0:
+            raise ValueError(
+                f"upsample_initial_channel ({self.upsample_initial_channel}) must be at least {2 ** len(rates)}, as "
+                f"each of the {len(rates)} stages of upsample_rates halves it."
+            )
+        if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
+            raise ValueError(
+                f"resblock_dilation_sizes must have one list for each of the {len(self.resblock_kernel_sizes)} "
+                f"resblock_kernel_sizes, not {len(self.resblock_dilation_sizes)}."
+            )
+        for index, (kernel_size, dilations) in enumerate(
+            zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
+        ):
+            # The first type has a convolution of dilation 1 after each dilated one; the second has none.
+            steps = [1, *dilations] if self.resblock_type == 1 else dilations
+            if any((kernel_size - 1) * dilation % 2 for dilation in steps):
+                raise ValueError(
+                    f"resblock_kernel_sizes[{index}] must keep the length: odd, or with resblock_type 2 and even "
+                    f"dilations also even, not {kernel_size} with dilations {dilations}."
+                )
+            for dilation in dilations:
+                _refuse_overflow(f"resblock_dilation_sizes[{index}]", kernel_size, dilation, 2)
+
+    # --- Reading ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_dict(cls: type[_Self], config_dict: Mapping[str, Any], **overrides: Any) -> _Self:
+        """Build a configuration from a ``config.json``'s content, keeping keys that are no parameter.
+
+        Args:
+            config_dict: the content; it is copied and not changed.
+            overrides: parameters to use instead of the content's.
+
+        Raises:
+            TypeError: ``config_dict`` is no mapping, an override is unknown, or a value has the wrong type.
+            ValueError: an impossible value or architecture, or a ``model_type`` other than "vits".
+        """
+        if not isinstance(config_dict, Mapping):
+            raise TypeError(f"config_dict must be a dictionary, not {type(config_dict).__name__}.")
+        _refuse_unknown(cls.__name__, overrides, {*_GENERAL, *config_dict})
+        config = cls.__new__(cls)
+        config._fill({**config_dict, **overrides})
+        return config
+
+    @classmethod
+    def from_pretrained(
+        cls: type[_Self],
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        subfolder: str = "",
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        force_download: bool = False,
+        **overrides: Any,
+    ) -> _Self:
+        """Read ``config.json`` from a folder or a hub repository.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a hub id, or the path of the JSON file itself.
+            revision, subfolder, cache_dir, local_files_only, token, force_download: see :func:`fastvits.hub.snapshot`.
+            overrides: parameters to use instead of the file's.
+
+        Raises:
+            OSError: there is no such source, it has no ``config.json``, or that file is not JSON.
+            TypeError: an override is unknown, or a value has the wrong type.
+            ValueError: an impossible value or architecture, or the file is another kind of model's.
+        """
+        path = Path(os.path.expanduser(os.fspath(pretrained_model_name_or_path)))
+        if not (path.is_file() and not subfolder):
+            folder = snapshot(
+                pretrained_model_name_or_path,
+                allow_patterns=[CONFIG_NAME],
+                revision=revision,
+                subfolder=subfolder,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                token=token,
+                force_download=force_download,
+            )
+            path = folder / CONFIG_NAME
+            if not path.is_file():
+                raise FileNotFoundError(f"{folder} is no model: it has no {CONFIG_NAME}.")
+        content = _read_json(path)
+        _refuse_unknown(f"{cls.__name__}.from_pretrained", overrides, {*_GENERAL, *content})
+        try:
+            return cls.from_dict({**content, **overrides})
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{path}: {error}") from error
+
+    @classmethod
+    def from_json_file(cls: type[_Self], json_file: str | os.PathLike[str]) -> _Self:
+        """Read a JSON file; as :meth:`from_pretrained` with the path of a file."""
+        return cls.from_dict(_read_json(Path(json_file)))
+
+    # --- Writing ------------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every parameter, every kept foreign key and ``model_type``, as a copy.
+
+        ``resblock_type`` and ``max_frames`` are left out at their defaults, as transformers does not know them.
+        """
+        values = {name: copy.deepcopy(getattr(self, name)) for name in _RULES}
+        for name in _WRITTEN_UNLESS_DEFAULT:
+            if values[name] == _DEFAULTS[name]:
+                del values[name]
+        return {**copy.deepcopy(self._extra), **values, "model_type": self.model_type}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Return what :meth:`save_pretrained` writes: :meth:`to_dict` less the output switches at their defaults."""
+        values = self.to_dict()
+        for name in _SAVED_UNLESS_DEFAULT:
+            if values[name] == _DEFAULTS[name]:
+                del values[name]
+        return values
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """Return the content of the JSON file: :meth:`to_diff_dict`, or :meth:`to_dict` if ``use_diff`` is False.
+
+        Raises:
+            TypeError: a value has no place in JSON; a function as ``hidden_act``, for one.
+        """
+        if not isinstance(self.hidden_act, str):
+            raise TypeError(
+                f"hidden_act is the function {_function_name(self.hidden_act)}, which JSON cannot hold; "
+                f"set it to one of {', '.join(ACTIVATIONS)} before saving."
+            )
+        return _write_json(self.to_diff_dict() if use_diff else self.to_dict())
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Write :meth:`to_json_string` to a file."""
+        # Made before the file is opened: what cannot be written must not leave an empty file behind.
+        text = self.to_json_string(use_diff)
+        Path(json_file_path).write_text(text, encoding="utf-8")
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+        """Check the configuration and write it as ``config.json`` into a folder, which is made if it does not exist.
+
+        Raises:
+            OSError: the folder cannot be made or written to.
+            TypeError: ``hidden_act`` is a function, or a kept foreign key holds what JSON cannot.
+            ValueError: an impossible architecture (after changes to a configuration once valid).
+        """
+        self.validate()
+        folder = Path(save_directory)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{str(folder)!r} is a file; a configuration is saved into a folder.")
+        text = self.to_json_string()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+
+    # --- Python's own protocols ---------------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VitsConfig):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def _compared(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        kept = {key: value for key, value in self._extra.items() if key not in _PROVENANCE}
+        return {name: getattr(self, name) for name in _RULES}, kept
+
+    def __copy__(self: _Self) -> _Self:
+        # Lists are shared, as in any shallow copy. Foreign keys count as attributes, so their store is not.
+        clone = type(self).__new__(type(self))
+        clone.__dict__.update(self.__dict__, _extra=dict(self._extra))
+        return clone
+
+    def __repr__(self) -> str:
+        values = self.to_diff_dict()
+        if not isinstance(self.hidden_act, str):
+            values["hidden_act"] = f"<function {_function_name(self.hidden_act)}>"
+        return f"{type(self).__name__} {_write_json(values, default=repr)}"
+
+
+_RULES: dict[str, Callable[[str, Any], Any]] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(VitsConfig, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    for field in dataclasses.fields(VitsConfig)
+}
+# For help() and editors: the constructor takes these by name.
+VitsConfig.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _DEFAULTS.items()]
+)
+
+
+def _near(name: str) -> str:
+    matches = difflib.get_close_matches(name, _RULES)
+    return f" (did you mean {' or '.join(matches)}?)" if matches else ""
+
+
+def _refuse_unknown(owner: str, parameters: Iterable[str], also_known: Iterable[str]) -> None:
+    known = {*_RULES, "model_type", *also_known}
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        listed = ", ".join(f"{name!r}{_near(name)}" for name in unknown)
+        raise TypeError(f"{owner} got an unknown keyword argument: {listed}.")
+
+
+def _refuse_overflow(field: str, kernel_size: int, base: int, layers: int) -> None:
+    """Refuse dilations ``base ** i`` (i < layers) whose padding torch's 64-bit sizes cannot express."""
+    # In logarithms, as the power itself may have more digits than memory.
+    if layers > 1 and kernel_size > 1 and (layers - 1) * math.log2(base) + math.log2(kernel_size - 1) >= 63:
+        raise ValueError(f"{field} makes dilations of up to {base} ** {layers - 1}, beyond 64 bits.")
+
+
+def _function_name(function: Any) -> str:
+    return str(getattr(function, "__name__", None) or type(function).__name__)
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+# JSON has no infinities and no NaN. transformers writes them as {"__float__": "Infinity"}; foreign keys may hold such.
+
+_FLOAT_TAG = "__float__"
+_TAGGED_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT_TAG: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        tag = value.get(_FLOAT_TAG)
+        if len(value) == 1 and isinstance(tag, str) and tag in _TAGGED_FLOATS:
+            return _TAGGED_FLOATS[tag]
+        return {key: _decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    return value
+
+
+def _write_json(values: dict[str, Any], default: Callable[[Any], Any] | None = None) -> str:
+    return json.dumps(_encode(values), indent=2, sort_keys=True, default=default) + "\n"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise OSError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise OSError(f"{path} holds no JSON object but a {type(content).__name__}.")
+    decoded: dict[str, Any] = _decode(content)
+    return decoded
