@@ -1,0 +1,24 @@
+"""fastvits: VITS text-to-speech for PyTorch.
+
+The public names are those below; everything else may move between versions.
+"""
+
+from fastvits.batch_encoding import BatchEncoding
+from fastvits.configuration import VitsConfig
+from fastvits.model import VitsModel, VitsModelOutput
+from fastvits.pipeline import pipeline
+from fastvits.seeding import set_seed
+from fastvits.tokenization import VitsTokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchEncoding",
+    "VitsConfig",
+    "VitsModel",
+    "VitsModelOutput",
+    "VitsTokenizer",
+    "__version__",
+    "pipeline",
+    "set_seed",
+]

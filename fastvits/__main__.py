@@ -1,0 +1,8 @@
+"""`python -m fastvits` is the command `fastvits`."""
+
+import sys
+
+from fastvits.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
