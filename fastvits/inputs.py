@@ -1,0 +1,145 @@
+"""What a call is given, checked: token ids, attention mask, speakers, rates.
+
+Shapes and dtypes are checked by the host at once. Values (ids in the vocabulary, masks without holes, speakers that exist) are
+checked where the tensors are, as flags `[len(FAULTS)]`: on a CPU they are read at once, on a GPU together with the number of
+frames, so that a call costs one synchronisation.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """Token ids shifted so that every item starts at 0, and how to shift results back."""
+
+    ids: Tensor  # [B, T_text] int64, 0 where masked
+    lengths: Tensor | None  # [B] int64; None: every item is full
+    shift: Tensor | None  # [B, T_text] int64, the position that each place is taken from; None: nothing was shifted
+    faults: Tensor  # [2] bool: an id outside the vocabulary; a mask that is empty, has holes or other values than 0 and 1
+
+    def shifted(self, x: Tensor, dim: int) -> Tensor:
+        """`x` `[B, ...]` with `T_text` at `dim`, moved from the caller's positions to ours."""
+        return x if self.shift is None else _take(x, self.shift, dim)
+
+    def restored(self, x: Tensor, dim: int) -> Tensor:
+        """`x` moved back from our positions to the caller's."""
+        return x if self.shift is None else _take(x, self.shift.argsort(1), dim)
+
+
+def _take(x: Tensor, positions: Tensor, dim: int) -> Tensor:
+    shape = [1] * x.dim()
+    shape[0], shape[dim] = positions.shape
+    return x.gather(dim, positions.view(shape).expand(x.shape))
+
+
+def text_input(input_ids: Tensor | None, attention_mask: Tensor | None, vocab_size: int, device: torch.device) -> TextInput:
+    """Check and normalise token ids `[B, T_text]` and the mask `[B, T_text]` (1 for tokens, 0 for padding on either side).
+
+    Raises TypeError for what is no integer tensor, ValueError for shapes or devices that do not fit and for empty texts.
+    """
+    if not isinstance(input_ids, Tensor):
+        raise TypeError(f"input_ids must be an integer tensor [B, T_text], got {type(input_ids).__name__}")
+    if input_ids.dtype not in INTEGER_DTYPES:
+        raise TypeError(f"input_ids must be integers (int64 or int32), got {input_ids.dtype}")
+    if input_ids.dim() != 2:
+        raise ValueError(f"input_ids must have the shape [B, T_text], got {tuple(input_ids.shape)}")
+    if 0 in input_ids.shape:
+        raise ValueError(f"input_ids are empty, {tuple(input_ids.shape)}: there is no text to speak")
+    if input_ids.device != device:
+        raise ValueError(f"input_ids are on {input_ids.device}, the model is on {device}; move one to the other")
+    if attention_mask is None:
+        out_of_range = ((input_ids < 0) | (input_ids >= vocab_size)).any()
+        ids = input_ids.long().clamp(0, vocab_size - 1)
+        return TextInput(ids, None, None, torch.stack([out_of_range, torch.zeros_like(out_of_range)]))
+    if not isinstance(attention_mask, Tensor):
+        raise TypeError(f"attention_mask must be a tensor [B, T_text], got {type(attention_mask).__name__}")
+    if attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
+        )
+    if attention_mask.device != device:
+        raise ValueError(f"attention_mask is on {attention_mask.device}, the model is on {device}; move one to the other")
+    if attention_mask.dtype.is_complex:
+        raise TypeError(f"attention_mask must hold 0 and 1, got {attention_mask.dtype}")
+    mask = attention_mask != 0
+    steps = mask.shape[1]
+    lengths = mask.sum(1)
+    first = mask.int().argmax(1)
+    position = torch.arange(steps, device=device)
+    run = (position >= first.unsqueeze(1)) & (position < (first + lengths).unsqueeze(1))
+    bad_mask = (run != mask).any() | (lengths == 0).any() | (mask & (attention_mask != 1)).any()
+    shift = (position + first.unsqueeze(1)) % steps
+    ids = input_ids.long().masked_fill(~mask, 0)
+    out_of_range = ((ids < 0) | (ids >= vocab_size)).any()
+    ids = ids.clamp(0, vocab_size - 1).gather(1, shift)
+    return TextInput(ids, lengths, shift, torch.stack([out_of_range, bad_mask]))
+
+
+def speaker_input(
+    speaker_id: int | Sequence[int] | Tensor | None, num_speakers: int, batch: int, device: torch.device
+) -> tuple[Tensor | None, Tensor]:
+    """Speakers `[B]` int64 (None for a model with one speaker) and a flag that one of them does not exist.
+
+    Raises ValueError without a speaker on a multi-speaker model, for a number of speakers that is neither 1 nor `B`, or for an
+    unknown speaker that the host can see; TypeError for what is no integer.
+    """
+    allowed = f"0 to {num_speakers - 1}" if num_speakers > 1 else "0, for the model has one speaker"
+    if speaker_id is None:
+        if num_speakers > 1:
+            raise ValueError(f"the model has {num_speakers} speakers: set speaker_id, {allowed}")
+        return None, torch.zeros((), dtype=torch.bool, device=device)
+    if isinstance(speaker_id, Tensor):
+        if speaker_id.dtype not in INTEGER_DTYPES:
+            raise TypeError(f"speaker_id must hold integers, got {speaker_id.dtype}")
+        if speaker_id.dim() > 1:
+            raise ValueError(f"speaker_id must be one speaker or one an item, [B], got shape {tuple(speaker_id.shape)}")
+        speakers = speaker_id.to(device=device, dtype=torch.int64).reshape(-1)
+    else:
+        given = speaker_id if isinstance(speaker_id, (list, tuple)) else [speaker_id]
+        for one in given:
+            if isinstance(one, bool) or not isinstance(one, Integral):
+                raise TypeError(f"speaker_id must be an integer, a list of them or a tensor, got {one!r}")
+            if not 0 <= one < num_speakers:
+                raise ValueError(f"speaker_id {one} is out of range: allowed is {allowed}")
+        speakers = torch.tensor([int(one) for one in given], dtype=torch.int64, device=device)
+    if speakers.numel() not in (1, batch):
+        raise ValueError(f"speaker_id must name one speaker or one an item ({batch}), got {speakers.numel()}")
+    unknown = ((speakers < 0) | (speakers >= num_speakers)).any()
+    return speakers.clamp(0, num_speakers - 1).expand(batch), unknown
+
+
+def per_item(name: str, value: object, batch: int, *, minimum: float, exclusive: bool) -> list[float]:
+    """`value`, a number or one an item, as a list of `batch` floats; each finite and above `minimum` (or at it, unless `exclusive`)."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, Real):
+            raise TypeError(f"{name} must be a number, or a list of one an item, got {one!r}")
+        if not math.isfinite(one) or one < minimum or (exclusive and one == minimum):
+            raise ValueError(f"{name} must be finite and {'>' if exclusive else '>='} {minimum:g}, got {one!r}")
+    if len(values) == 1:
+        values = values * batch
+    if len(values) != batch:
+        raise ValueError(f"{name} must be one number or one an item ({batch}), got {len(values)}")
+    return [float(one) for one in values]
+
+
+def raise_for_faults(faults: Sequence[float], vocab_size: int, num_speakers: int) -> None:
+    """Raise ValueError for the first fault that is set: ids, mask, speakers."""
+    if faults[0]:
+        raise ValueError(f"input_ids hold an id outside the vocabulary: allowed is 0 to {vocab_size - 1}")
+    if faults[1]:
+        raise ValueError(
+            "attention_mask must hold 0 and 1 alone, with one run of 1 an item: no holes, and no item without a token"
+        )
+    if faults[2]:
+        raise ValueError(f"speaker_id is out of range: allowed is 0 to {num_speakers - 1}")

@@ -1,0 +1,172 @@
+"""The parameter holders that the model's modules are built of, and weights derived from parameters.
+
+A holder keeps its parameters under the names and shapes of published checkpoints (`weight` `[C_out, C_in, K]`, weight norm as
+`parametrizations.weight.original0` and `original1`) and calls the ops, which want taps-first weights `[K, C_in, C_out]`. Holders
+leave their parameters uninitialised: `VitsModel` initialises all of them, unless they are on the meta device.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import fastvits_kernels as kernels
+import torch
+from torch import Tensor, nn
+
+
+class Derived:
+    """Tensors computed from parameters, kept until a parameter changes.
+
+    A change is seen by the parameter's identity, storage, version counter, dtype and device: optimiser steps, `load_state_dict`,
+    `.to()`, assignment and in-place arithmetic all count. With gradients nothing is kept, so that they flow; nor for
+    tensors made in inference mode, which have no version.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    def get(self, name: str, sources: tuple[Tensor, ...], build: Callable[[], Any]) -> Any:
+        """`build()`, or what it returned last time for `name` if `sources` have not changed since."""
+        if torch.compiler.is_compiling() or any(source.is_inference() for source in sources):
+            return build()
+        if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
+            return build()
+        key = tuple((id(s), s.data_ptr(), s._version, s.dtype, s.device) for s in sources)
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != key:
+            kept = (key, build())
+            self._kept[name] = kept
+        return kept[1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Derived":
+        return Derived()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_kept": {}}
+
+
+def taps_first(weight: Tensor) -> Tensor:
+    """The view `[K, C_in, C_out]` of a convolution's weight `[C_out, C_in, K]`."""
+    return weight.permute(2, 1, 0)
+
+
+class Float32Module(nn.Module):
+    """A module that stays in float32 when the model goes to half precision, and in float64 when it goes there.
+
+    What decides an utterance's length lives here: `ceil(exp(log_duration))` amplifies noise, so lengths would depend on the
+    precision otherwise.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32Module":
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            if moved.dtype in (torch.float16, torch.bfloat16) and tensor.dtype in (torch.float32, torch.float64):
+                return tensor.to(device=moved.device, dtype=torch.float32)
+            return moved
+
+        return super()._apply(keep_precision, recurse)
+
+
+class Conv1d(nn.Module):
+    """A convolution's parameters: `weight` `[C_out, C_in / groups, K]`, `bias` `[C_out]` or None."""
+
+    bias: Tensor | None
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1, bias: bool = True):
+        super().__init__()
+        self.dilation = dilation
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
+        if bias:
+            self.bias = nn.Parameter(torch.empty(out_channels))
+        else:
+            self.register_parameter("bias", None)
+
+    def forward(self, x: Tensor, **options: Any) -> Tensor:
+        """`[B, T, C_in]` -> `[B, T, C_out]`; `options` are those of `fastvits_kernels.conv1d`."""
+        return kernels.conv1d(x, taps_first(self.weight), self.bias, dilation=self.dilation, **options)
+
+    def project(self, x: Tensor) -> Tensor:
+        """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`."""
+        return nn.functional.linear(x, self.weight.squeeze(-1), self.bias)
+
+
+class _WeightNorm(nn.Module):
+    """Magnitude `original0` `[C_out, 1, 1]` and direction `original1` `[C_out, C_in, K]` of a weight."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.original0 = nn.Parameter(torch.empty(out_channels, 1, 1))
+        self.original1 = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
+
+
+class WeightNormConv1d(nn.Module):
+    """A convolution with weight normalisation, `weight = g * v / |v|` (Salimans and Kingma 2016, equation 2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        self.parametrizations = nn.ModuleDict({"weight": _WeightNorm(in_channels, out_channels, kernel_size)})
+        self.derived = Derived()
+
+    @property
+    def weight(self) -> Tensor:
+        """The normalised weight `[C_out, C_in, K]`, following its two parts."""
+        parts = self.parametrizations["weight"]
+        g, v = parts.original0, parts.original1
+        assert isinstance(g, Tensor) and isinstance(v, Tensor)
+        return self.derived.get("weight", (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True)))
+
+    def project(self, x: Tensor) -> Tensor:
+        """As `Conv1d.project`."""
+        return nn.functional.linear(x, self.weight.squeeze(-1), self.bias)
+
+
+class ConvTranspose1d(nn.Module):
+    """A transposed convolution that multiplies the length by `stride`: `weight` `[C_in, C_out, K]`, `bias` `[C_out]`."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.padding = (kernel_size - stride) // 2
+        self.weight = nn.Parameter(torch.empty(in_channels, out_channels, kernel_size))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+
+    def forward(self, x: Tensor, lengths: Tensor | None, slope: float) -> Tensor:
+        """`[B, T, C_in]` -> `[B, T * stride, C_out]`, with a leaky ReLU of `slope` in front."""
+        return kernels.conv_transpose1d(
+            x,
+            self.weight.permute(2, 0, 1),
+            self.bias,
+            lengths=lengths,
+            stride=self.stride,
+            padding=self.padding,
+            slope=slope,
+        )
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the channels: `weight`, `bias` `[C]`."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """`LayerNorm(x + residual)`, `[B, T, C]`, zero beyond `lengths`."""
+        return kernels.layer_norm(x, residual, self.weight, self.bias, lengths=lengths, eps=self.eps)
+
+
+class Linear(nn.Module):
+    """An affine map's parameters: `weight` `[C_out, C_in]`, `bias` `[C_out]` or None."""
+
+    bias: Tensor | None
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
+        if bias:
+            self.bias = nn.Parameter(torch.empty(out_channels))
+        else:
+            self.register_parameter("bias", None)

@@ -1,0 +1,36 @@
+"""Functions of tensors that make up VITS: each with an eager reference and faster implementations chosen at run time.
+
+Every activation is a channels-last sequence `[B, T, C]`; every op takes `lengths` (`[B]`, the valid steps of each item, or None
+for all) and writes exact zeros beyond them. Importing this package imports no triton and needs no GPU.
+"""
+
+from .attention import relative_attention, relative_attention_weights
+from .conv import conv1d
+from .conv_transpose import conv_transpose1d
+from .depth_separable import depth_separable_layer
+from .layer_norm import layer_norm
+from .length_regulator import length_regulator
+from .registry import BACKENDS, BackendError, set_backend, use_backend
+from .resblock import resblock_pair, resblock_step
+from .spline import rational_quadratic_spline, spline_coupling
+from .wavenet import gated_activation, wavenet_layer
+
+__all__ = [
+    "BACKENDS",
+    "BackendError",
+    "conv1d",
+    "conv_transpose1d",
+    "depth_separable_layer",
+    "gated_activation",
+    "layer_norm",
+    "length_regulator",
+    "rational_quadratic_spline",
+    "relative_attention",
+    "relative_attention_weights",
+    "resblock_pair",
+    "resblock_step",
+    "set_backend",
+    "spline_coupling",
+    "use_backend",
+    "wavenet_layer",
+]

@@ -1,0 +1,289 @@
+"""Which implementation each op takes, chosen at run time.
+
+Every op has a reference in plain torch (backend `eager`) and may have faster implementations (`triton`, `onednn`). What is
+asked for is found in this order: `use_backend(...)` around the call, `set_backend(...)` for the process, the environment variable
+`FASTVITS_BACKEND`, and `auto`. A choice is a backend for all ops, with exceptions an op: `use_backend("auto",
+spline_coupling="eager")`, or `FASTVITS_BACKEND=auto,spline_coupling=eager`.
+
+An explicit backend that cannot run an op raises `BackendError` with the reason. `auto` takes the fastest implementation that
+can run and falls back to the reference, logging each reason once.
+
+Each op is also a `torch.library` operator of the namespace `fastvits` with a fake (shape) function, which `torch.compile` and
+`torch.export` carry as one node; the choice is then made inside its body, at run time.
+"""
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BACKENDS = ("auto", "eager", "triton", "onednn")
+ENVIRONMENT_VARIABLE = "FASTVITS_BACKEND"
+
+logger = logging.getLogger("fastvits")
+
+
+class BackendError(RuntimeError):
+    """An implementation that was asked for by name cannot run; the message says why."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A backend for all ops, and exceptions by op name."""
+
+    backend: str = "auto"
+    by_op: Mapping[str, str] = field(default_factory=dict)
+
+    def for_op(self, name: str) -> str:
+        return self.by_op.get(name, self.backend)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an op took: the backend, why, and whether a measurement on this device stands behind it."""
+
+    op: str
+    backend: str
+    reason: str
+    measured: bool
+
+
+_context_selection: ContextVar[Selection | None] = ContextVar("fastvits_backend", default=None)
+_process_selection: Selection | None = None
+_ops: dict[str, "Op"] = {}
+_decisions: OrderedDict[tuple[str, str, str], Decision] = OrderedDict()
+_decisions_lock = threading.Lock()
+_logged: set[tuple[str, str]] = set()
+
+
+def ops() -> Mapping[str, "Op"]:
+    """All registered ops by name."""
+    return _ops
+
+
+def select(backend: str, by_op: Mapping[str, str]) -> Selection:
+    """A checked `Selection`; raises ValueError for an unknown backend or op."""
+    for name, chosen in [("backend", backend), *by_op.items()]:
+        if not isinstance(chosen, str):
+            raise TypeError(f"a backend is a name, one of {', '.join(BACKENDS)}; got {type(chosen).__name__} for {name}")
+        if chosen not in BACKENDS:
+            raise ValueError(f"unknown backend {chosen!r} for {name}; choose one of {', '.join(BACKENDS)}")
+    unknown = [name for name in by_op if name not in _ops]
+    if unknown:
+        raise ValueError(f"unknown op {unknown[0]!r}; the ops are {', '.join(sorted(_ops))}")
+    return Selection(backend, dict(by_op))
+
+
+@contextmanager
+def use_backend(backend: str = "auto", **by_op: str) -> Iterator[None]:
+    """Run the block with this backend, and with others for the ops named: `use_backend("auto", wavenet_layer="eager")`.
+
+    Holds for the current thread or task only (a `ContextVar`), and wins over `set_backend` and the environment.
+    Raises ValueError for an unknown backend or op, and TypeError for a backend that is no string.
+    """
+    token = _context_selection.set(select(backend, by_op))
+    try:
+        yield
+    finally:
+        _context_selection.reset(token)
+
+
+def set_backend(backend: str | None = "auto", **by_op: str) -> None:
+    """Choose for the whole process what `use_backend` chooses for a block; None gives the choice back to the environment."""
+    global _process_selection
+    if backend is None and by_op:
+        raise ValueError("set_backend(None) takes no exceptions by op; name a backend")
+    _process_selection = None if backend is None else select(backend, by_op)
+
+
+def parse_selection(text: str, source: str) -> Selection:
+    """A `Selection` from text such as `triton` or `auto,spline_coupling=eager`; `source` names it in errors."""
+    backend = "auto"
+    by_op: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, equals, value = part.partition("=")
+        if equals:
+            by_op[name.strip()] = value.strip()
+        else:
+            backend = part
+    try:
+        return select(backend, by_op)
+    except ValueError as error:
+        raise ValueError(f"{source}={text!r}: {error}") from None
+
+
+def current_selection() -> Selection:
+    """The selection in force here and now."""
+    chosen = _context_selection.get()
+    if chosen is not None:
+        return chosen
+    if _process_selection is not None:
+        return _process_selection
+    text = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    return parse_selection(text, ENVIRONMENT_VARIABLE) if text else Selection()
+
+
+def context_is_set() -> bool:
+    """Whether a `use_backend` block surrounds the call."""
+    return _context_selection.get() is not None
+
+
+def _always(*args: Any) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A way to run an op: `supports(*args)` answers None, or why not; `prefers(*args)` says whether `auto` should take it
+    (True or False with the reason, and whether that was measured)."""
+
+    run: Callable[..., Any]
+    supports: Callable[..., str | None] = _always
+    prefers: Callable[..., tuple[bool, str, bool]] | None = None
+
+
+class Op:
+    """A function of tensors with a reference and, perhaps, faster implementations.
+
+    `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the right shape
+    and dtype.
+    """
+
+    def __init__(self, name: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
+        self.name = name
+        self.reference = reference
+        self.implementations: dict[str, Implementation] = {}
+        schema = torch.library.infer_schema(reference, mutates_args=())
+        definition = torch.library.custom_op(f"fastvits::{name}", self._run_inside, mutates_args=(), schema=schema)
+        definition.register_fake(fake)
+        definition.register_autograd(self._backward, setup_context=self._setup_context)
+        self.library_op = getattr(torch.ops.fastvits, name).default
+        _ops[name] = self
+
+    def register(self, backend: str, implementation: Implementation) -> None:
+        """Add an implementation for `backend` (one of `BACKENDS`, neither `auto` nor `eager`)."""
+        if backend not in BACKENDS[2:]:
+            raise ValueError(f"an implementation is for one of {', '.join(BACKENDS[2:])}, not {backend!r}")
+        self.implementations[backend] = implementation
+
+    def __call__(self, *args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return self.library_op(*args)
+        run = self._resolve(args)
+        if run is not self.reference and torch.is_grad_enabled() and any(t.requires_grad for t in tensors_in(args)):
+            return self.library_op(*args)
+        return run(*args)
+
+    def resolve(self, *args: Any) -> Decision:
+        """The decision for these arguments, without running anything; raises `BackendError` as a call would."""
+        return self._decide(args)
+
+    def _decide(self, args: tuple[Any, ...]) -> Decision:
+        asked = current_selection().for_op(self.name)
+        if asked == "eager":
+            return Decision(self.name, "eager", "asked for", False)
+        if asked != "auto":
+            implementation = self.implementations.get(asked)
+            reason = f"{self.name} has no {asked} implementation" if implementation is None else implementation.supports(*args)
+            if reason is not None:
+                raise BackendError(f"backend {asked!r} cannot run {self.name}: {reason}")
+            return Decision(self.name, asked, "asked for", False)
+        device = next(iter(tensors_in(args))).device
+        backend = "onednn" if device.type == "cpu" else "triton"
+        implementation = self.implementations.get(backend)
+        if implementation is None:
+            return Decision(self.name, "eager", f"no {backend} implementation", False)
+        reason = implementation.supports(*args)
+        if reason is not None:
+            if (self.name, reason) not in _logged:
+                _logged.add((self.name, reason))
+                logger.info("%s runs eager: %s", self.name, reason)
+            return Decision(self.name, "eager", reason, False)
+        if implementation.prefers is not None:
+            preferred, why, measured = implementation.prefers(*args)
+            return Decision(self.name, backend if preferred else "eager", why, measured)
+        return Decision(self.name, backend, f"auto on {device.type}", False)
+
+    def _resolve(self, args: tuple[Any, ...]) -> Callable[..., Any]:
+        decision = self._decide(args)
+        _record(decision)
+        return self.reference if decision.backend == "eager" else self.implementations[decision.backend].run
+
+    def _run_inside(self, *args: Any) -> Any:
+        """The operator's body: below autograd, so the implementation runs without a graph."""
+        return self._resolve(args)(*args)
+
+    def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.arguments = inputs
+
+    def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        """Gradients through the reference, recomputed: right for every implementation, kept until one has its own."""
+        return gradients_of(self.reference, ctx.arguments, grads)
+
+
+def tensors_in(args: tuple[Any, ...]) -> Iterator[Tensor]:
+    """The tensors among the arguments, lists of tensors included."""
+    for argument in args:
+        if isinstance(argument, Tensor):
+            yield argument
+        elif isinstance(argument, (list, tuple)):
+            yield from (item for item in argument if isinstance(item, Tensor))
+
+
+def gradients_of(function: Callable[..., Any], arguments: tuple[Any, ...], grads: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """The gradients of `function` at `arguments` for these output gradients: one entry an argument, None or lists as fits."""
+    with torch.enable_grad():
+        fresh = [_detached(argument) for argument in arguments]
+        outputs = function(*fresh)
+        outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+        wanted = [tensor for tensor in tensors_in(tuple(fresh)) if tensor.requires_grad]
+        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad and g is not None]
+        found = torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True)
+    by_tensor = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
+
+    def gradient(argument: Any) -> Any:
+        if isinstance(argument, Tensor):
+            return by_tensor.get(id(argument))
+        if isinstance(argument, list) and any(isinstance(item, Tensor) for item in argument):
+            return [by_tensor.get(id(item)) for item in argument]
+        return None
+
+    return tuple(gradient(argument) for argument in fresh)
+
+
+def _detached(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return argument.detach().requires_grad_(argument.requires_grad)
+    if isinstance(argument, (list, tuple)) and any(isinstance(item, Tensor) for item in argument):
+        return [_detached(item) for item in argument]
+    return argument
+
+
+def _record(decision: Decision) -> None:
+    key = (decision.op, decision.backend, decision.reason)
+    if key in _decisions:
+        return
+    with _decisions_lock:
+        _decisions[key] = decision
+        while len(_decisions) > 1024:
+            _decisions.popitem(last=False)
+
+
+def decisions() -> list[Decision]:
+    """What was decided in this process so far, one entry for each distinct op, backend and reason."""
+    with _decisions_lock:
+        return list(_decisions.values())
+
+
+def forget_decisions() -> None:
+    """Empty what `decisions` returns."""
+    with _decisions_lock:
+        _decisions.clear()
