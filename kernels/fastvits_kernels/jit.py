@@ -1,0 +1,194 @@
+"""The shim between the ops and Triton: kernels are built when first launched, and launches can be recorded instead.
+
+An op's file decorates its kernels with `@kernel` and imports nothing of Triton: `tl` in their bodies is put in place on the first
+launch. So every op imports where Triton is missing, and importing fastvits imports no Triton.
+
+`recording()` collects what the launchers would launch, on tensors of any device (meta tensors too), without launching it: what is
+compiled ahead or counted is thereby exactly what runs.
+"""
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_lock = threading.RLock()
+
+
+class LazyKernel:
+    """A Triton kernel, or a function that kernels call, that is built on first use."""
+
+    def __init__(self, fn: Callable[..., None]) -> None:
+        self.fn = fn
+        self.name = fn.__name__
+        self._jitted: Any = None
+
+    def jitted(self) -> Any:
+        """The `triton.jit` function; raises ImportError where Triton is not installed."""
+        if self._jitted is None:
+            with _lock:
+                if self._jitted is None:
+                    import triton
+                    import triton.language
+
+                    scope = self.fn.__globals__
+                    scope["tl"] = triton.language
+                    self._jitted = triton.jit(self.fn)
+                    # Triton resolves what a kernel calls through the module's globals, and knows its own type only.
+                    for name, value in list(scope.items()):
+                        if isinstance(value, LazyKernel):
+                            scope[name] = value.jitted()
+        return self._jitted
+
+
+def kernel(fn: Callable[..., None]) -> LazyKernel:
+    """Decorator: a Triton kernel (or a function called by kernels), built when first launched.
+
+    Annotate compile-time constants as the string `"tl.constexpr"`; `tl` needs no import at run time.
+    """
+    return LazyKernel(fn)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One recorded launch: everything that decides what is compiled, and the grid."""
+
+    kernel: str
+    op: str
+    signature: tuple[tuple[str, str], ...]
+    """Parameter names and types: `*fp32`, `i32`, `fp32`, ..., `constexpr`."""
+    constants: tuple[tuple[str, Any], ...]
+    divisible: tuple[str, ...]
+    """Parameters known to be divisible by 16 (pointers and integers)."""
+    num_warps: int
+    num_stages: int
+    grid: tuple[int, ...]
+    source: Any
+    """The kernel itself (a `LazyKernel` or a built one)."""
+
+
+_recorder: ContextVar[list[Launch] | None] = ContextVar("fastvits_launches", default=None)
+_TYPES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.bool: "i1",
+}
+
+
+@contextmanager
+def recording() -> Iterator[list[Launch]]:
+    """Collect launches in the list instead of launching; outputs are then left as they were allocated."""
+    launches: list[Launch] = []
+    token = _recorder.set(launches)
+    try:
+        yield launches
+    finally:
+        _recorder.reset(token)
+
+
+def is_recording() -> bool:
+    """Whether launches are being recorded here and now."""
+    return _recorder.get() is not None
+
+
+def launch(
+    op: str,
+    kernel: Any,
+    grid: tuple[int, ...],
+    args: tuple[Any, ...],
+    constants: Mapping[str, Any],
+    *,
+    num_warps: int = 4,
+    num_stages: int = 2,
+) -> None:
+    """Launch `kernel` on `grid` with positional `args` (tensors, None, numbers) and named compile-time `constants`.
+
+    An empty grid launches nothing. Runs on the device and current stream of the first tensor. Floating-point fusion is
+    pinned on: Triton 3.10 flips its default, and numbers must not change with the compiler.
+    """
+    if 0 in grid:
+        return
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.append(_describe(op, kernel, grid, args, constants, num_warps, num_stages))
+        return
+    jitted = kernel.jitted() if isinstance(kernel, LazyKernel) else kernel
+    options = {} if interpreting() else {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+    device = next(argument.device for argument in args if isinstance(argument, Tensor))
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            jitted[grid](*args, **constants, **options)
+    else:
+        jitted[grid](*args, **constants, **options)
+
+
+def _describe(
+    op: str, kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], constants: Mapping[str, Any], warps: int, stages: int
+) -> Launch:
+    fn = kernel.fn
+    names = fn.__code__.co_varnames[: fn.__code__.co_argcount]
+    signature, fixed, divisible = [], dict(constants), []
+    for name, argument in zip(names, args, strict=False):
+        if isinstance(argument, Tensor):
+            signature.append((name, "*" + _TYPES[argument.dtype]))
+            divisible.append(name)  # allocations are aligned; views may not be, and then Triton compiles once more
+        elif argument is None:
+            signature.append((name, "constexpr"))
+            fixed[name] = None
+        elif isinstance(argument, bool):
+            signature.append((name, "i1"))
+        elif isinstance(argument, int):
+            # Triton specialises on 1 and on multiples of 16.
+            if argument == 1:
+                signature.append((name, "constexpr"))
+                fixed[name] = 1
+            else:
+                signature.append((name, "i32" if abs(argument) < 2**31 else "i64"))
+                if argument % 16 == 0:
+                    divisible.append(name)
+        elif isinstance(argument, float):
+            signature.append((name, "fp32"))
+        else:
+            raise TypeError(f"kernel {kernel.name}: cannot pass {type(argument).__name__} for {name}")
+    signature += [(name, "constexpr") for name in names[len(args) :]]
+    missing = [name for name in names[len(args) :] if name not in constants]
+    if missing:
+        raise TypeError(f"{fn.__name__} misses the constants {', '.join(missing)}")
+    ordered = tuple(sorted(fixed.items()))
+    return Launch(fn.__name__, op, tuple(signature), ordered, tuple(divisible), warps, stages, grid, kernel)
+
+
+def interpreting() -> bool:
+    """Whether Triton runs kernels in its interpreter (`TRITON_INTERPRET=1`, set before Triton is imported)."""
+    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+
+
+def unavailable(*tensors: Tensor | None) -> str | None:
+    """Why Triton cannot run on these tensors' device, or None."""
+    if is_recording():
+        return None
+    device = next(tensor.device for tensor in tensors if tensor is not None)
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if device.type == "cuda":
+        return "triton runs in its interpreter (TRITON_INTERPRET is set)" if interpreting() else None
+    if device.type == "cpu" and interpreting():
+        return None
+    return f"triton has no kernels for tensors on {device.type} (set TRITON_INTERPRET=1 to interpret them)"
+
+
+def dot_precision(dtype: torch.dtype) -> str:
+    """How a kernel multiplies float32 operands: `tf32` where torch's flags allow it, else `ieee`; `ieee` for all other dtypes."""
+    allowed = torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
+    return "tf32" if dtype == torch.float32 and allowed else "ieee"

@@ -1,0 +1,97 @@
+"""Tile choices, read from data: `tuned/<arch>.json`, and `tuned/default.json` for GPUs without a file.
+
+A file maps an op to rows, the first of which that fits is taken. A row's `when` gives upper bounds (`channels`, `kernel_size`,
+`work`: outputs' steps times batch, each inclusive) and lists (`dtype`); its `tile` the compile-time sizes with `num_warps` and
+`num_stages`; `winner` (`triton`, `eager`) and `measured` say what `auto` should take there and whether a measurement on that
+GPU says so. No length is a key: work is taken in powers of four, so that a new length compiles nothing.
+"""
+
+import json
+from contextlib import contextmanager
+from contextvars import ContextVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TUNED = Path(__file__).parent / "tuned"
+_target: ContextVar[str | None] = ContextVar("fastvits_target", default=None)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Compile-time sizes for one launch."""
+
+    sizes: dict[str, int]
+    num_warps: int
+    num_stages: int
+    winner: str
+    measured: bool
+
+
+@contextmanager
+def target_arch(arch: str) -> Iterator[None]:
+    """Choose tiles as on the GPU architecture `arch` (`sm_90`, `gfx942`), whatever the machine has."""
+    token = _target.set(arch)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def arch_of(device: torch.device) -> str:
+    """The architecture's name for a device: `sm_<major><minor>`, `gfx...`, or `default` without a GPU."""
+    forced = _target.get()
+    if forced is not None:
+        return forced
+    if device.type != "cuda":
+        return "default"
+    return _arch_of_index(device.index if device.index is not None else torch.cuda.current_device())
+
+
+@lru_cache
+def _arch_of_index(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
+    if torch.version.hip:
+        return str(properties.gcnArchName).split(":")[0]
+    return f"sm_{properties.major}{properties.minor}"
+
+
+@lru_cache
+def table(arch: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows by op for an architecture, its own before the default's."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for path in dict.fromkeys((TUNED / f"{arch}.json", TUNED / "default.json")):
+        if path.exists():
+            for op, found in json.loads(path.read_text())["ops"].items():
+                rows.setdefault(op, []).extend(found)
+    return rows
+
+
+def bucket(work: int) -> int:
+    """`work` rounded up to a power of four."""
+    size = 1
+    while size < work:
+        size *= 4
+    return size
+
+
+def choose(op: str, device: torch.device, dtype: torch.dtype, *, channels: int, kernel_size: int = 1, work: int) -> Tile:
+    """The tile for an op on a device; raises KeyError if the tables have no row that fits (the default has one for all)."""
+    name = str(dtype).removeprefix("torch.")
+    return _choose(op, arch_of(device), name, channels, kernel_size, bucket(work))
+
+
+@lru_cache(maxsize=4096)
+def _choose(op: str, arch: str, dtype: str, channels: int, kernel_size: int, work: int) -> Tile:
+    values = {"channels": channels, "kernel_size": kernel_size, "work": work}
+    for row in table(arch).get(op, []):
+        when = row.get("when", {})
+        if dtype in when.get("dtype", [dtype]) and all(values[key] <= when[key] for key in values if key in when):
+            sizes = dict(row["tile"])
+            warps, stages = sizes.pop("num_warps"), sizes.pop("num_stages")
+            return Tile(sizes, warps, stages, row.get("winner", "triton"), row.get("measured", False))
+    raise KeyError(f"no tile for {op} at {values} and {dtype} on {arch}")
