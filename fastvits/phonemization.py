@@ -1,0 +1,354 @@
+"""Text to phonemes with espeak-ng, in the two ways that published VITS voices were trained with.
+
+`espeak_phonemes` is the way of the tokenizers on the hub: `phonemizer` with punctuation put back and stress marks
+kept. `piper_phonemes` is Piper's way: espeak-ng splits the text into clauses, and the mark that ended each clause is
+kept as a phoneme.
+
+Both drive the same library. `phonemizer` finds it; where `espeakng_loader` is installed its library and data are used,
+unless the user named another one (`PHONEMIZER_ESPEAK_LIBRARY` or `EspeakWrapper.set_library`). espeak-ng keeps its
+state in global variables, so each backend works on a private copy of the library and behind a lock.
+
+Nothing here is imported before it is needed: the module costs nothing to import and starts nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["espeak_phonemes", "espeak_voice_for", "piper_phonemes"]
+
+_INSTALL_HINT = "install the extra `fastvits[voice]`, or espeak-ng and the package `phonemizer`"
+
+# One lock for everything: building a backend swaps class attributes of phonemizer for a moment.
+_LOCK = threading.RLock()
+
+
+def _import_phonemizer() -> Any:
+    """The `EspeakWrapper` class of `phonemizer`; ImportError with what to install when it is missing."""
+    try:
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+    except ImportError as error:
+        raise ImportError(f"turning text into phonemes needs the package `phonemizer`: {_INSTALL_HINT}") from error
+    return EspeakWrapper
+
+
+@contextmanager
+def _bundled_library() -> Iterator[None]:
+    """While it lasts, `phonemizer` uses the library of `espeakng_loader`, if there is one and the user chose no other.
+
+    The choice is a class attribute of phonemizer: it is put back, so that the rest of the process keeps its own.
+    """
+    import os
+
+    wrapper = _import_phonemizer()
+    chosen = wrapper._ESPEAK_LIBRARY is not None or "PHONEMIZER_ESPEAK_LIBRARY" in os.environ
+    try:
+        import espeakng_loader
+    except ImportError:
+        espeakng_loader = None
+    if chosen or espeakng_loader is None:
+        yield
+        return
+    library, data = wrapper._ESPEAK_LIBRARY, wrapper._ESPEAK_DATA_PATH
+    wrapper.set_library(espeakng_loader.get_library_path())
+    wrapper.set_data_path(espeakng_loader.get_data_path())
+    try:
+        yield
+    finally:
+        wrapper.set_library(library)
+        wrapper.set_data_path(data)
+
+
+@lru_cache(maxsize=32)
+def _phonemizer_backend(voice: str) -> Any:
+    """One `phonemizer` backend a voice. The caller holds the lock."""
+    _import_phonemizer()
+    import logging
+
+    from phonemizer.backend import EspeakBackend
+
+    # Quiet: phonemizer warns at each text that mixes languages, and that warning tells a speaker nothing.
+    logger = logging.getLogger("fastvits.phonemizer")
+    logger.setLevel(logging.ERROR)
+    with _bundled_library():
+        try:
+            return EspeakBackend(voice, preserve_punctuation=True, with_stress=True, logger=logger)
+        except RuntimeError as error:
+            if "not supported" in str(error):
+                raise ValueError(f"espeak-ng has no voice {voice!r}") from error
+            raise OSError(f"espeak-ng cannot be used ({error}): {_INSTALL_HINT}") from error
+
+
+def espeak_phonemes(text: str, voice: str = "en-us") -> str:
+    """IPA phonemes of `text` the way the published VITS tokenizer asks `phonemizer` for them.
+
+    Punctuation is preserved, stress is marked, and the separators at the ends are stripped. Line ends stay line ends.
+
+    Args:
+        text: the text, already normalised.
+        voice: an espeak-ng voice, for instance "en-us", "de", "fr-fr".
+
+    Raises:
+        ValueError: espeak-ng knows no such voice.
+        ImportError, OSError: `phonemizer` or espeak-ng is missing.
+    """
+    import os
+
+    with _LOCK:
+        backend = _phonemizer_backend(voice)
+        lines = (line.strip(os.linesep) for line in text.strip(os.linesep).split(os.linesep))
+        lines_with_text = [line for line in lines if line.strip()]
+        if not lines_with_text:
+            return ""
+        return os.linesep.join(backend.phonemize(lines_with_text, strip=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Piper
+# ---------------------------------------------------------------------------------------------------------------------
+
+# Raw phonemes in the text, "[[hɛloʊ]]".
+_RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])")
+# espeak-ng surrounds a word of another language by flags, "(en)" and "(de)".
+_LANGUAGE_FLAG = re.compile(r"\([^)]+\)")
+
+# What espeak-ng 1.52 takes for the end of a clause (its character property tables). A mark that needs no space after
+# it (the second string of each pair) ends a clause too, but Piper does not recognise it: it stays without a phoneme.
+_CLAUSE_MARKS: dict[str, tuple[str, str]] = {
+    ".": (
+        ".\u06d4\u0701\u0704\u1362\u166e\u1803\u1809\u2cf9\u2cfe\u2e33\u2e3c\ua4ff\ua60e\ua6f3\ufe12\ufe52\uff61"
+        "\U00016af5\U0001bc9f\U0001da88\U0001f100" + "".join(map(chr, range(0x2488, 0x249C))),
+        "\u0589\u0964\u0df4\u0f0d\u3002\uff0e",
+    ),
+    "?": (
+        "?\u037e\u061f\u0709\u1367\u1945\u2047\u2753\u2754\u2cfa\u2cfb\ua60f\ua6f7\ufe16\ufe56\U00011143\U0001e95f",
+        "\uff1f",
+    ),
+    "!": (
+        "!\u0703\u07f9\u1944\u203c\u2755\u2757\u2762\u2763\ufe15\ufe57\U0001e95e",
+        "\uff01",
+    ),
+    ",": (
+        ",\u055d\u060c\u0702\u07f8\u1363\u1802\u1808\u2e32\u2e34\u2e41\ua4fe\ua60d\ua6f5\u0f14"
+        "\ufe10\ufe11\ufe50\ufe51\uff64\U0001144d\U0001da87" + "".join(map(chr, range(0x1F101, 0x1F10B))),
+        "\u3001\uff0c",
+    ),
+    ":": (":\u0706\u0707\u1365\u1366\u1804\u2982\ua6f4\ufe13\ufe55\U00012471\U00012472\U0001da8a", "\uff1a"),
+    ";": (
+        ";\u0387\u061b\u0708\u1364\u204f\u2013\u2014\u2e35\u2e3a\u2e3b\ufe31\ufe32\ufe14\ufe54\ua6f6\U0001da89",
+        "\uff1b\u00a1\u00bf",
+    ),
+}
+_ELLIPSIS = "\u2026"
+_ELLIPSES = "\u2026\u0eaf\u1801\ufe19\u22ee\u22ef\u22f0\u22f1"
+_PARAGRAPHS = "\u2029\u0700\u0965\u0f0e\u10fb\u1368"
+
+# character -> (the phoneme that Piper adds, ends a sentence, may stand before any character)
+_CLAUSE_END: dict[str, tuple[str, bool, bool]] = {
+    **{c: (mark, mark in ".?!", False) for mark, (spaced, _) in _CLAUSE_MARKS.items() for c in spaced},
+    **{c: ("", mark in ".?!", True) for mark, (_, unspaced) in _CLAUSE_MARKS.items() for c in unspaced},
+    **{c: ("", False, True) for c in _ELLIPSES},
+    **{c: ("", True, False) for c in _PARAGRAPHS},
+}
+_BRACKETS = frozenset("()[]{}<>\"'`«»\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a")
+
+# Voices in which a full stop after a Roman number makes an ordinal, and so ends no clause.
+_ORDINAL_DOT_LANGUAGES = frozenset(
+    ["da", "de", "et", "fi", "fo", "hu", "kl", "lt", "lv", "ltg", "nl", "nb", "no", "nn", "sl", "smj"]
+)
+
+
+def _clause_end(read: str, at_end: bool, voice: str) -> tuple[str, bool]:
+    """How a clause ended, told from the text that espeak-ng read for it.
+
+    espeak-ng 1.52 as released says how far it read but not why it stopped there. It stops behind a mark, the spaces
+    after it, and one character more, which it keeps for the next clause.
+
+    Args:
+        read: the characters that the clause took, its first one possibly kept from the clause before.
+        at_end: whether the text, which ends with a space, is used up.
+        voice: the espeak-ng voice.
+
+    Returns:
+        the mark (one of `. ? ! , : ;` or nothing) and whether a sentence ends here.
+    """
+    kept = "" if at_end else read[-1:]
+    before = read if at_end else read[:-1]
+    body = before.rstrip()
+    spaces = before[len(body) :]
+    if spaces.count("\n") >= 2:
+        return "", True  # an empty line ends a sentence, whatever stands before it
+    # Of several marks in a row the first one counts, three or more dots being one mark.
+    first = len(body)
+    while first > 0 and body[first - 1] in _CLAUSE_END:
+        first -= 1
+    if first == len(body):
+        return "", False  # the text is used up, or the clause was too long
+    mark = _ELLIPSIS if body.startswith("...", first) else body[first]
+    phoneme, ends_sentence, needs_no_space = _CLAUSE_END[mark]
+    if not (spaces or needs_no_space or kept in _BRACKETS):
+        return "", False  # inside a word or number where a clause was cut for its length
+    if "\n" not in spaces and not any(character.isalnum() for character in body[:first]):
+        return "", False  # a mark without a word before it ends nothing
+    if at_end and mark == "." and voice.split("-")[0] in _ORDINAL_DOT_LANGUAGES:
+        if re.search(r"(?:^|\s|[IVXL])[IVXL]$", body[:first]):
+            return "", False
+    return phoneme, ends_sentence
+
+
+class _ClauseReader:
+    """A private espeak-ng that reads texts clause by clause. Not thread-safe: the caller holds the lock."""
+
+    def __init__(self) -> None:
+        wrapper = _import_phonemizer()
+        from phonemizer.backend.espeak.api import EspeakAPI
+
+        try:
+            with _bundled_library():
+                self._api = EspeakAPI(wrapper.library(), wrapper._ESPEAK_DATA_PATH)
+        except RuntimeError as error:
+            raise OSError(f"espeak-ng cannot be used ({error}): {_INSTALL_HINT}") from error
+        # Newer releases tell what ended a clause; those in the field do not.
+        self._with_terminator = getattr(self._api._library, "espeak_TextToPhonemesWithTerminator", None)
+        if self._with_terminator is not None:
+            self._with_terminator.restype = ctypes.c_char_p
+            self._with_terminator.argtypes = [
+                ctypes.POINTER(ctypes.c_char_p),
+                ctypes.c_int,
+                ctypes.c_int,
+                ctypes.POINTER(ctypes.c_int),
+            ]
+
+    def clauses(self, text: str, voice: str) -> Iterator[tuple[str, str, bool]]:
+        """Yields (phonemes, mark, ends a sentence) for each clause of `text`."""
+        if self._api.set_voice_by_name(voice.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice!r}")
+        # A text whose last sentence is a single character would lose it, and the next text would start with it:
+        # espeak-ng has read it ahead when the text ends. With a space behind it, it is a sentence like any other.
+        text = text.replace("\0", " ") + " "
+        encoded = text.encode("utf-8", errors="replace")
+        buffer = ctypes.create_string_buffer(encoded)
+        start = ctypes.addressof(buffer)
+        pointer = ctypes.c_char_p(start)
+        address = ctypes.cast(ctypes.pointer(pointer), ctypes.POINTER(ctypes.c_void_p)).contents
+        read_to = 0
+        kept = ""
+        utf8, ipa = 1, 2
+        while address.value is not None:
+            if self._with_terminator is not None:
+                terminator = ctypes.c_int(0)
+                phonemes = self._with_terminator(ctypes.byref(pointer), utf8, ipa, ctypes.byref(terminator))
+                mark, ends_sentence = _TERMINATORS.get(terminator.value & 0xFFFFF, ""), bool(terminator.value & 0x80000)
+                yield (phonemes or b"").decode(), mark, ends_sentence
+                continue
+            phonemes = self._api.text_to_phonemes(ctypes.byref(pointer), utf8, ipa)
+            at_end = address.value is None
+            end = len(encoded) if address.value is None else address.value - start
+            read = kept + encoded[read_to:end].decode()
+            mark, ends_sentence = _clause_end(read, at_end, voice)
+            read_to = end
+            kept = read[-1:]
+            yield (phonemes or b"").decode(), mark, ends_sentence
+
+
+# espeak-ng's clause types without their flags: pause | intonation << 12 | clause or sentence << 18.
+_TERMINATORS = {
+    40 | 0x80000: ".",
+    40 | 0x2000 | 0x80000: "?",
+    45 | 0x3000 | 0x80000: "!",
+    20 | 0x1000 | 0x40000: ",",
+    30 | 0x40000: ":",
+    30 | 0x1000 | 0x40000: ";",
+}
+
+
+@lru_cache(maxsize=1)
+def _clause_reader() -> _ClauseReader:
+    return _ClauseReader()
+
+
+def _merge_clusters(phonemes: list[str], clusters: frozenset[tuple[str, ...]]) -> list[str]:
+    """Joins neighbours that make up one of `clusters`, the longest first, from left to right."""
+    longest = max(map(len, clusters))
+    merged: list[str] = []
+    index = 0
+    while index < len(phonemes):
+        length = min(longest, len(phonemes) - index)
+        while length > 1 and tuple(phonemes[index : index + length]) not in clusters:
+            length -= 1
+        merged.append("".join(phonemes[index : index + length]))
+        index += length
+    return merged
+
+
+def piper_phonemes(
+    text: str, voice: str, *, vowel_clusters: Iterable[Iterable[str]] | None = None
+) -> list[list[str]]:
+    """Phonemes of `text` the way Piper's voices want them, one list a sentence.
+
+    A phoneme is a code point of the IPA text in canonical decomposition; a space stands between words, and the mark
+    that ended a clause (one of `. ? ! , : ;`, a space after the last three) is a phoneme too. Text in double brackets,
+    `[[hɛloʊ]]`, is taken for phonemes as it is.
+
+    The result equals that of piper-tts 1.8, but that a text whose last sentence is one single character keeps it.
+    Piper restores the vowel signs of Arabic by a model of its own first; here Arabic is read as it is written.
+
+    Args:
+        text: the text, several sentences or lines if need be.
+        voice: an espeak-ng voice, for instance "en-us".
+        vowel_clusters: sequences of phonemes to join into one (`vowel_clusters` of a Piper voice).
+
+    Raises:
+        ValueError: espeak-ng knows no such voice.
+        ImportError, OSError: `phonemizer` or espeak-ng is missing.
+    """
+    clusters = frozenset(tuple(cluster) for cluster in vowel_clusters or ())
+    sentences: list[list[str]] = []
+    parts = _RAW_PHONEMES.split(text)
+    joins_previous = False
+    for number, part in enumerate(parts):
+        if part.startswith("[["):
+            if not sentences:
+                sentences.append([])
+            if number > 0 and parts[number - 1].endswith(" "):
+                sentences[-1].append(" ")
+            sentences[-1].extend(part[2:-2].strip())
+            if number + 1 < len(parts) and parts[number + 1].startswith(" "):
+                sentences[-1].append(" ")
+            joins_previous = True
+            continue
+        spoken = _piper_sentences(part, voice, clusters)
+        if joins_previous and spoken:
+            sentences[-1].extend(spoken.pop(0))
+        sentences.extend(spoken)
+        joins_previous = False
+    if sentences and not sentences[-1]:
+        sentences.pop()
+    return sentences
+
+
+def _piper_sentences(text: str, voice: str, clusters: frozenset[tuple[str, ...]]) -> list[list[str]]:
+    """Sentences of a text without raw phonemes."""
+    sentences: list[list[str]] = []
+    current: list[str] = []
+
+    def close() -> None:
+        sentences.append(_merge_clusters(current, clusters) if clusters else list(current))
+        current.clear()
+
+    with _LOCK:
+        for phonemes, mark, ends_sentence in _clause_reader().clauses(text, voice):
+            spoken = _LANGUAGE_FLAG.sub("", phonemes) + mark + (" " if mark and mark in ",:;" else "")
+            current.extend(unicodedata.normalize("NFD", spoken))
+            if ends_sentence:
+                close()
+    if current:
+        close()
+    return sentences
