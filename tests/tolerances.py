@@ -4,3 +4,19 @@ Errors are relative RMS distances, ``rms(actual - expected) / rms(expected)``, u
 constant has a comment that says why it has its value, with what was measured where something was. No environment
 variable loosens one.
 """
+
+import torch
+
+PIPELINE_PARITY_FLOAT32 = 1e-5
+"""The pipeline against transformers' own with one seed, and an item of a batch against itself alone, in float32: the
+same operations in another order."""
+
+OP_ERROR_FLOOR = {torch.float32: 2e-7, torch.float16: 1e-4, torch.bfloat16: 4e-3}
+"""What `err(fast) <= 2 * err(eager) + floor` allows beside eager's own error: about two units of round-off of the dtype, for
+the cases where eager happens to be nearly exact. bfloat16 has four: Triton's interpreter rounds it once more than hardware."""
+
+OP_ERROR_CEILING = {torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""No op may be further from float64 than this, however bad eager is."""
+
+WEIGHT_NORM_REFOLDED = 1e-6
+"""Each element of `g v / ||v||` in float32 against float64, relative: a few roundings of 6e-8 each."""
