@@ -15,7 +15,7 @@ import warnings
 import wave
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import numpy
 
@@ -294,7 +294,15 @@ def _voice(text: str) -> str:
     return text
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning as a line, without the place in the code where it came up."""
     print(f"fastvits: warning: {_one_line(str(message))}", file=sys.stderr)
 
 

@@ -8,15 +8,17 @@ from typing import Any, SupportsIndex, TypedDict, overload
 import numpy
 import torch
 
+from fastvits.checkpoint import resolve_dtype
 from fastvits.model import VitsModel
 from fastvits.tokenization import VitsTokenizer
 
-__all__ = ["AudioOutput", "TextToAudioPipeline", "pipeline", "resolve_device", "resolve_dtype"]
+__all__ = ["AudioOutput", "TextToAudioPipeline", "pipeline", "resolve_device"]
 
 TASKS = ("text-to-speech", "text-to-audio")
 """Names of the one task there is."""
 
 SpeakerId = int | Sequence[int] | torch.Tensor
+SpeakingRate = float | Sequence[float] | torch.Tensor
 DeviceLike = int | str | torch.device
 
 _FORWARD_PARAMETERS = ("speaker_id", "speaking_rate")
@@ -34,27 +36,6 @@ class AudioOutput(TypedDict):
 
     audio: numpy.ndarray
     sampling_rate: int
-
-
-def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the floating-point dtype meant by a dtype or its name; None and "auto" mean the checkpoint's: None.
-
-    Raises:
-        TypeError: neither a dtype nor a name.
-        ValueError: a name of no dtype, or a dtype that is no floating-point one.
-    """
-    if dtype is None or dtype == "auto":
-        return None
-    if isinstance(dtype, str):
-        named = getattr(torch, dtype.removeprefix("torch."), None)
-        if not isinstance(named, torch.dtype):
-            raise ValueError(f"unknown dtype {dtype!r}: use one like 'float32', 'bfloat16', 'float16' or 'float64'")
-        dtype = named
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"dtype must be a torch.dtype, its name, 'auto' or None, not {type(dtype).__name__}")
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating-point one, not {dtype}")
-    return dtype
 
 
 def resolve_device(device: DeviceLike | None) -> torch.device:
@@ -131,7 +112,7 @@ class TextToAudioPipeline:
         text_inputs: str,
         *,
         speaker_id: SpeakerId | None = None,
-        speaking_rate: float | None = None,
+        speaking_rate: SpeakingRate | None = None,
         batch_size: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
@@ -140,10 +121,10 @@ class TextToAudioPipeline:
     @overload
     def __call__(
         self,
-        text_inputs: Sequence[str],
+        text_inputs: list[str] | tuple[str, ...],
         *,
         speaker_id: SpeakerId | None = None,
-        speaking_rate: float | None = None,
+        speaking_rate: SpeakingRate | None = None,
         batch_size: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
@@ -151,10 +132,10 @@ class TextToAudioPipeline:
 
     def __call__(
         self,
-        text_inputs: str | Sequence[str],
+        text_inputs: str | list[str] | tuple[str, ...],
         *,
         speaker_id: SpeakerId | None = None,
-        speaking_rate: float | None = None,
+        speaking_rate: SpeakingRate | None = None,
         batch_size: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
@@ -166,7 +147,7 @@ class TextToAudioPipeline:
         Args:
             text_inputs: a text, or a list or tuple of texts.
             speaker_id: the voice of a multi-speaker model: one for all texts, or one for each.
-            speaking_rate: above 1 is faster; the model's own where None.
+            speaking_rate: above 1 is faster: one for all texts, or one for each; the model's own where None.
             batch_size: how many texts go through the model at a time, in the order given; the pipeline's own where
                 None. At 1, each text draws its random numbers as it would alone.
             forward_params: `speaker_id` and `speaking_rate` in a dictionary instead.
@@ -186,14 +167,11 @@ class TextToAudioPipeline:
             raise TypeError(f"text_inputs must be a str or a list of str, not {type(text_inputs).__name__}")
         tokenizer_arguments = _tokenizer_arguments(preprocess_params)
         ids = [self._encode(text, tokenizer_arguments) for text in texts]
-        speakers = settings.pop("speaker_id", None)
-        per_text = _speakers_per_text(speakers, len(texts))
+        for_each = {name: _one_a_text(name, value, len(ids)) for name, value in settings.items()}
         outputs: list[AudioOutput] = []
         for start in range(0, len(ids), size):
             chunk = slice(start, start + size)
-            if per_text is not None:
-                speakers = per_text[chunk]
-            outputs.extend(self._synthesise(ids[chunk], speaker_id=speakers, **settings))
+            outputs.extend(self._synthesise(ids[chunk], {name: value[chunk] for name, value in for_each.items()}))
         return outputs[0] if isinstance(text_inputs, str) else outputs
 
     def _encode(self, text: str, tokenizer_arguments: Mapping[str, Any]) -> list[int]:
@@ -217,7 +195,7 @@ class TextToAudioPipeline:
         spoken = ids[1::2] if tokenizer.add_blank else ids
         return any(number != tokenizer.unk_token_id for number in spoken)
 
-    def _synthesise(self, ids: Sequence[list[int]], **settings: Any) -> Iterable[AudioOutput]:
+    def _synthesise(self, ids: Sequence[list[int]], settings: Mapping[str, Any]) -> Iterable[AudioOutput]:
         """Run the model once over a batch of ids and cut its waveforms to their lengths."""
         batch = self.tokenizer.pad({"input_ids": list(ids)}, padding=True, return_tensors="pt")
         with torch.no_grad():
@@ -316,7 +294,8 @@ def _forward_settings(keywords: Mapping[str, Any], forward_params: Mapping[str, 
             raise TypeError(f"unknown parameter {name!r} in forward_params: use {' and '.join(_FORWARD_PARAMETERS)}")
         if name in settings:
             raise TypeError(f"{name} is given twice, as a keyword and in forward_params")
-        settings[name] = value
+        if value is not None:
+            settings[name] = value
     return settings
 
 
@@ -328,20 +307,16 @@ def _tokenizer_arguments(preprocess_params: Mapping[str, Any] | None) -> dict[st
     return arguments
 
 
-def _speakers_per_text(speakers: SpeakerId | None, count: int) -> Sequence[int] | torch.Tensor | None:
-    """Return one speaker a text, or None where one stands for all (the model checks the numbers themselves)."""
-    if isinstance(speakers, torch.Tensor):
-        if speakers.numel() == 1:
-            return None
-        if speakers.dim() != 1:
-            raise ValueError(f"speaker_id must be one number or one a text, not of shape {list(speakers.shape)}")
-    elif not isinstance(speakers, list | tuple):
-        return None
-    if len(speakers) == 1:
-        return None
-    if len(speakers) != count:
-        raise ValueError(f"speaker_id has {len(speakers)} numbers for {count} texts: give one for all or one a text")
-    return speakers
+def _one_a_text(name: str, value: Any, count: int) -> list[Any]:
+    """Return a parameter of the model as one value a text (the model checks the values themselves)."""
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if len(values) == 1:
+        return values * count
+    if len(values) != count:
+        raise ValueError(f"{name} must be one for all texts or one a text ({count}), got {len(values)}")
+    return values
 
 
 def _shortened(text: str, limit: int = 60) -> str:
