@@ -38,14 +38,45 @@ class LazyKernel:
                     import triton
                     import triton.language
 
+                    if interpreting():
+                        _interpret_bfloat16_dots()
                     scope = self.fn.__globals__
                     scope["tl"] = triton.language
                     self._jitted = triton.jit(self.fn)
+                    if interpreting():
+                        # The interpreter's copy of the function quotes its annotations twice, and so loses constants.
+                        self._jitted.rewrite().__annotations__.update(self.fn.__annotations__)
                     # Triton resolves what a kernel calls through the module's globals, and knows its own type only.
                     for name, value in list(scope.items()):
                         if isinstance(value, LazyKernel):
                             scope[name] = value.jitted()
         return self._jitted
+
+
+def _interpret_bfloat16_dots() -> None:
+    """Make Triton's interpreter multiply bfloat16 matrices; it stores them as 16-bit integers and would multiply those.
+
+    The products of bfloat16 operands are exact in float32, so widening them first is what hardware computes.
+    """
+    import numpy
+    import triton.language
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    create_dot = InterpreterBuilder.create_dot
+    if getattr(create_dot, "widens_bfloat16", False):
+        return
+
+    def widened(operand: Any) -> Any:
+        if operand.dtype.scalar != triton.language.bfloat16 or operand.data.dtype != numpy.uint16:
+            return operand
+        bits = operand.data.astype(numpy.uint32) << 16
+        return type(operand)(bits.view(numpy.float32), triton.language.float32)
+
+    def create_widened_dot(self: Any, a: Any, b: Any, *rest: Any, **options: Any) -> Any:
+        return create_dot(self, widened(a), widened(b), *rest, **options)
+
+    create_widened_dot.widens_bfloat16 = True  # type: ignore[attr-defined]
+    InterpreterBuilder.create_dot = create_widened_dot
 
 
 def kernel(fn: Callable[..., None]) -> LazyKernel:
