@@ -79,10 +79,28 @@ def bucket(work: int) -> int:
     return size
 
 
-def choose(op: str, device: torch.device, dtype: torch.dtype, *, channels: int, kernel_size: int = 1, work: int) -> Tile:
-    """The tile for an op on a device; raises KeyError if the tables have no row that fits (the default has one for all)."""
-    name = str(dtype).removeprefix("torch.")
+def choose(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    channels: int,
+    kernel_size: int = 1,
+    work: int,
+    precision: str = "ieee",
+) -> Tile:
+    """The tile for an op on a device; raises KeyError if the tables have no row that fits (the default has one for all).
+
+    `precision` is what `jit.dot_precision` says: float32 multiplied as TF32 uses tensor cores, IEEE float32 does not, so rows
+    name the former by a dtype of its own, `tf32`.
+    """
+    name = "tf32" if precision == "tf32" else str(dtype).removeprefix("torch.")
     return _choose(op, arch_of(device), name, channels, kernel_size, bucket(work))
+
+
+def preference(tile: Tile) -> tuple[bool, str, bool]:
+    """What `Implementation.prefers` answers for a tile: whether Triton won there, and whether that was measured."""
+    return tile.winner == "triton", "measured" if tile.measured else "not measured", tile.measured
 
 
 @lru_cache(maxsize=4096)
