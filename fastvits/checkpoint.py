@@ -33,6 +33,7 @@ from .weight_files import (
     SAFETENSORS_INDEX,
     SAFETENSORS_PATTERNS,
     Table,
+    first_line,
     listing,
     newer_spelling,
     open_weights,
@@ -496,17 +497,25 @@ def push_to_hub(
         def _save_pretrained(self, save_directory: Path) -> None:
             save_pretrained(model, save_directory, max_shard_size=max_shard_size)
 
-    # The mixin writes a model card each time; one that somebody wrote must survive.
-    has_card = HfApi(token=token).file_exists(repo_id, "README.md", revision=branch)
-    return Upload().push_to_hub(
-        repo_id,
-        commit_message=commit_message,
-        private=private,
-        token=token,
-        branch=branch,
-        create_pr=create_pr,
-        ignore_patterns=["README.md"] if has_card else None,
-    )
+    api = HfApi(token=token)
+    try:
+        full_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        # The mixin writes a model card each time; one that somebody wrote must survive.
+        has_card = api.file_exists(full_id, "README.md", revision=branch)
+        commit = Upload().push_to_hub(
+            full_id,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+            ignore_patterns=["README.md"] if has_card else None,
+        )
+        return str(getattr(commit, "commit_url", commit))  # as a str of its own, older versions name the folder
+    except (OSError, ValueError, TypeError):
+        raise
+    except Exception as error:  # the errors of whichever HTTP library this version of huggingface_hub is built on
+        raise OSError(f"Cannot upload to {repo_id!r} on the hub: {first_line(error)}.") from error
 
 
 _push = push_to_hub  # by another name for save_pretrained, which has a parameter of this one

@@ -801,6 +801,7 @@ class Hub(ThreadingHTTPServer):
         self.commits: list[dict[str, Any]] = []
         self.tokens: set[str | None] = set()
         self.downloaded: list[str] = []
+        self.owner: str | None = None
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -827,7 +828,9 @@ class HubHandler(BaseHTTPRequestHandler):
         self.server.tokens.add(self.headers.get("Authorization"))
         path = self.path.split("?")[0]
         if path == "/api/repos/create":
-            name = "/".join(filter(None, (json.loads(body).get("organization"), json.loads(body)["name"])))
+            name = "/".join(
+                filter(None, (json.loads(body).get("organization") or self.server.owner, json.loads(body)["name"]))
+            )
             self.server.repos.setdefault(name, {})
             self.reply_json({"url": f"{self.server.url}/{name}", "name": name, "id": name})
         elif path == "/api/validate-yaml":
@@ -909,7 +912,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_push_to_hub_and_back(folder, state, tmp_path, hub):
     model = VitsModel.from_pretrained(folder)
     address = model.push_to_hub("someone/voice", token="hf_test", commit_message="A voice", max_shard_size="60KB")
-    assert str(address).startswith(f"{hub.url}/someone/voice/commit/")
+    assert address == f"{hub.url}/someone/voice/commit/{'c' * 40}"
     [commit] = hub.commits
     assert (commit["repo"], commit["branch"], commit["summary"]) == ("someone/voice", "main", "A voice")
     shards = [name for name in commit["files"] if name.startswith("model-")]
@@ -936,6 +939,24 @@ def test_push_to_hub_keeps_a_readme_that_is_there(folder, tmp_path, hub):
     assert (tmp_path / "out" / "model.safetensors").exists()
     with pytest.raises(TypeError, match="visibility"):
         model.push_to_hub("someone/voice", visibility="public")
+
+
+def test_a_bare_name_goes_to_the_owner_of_the_token(folder, hub):
+    hub.repos["someone/voice"] = {"README.md": b"mine"}
+    hub.owner = "someone"
+    VitsModel.from_pretrained(folder).push_to_hub("voice", token="hf_test")
+    assert hub.commits[0]["repo"] == "someone/voice"
+    assert hub.repos["someone/voice"]["README.md"] == b"mine"
+
+
+def test_an_upload_that_cannot_be(folder, hub, monkeypatch):
+    model = VitsModel.from_pretrained(folder)
+    with pytest.raises(ValueError, match="a/b/c"):
+        model.push_to_hub("a/b/c", token="hf_test")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody answers
+    with pytest.raises(OSError, match=r"someone/voice|onnection"):
+        model.push_to_hub("someone/voice", token="hf_test")
+    assert hub.commits == []
 
 
 def test_a_bin_on_the_hub_is_downloaded_only_without_safetensors(folder, state, tmp_path, hub):
