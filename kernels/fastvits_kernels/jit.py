@@ -219,6 +219,21 @@ def unavailable(*tensors: Tensor | None) -> str | None:
     return f"triton has no kernels for tensors on {device.type} (set TRITON_INTERPRET=1 to interpret them)"
 
 
+def unsupported(*tensors: Tensor | None) -> str | None:
+    """Why Triton cannot run on these floating-point tensors, or None: their device, or dtypes that differ or have no kernel."""
+    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
+    if len(dtypes) > 1:
+        return f"the tensors differ in dtype: {', '.join(sorted(str(dtype).removeprefix('torch.') for dtype in dtypes))}"
+    if not dtypes <= {torch.float32, torch.float16, torch.bfloat16}:
+        return f"there is no kernel for {str(dtypes.pop()).removeprefix('torch.')}"
+    return unavailable(*tensors)
+
+
+def padded(size: int, least: int = 1) -> int:
+    """The smallest power of two that is no less than `size` and `least`: a side of a tile that holds all of `size`."""
+    return max(1 << max(size - 1, 0).bit_length(), least)
+
+
 def dot_precision(dtype: torch.dtype) -> str:
     """How a kernel multiplies float32 operands: `tf32` where torch's flags allow it, else `ieee`; `ieee` for all other dtypes."""
     allowed = torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
