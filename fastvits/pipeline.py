@@ -158,7 +158,7 @@ class TextToAudioPipeline:
 
         Raises:
             TypeError: a text that is no str, an unknown parameter, or one given twice.
-            ValueError: a text that is empty or that has only characters the tokenizer does not know.
+            ValueError: a text that is empty or that has no character this voice can say.
         """
         settings = _forward_settings({"speaker_id": speaker_id, "speaking_rate": speaking_rate}, forward_params)
         size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
@@ -182,18 +182,18 @@ class TextToAudioPipeline:
             raise ValueError("text is empty, so that there is nothing to say")
         ids = list(self.tokenizer(text, **tokenizer_arguments)["input_ids"])
         if not self._says_something(ids):
-            raise ValueError(f"text {_shortened(text)!r} has no character that this voice's tokenizer knows")
+            raise ValueError(f"text {_shortened(text)!r} has no character that this voice can say")
         return ids
 
     def _says_something(self, ids: Sequence[int]) -> bool:
-        """Tell whether ids hold more than blanks, marks of beginning and end, and what is unknown."""
+        """Tell whether ids hold more than blanks, padding, marks of beginning and end, and what is unknown."""
         tokenizer = self.tokenizer
+        silent = {tokenizer.pad_token_id, tokenizer.unk_token_id}
         if tokenizer.frontend == "piper":
-            marks = {tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
-            return any(number not in marks for number in ids)
-        # Blanks are known by their place here: the letter that a vocabulary has at 0 shares its id with the blank.
-        spoken = ids[1::2] if tokenizer.add_blank else ids
-        return any(number != tokenizer.unk_token_id for number in spoken)
+            silent |= {tokenizer.bos_token_id, tokenizer.eos_token_id}
+        elif tokenizer.add_blank:
+            silent.add(0)
+        return any(number not in silent for number in ids)
 
     def _synthesise(self, ids: Sequence[list[int]], settings: Mapping[str, Any]) -> Iterable[AudioOutput]:
         """Run the model once over a batch of ids and cut its waveforms to their lengths."""

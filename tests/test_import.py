@@ -33,11 +33,10 @@ def test_the_public_names_are_these():
 
 
 def test_importing_takes_little_longer_than_importing_torch():
-    program = (
-        "import time, torch, numpy; start = time.perf_counter(); import fastvits; print(time.perf_counter() - start)"
-    )
-    # The best of a few: other processes on the machine only ever add to it.
-    assert min(float(run(program)) for _ in range(4)) <= SECONDS_BEYOND_TORCH
+    # Processor time, the best of a few: on a busy machine the wall clock tells how busy it is.
+    clock = "time.process_time()"
+    program = f"import time, torch, numpy; start = {clock}; import fastvits; print({clock} - start)"
+    assert min(float(run(program)) for _ in range(3)) <= SECONDS_BEYOND_TORCH
 
 
 def test_importing_starts_nothing():

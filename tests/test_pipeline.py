@@ -59,11 +59,12 @@ def test_a_text_sounds_as_in_transformers(folder, task):
 
 
 def test_a_list_draws_its_noise_text_by_text_as_in_transformers(folder, say):
+    # Given a list, their data loader draws a number of its own first, so they are given text after text.
     theirs = transformers.pipeline("text-to-speech", model=str(folder), device="cpu")
     fastvits.set_seed(3)
     actual = say(TEXTS)
     transformers.set_seed(3)
-    expected = theirs(TEXTS)
+    expected = [theirs(text) for text in TEXTS]
     assert len(actual) == len(expected) == len(TEXTS)
     for ours, its in zip(actual, expected, strict=True):
         assert distance(ours["audio"], its["audio"]) <= PIPELINE_PARITY_FLOAT32
@@ -128,15 +129,10 @@ def test_a_loaded_model_keeps_its_dtype_otherwise(folder, dtype):
 
 @pytest.mark.parametrize("text", ["", "  \n", "\u6f22\u5b57", "@@@"])
 def test_text_that_says_nothing_is_refused(say, text):
-    with pytest.raises(ValueError, match=r"text is empty|no character that this voice"):
+    with pytest.raises(ValueError, match=r"text is empty|no character that this voice can say"):
         say(text)
-    with pytest.raises(ValueError, match=r"text is empty|no character that this voice"):
+    with pytest.raises(ValueError, match=r"text is empty|no character that this voice can say"):
         say([TEXTS[0], text])
-
-
-def test_a_letter_with_the_id_of_the_blank_is_said(say):
-    assert say.tokenizer("k")["input_ids"] == [0, 0, 0]
-    assert len(say("k")["audio"]) > 0
 
 
 @pytest.mark.parametrize(
