@@ -135,30 +135,46 @@ def resolve_device(device_map: str | int | torch.device | Mapping[str, Any] | No
         if set(device_map) != {""} or isinstance(device_map[""], Mapping) or device_map[""] is None:
             raise ValueError(f"device_map={device_map!r} would split the model, which lives on one device: {allowed}.")
         return resolve_device(device_map[""])
-    if isinstance(device_map, bool) or not isinstance(device_map, str | int | torch.device):
-        raise TypeError(f"device_map={device_map!r} names no device: {allowed}.")
     if isinstance(device_map, str) and device_map == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if isinstance(device_map, int):
-        if device_map < 0:
-            raise ValueError(f"device_map={device_map!r} is no index of a CUDA device: {allowed}.")
-        device = torch.device("cuda", device_map)
+    return usable_device(device_map, "device_map", allowed)
+
+
+def usable_device(device: str | int | torch.device, argument: str, allowed: str) -> torch.device:
+    """The device with that name or CUDA index, if torch can use it here.
+
+    Args:
+        device: a `torch.device`, its name, or the index of a CUDA device.
+        argument: what an error calls `device`.
+        allowed: what an error says may be given.
+
+    Raises:
+        ValueError: no such device here.
+        TypeError: none of the kinds above.
+    """
+    given = f"{argument}={device!r}"
+    if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
+        raise TypeError(f"{given} names no device: {allowed}.")
+    if isinstance(device, int):
+        if device < 0:
+            raise ValueError(f"{given} is no index of a CUDA device: {allowed}.")
+        resolved = torch.device("cuda", device)
     else:
         try:
-            device = torch.device(device_map)
+            resolved = torch.device(device)
         except RuntimeError:
-            raise ValueError(f"device_map={device_map!r} names no device: {allowed}.") from None
-    if device.type == "meta":
-        raise ValueError(f"device_map={device_map!r} has no memory for weights: {allowed}.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"{given} names no device: {allowed}.") from None
+    if resolved.type == "meta":
+        raise ValueError(f"{given} has no memory for weights: {allowed}.")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise ValueError(f"device_map={device_map!r} asks for a CUDA device that torch cannot find (it finds {found}).")
-    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{given} asks for a CUDA device that torch cannot find (it finds {found}).")
+    if resolved.type not in ("cpu", "cuda"):
         try:
-            torch.empty(0, device=device)
+            torch.empty(0, device=resolved)
         except (RuntimeError, AssertionError, NotImplementedError, ImportError):
-            raise ValueError(f"device_map={device_map!r} names a device that torch cannot use here.") from None
-    return device
+            raise ValueError(f"{given} names a device that torch cannot use here.") from None
+    return resolved
 
 
 def load_pretrained(

