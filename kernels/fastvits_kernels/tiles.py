@@ -7,9 +7,9 @@ GPU says so. No length is a key: work is taken in powers of four, so that a new 
 """
 
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,11 @@ from typing import Any
 
 import torch
 
+from .devices import stands_for
+
 TUNED = Path(__file__).parent / "tuned"
 _target: ContextVar[str | None] = ContextVar("fastvits_target", default=None)
+_forced: ContextVar[dict[str, "Tile"] | None] = ContextVar("fastvits_forced_tiles", default=None)
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,31 @@ def target_arch(arch: str) -> Iterator[None]:
         _target.reset(token)
 
 
+@contextmanager
+def forced_tile(op: str, tile: Tile) -> Iterator[None]:
+    """Take `tile` for every launch of `op` inside the block, whatever the tables say: to tune, and to check all of them."""
+    token = _forced.set({**(_forced.get() or {}), op: tile})
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
 def arch_of(device: torch.device) -> str:
     """The architecture's name for a device: `sm_<major><minor>`, `gfx...`, or `default` without a GPU."""
     forced = _target.get()
     if forced is not None:
         return forced
+    device = stands_for(device)
     if device.type != "cuda":
         return "default"
-    return _arch_of_index(device.index if device.index is not None else torch.cuda.current_device())
+    return _arch_of_index(device.index)
 
 
 @lru_cache
-def _arch_of_index(index: int) -> str:
+def _arch_of_index(index: int | None) -> str:
+    if not torch.cuda.is_available():
+        return "default"
     properties = torch.cuda.get_device_properties(index)
     if torch.version.hip:
         return str(properties.gcnArchName).split(":")[0]
@@ -91,9 +107,12 @@ def choose(
 ) -> Tile:
     """The tile for an op on a device; raises KeyError if the tables have no row that fits (the default has one for all).
 
-    `precision` is what `jit.dot_precision` says: float32 multiplied as TF32 uses tensor cores, IEEE float32 does not, so rows
-    name the former by a dtype of its own, `tf32`.
+    `precision` is what `jit.dot_precision` says: float32 multiplied as TF32 uses tensor cores, IEEE float32 does not,
+    so rows name the former by a dtype of its own, `tf32`.
     """
+    forced = _forced.get()
+    if forced is not None and op in forced:
+        return forced[op]
     name = "tf32" if precision == "tf32" else str(dtype).removeprefix("torch.")
     return _choose(op, arch_of(device), name, channels, kernel_size, bucket(work))
 
@@ -103,13 +122,32 @@ def preference(tile: Tile) -> tuple[bool, str, bool]:
     return tile.winner == "triton", "measured" if tile.measured else "not measured", tile.measured
 
 
+def fit(block: int, size: int, smallest: int = 16) -> int:
+    """`block`, halved until blocks of it cover `size` with at most an eighth of padding, or else with the least.
+
+    So one row of a table serves channel counts that are no power of two: 64 covers 192, 32 covers 96. The result is
+    no less than `smallest`.
+    """
+    blocks = [block]
+    while blocks[-1] // 2 >= smallest:
+        blocks.append(blocks[-1] // 2)
+    covered = {candidate: -(-size // candidate) * candidate for candidate in blocks}
+    enough = [candidate for candidate in blocks if 8 * covered[candidate] <= 9 * size]
+    return enough[0] if enough else min(blocks, key=lambda candidate: (covered[candidate], -candidate))
+
+
+def tile_of(row: dict[str, Any]) -> Tile:
+    """The `Tile` that a row of a table describes."""
+    sizes = dict(row["tile"])
+    warps, stages = sizes.pop("num_warps"), sizes.pop("num_stages")
+    return Tile(sizes, warps, stages, row.get("winner", "triton"), row.get("measured", False))
+
+
 @lru_cache(maxsize=4096)
 def _choose(op: str, arch: str, dtype: str, channels: int, kernel_size: int, work: int) -> Tile:
     values = {"channels": channels, "kernel_size": kernel_size, "work": work}
     for row in table(arch).get(op, []):
         when = row.get("when", {})
         if dtype in when.get("dtype", [dtype]) and all(values[key] <= when[key] for key in values if key in when):
-            sizes = dict(row["tile"])
-            warps, stages = sizes.pop("num_warps"), sizes.pop("num_stages")
-            return Tile(sizes, warps, stages, row.get("winner", "triton"), row.get("measured", False))
+            return tile_of(row)
     raise KeyError(f"no tile for {op} at {values} and {dtype} on {arch}")
