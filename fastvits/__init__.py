@@ -3,6 +3,7 @@
 The public names are those below; everything else may move between versions.
 """
 
+from fastvits.backend import BackendError, explain, set_backend, use_backend
 from fastvits.batch_encoding import BatchEncoding
 from fastvits.configuration import VitsConfig
 from fastvits.model import VitsModel, VitsModelOutput
@@ -13,12 +14,16 @@ from fastvits.tokenization import VitsTokenizer
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackendError",
     "BatchEncoding",
     "VitsConfig",
     "VitsModel",
     "VitsModelOutput",
     "VitsTokenizer",
     "__version__",
+    "explain",
     "pipeline",
+    "set_backend",
     "set_seed",
+    "use_backend",
 ]

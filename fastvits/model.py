@@ -7,12 +7,16 @@ Activations are channels-last, `[B, T, C]`; parameters keep the names and shapes
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
-import fastvits_kernels as kernels
 import torch
 from torch import Tensor, nn
 
+import fastvits_kernels as kernels
+from fastvits_kernels import registry
+
+from .backend import parse_backend
 from .configuration import VitsConfig
 from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPredictor
 from .flow import VitsResidualCouplingBlock
@@ -41,6 +45,7 @@ class VitsModel(nn.Module):
     def __init__(self, config: VitsConfig, *, inference_only: bool = False) -> None:
         if not isinstance(config, VitsConfig):
             raise TypeError(f"VitsModel takes a VitsConfig, got {type(config).__name__}")
+        config.validate()  # fields may have been changed one by one since it was built
         super().__init__()
         self.config = config
         self.inference_only = inference_only
@@ -58,6 +63,7 @@ class VitsModel(nn.Module):
         self.speaking_rate = config.speaking_rate
         self.noise_scale = config.noise_scale
         self.noise_scale_duration = config.noise_scale_duration
+        self.backend = None
         if self.device.type != "meta":
             for module in self.modules():
                 initialize(module, config)
@@ -71,6 +77,27 @@ class VitsModel(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.decoder.conv_pre.weight.device
+
+    @property
+    def backend(self) -> str | None:
+        """Which implementations a call takes: `auto`, `eager`, `triton` or `onednn`, with exceptions an op, such as
+        `auto,spline_coupling=eager`. None: as `set_backend` or the environment says. A surrounding `use_backend` wins.
+
+        Checked when it is set: TypeError for what is no string, ValueError for an unknown backend or op.
+        """
+        return self._backend
+
+    @backend.setter
+    def backend(self, value: str | None) -> None:
+        parse_backend(value)
+        self._backend = value
+
+    def selected_backend(self) -> AbstractContextManager[None]:
+        """A context in which ops run under `self.backend`, unless it is None or a `use_backend` block surrounds the call."""
+        selection = parse_backend(self._backend)
+        if selection is None or registry.context_is_set():
+            return nullcontext()
+        return registry.use_selection(selection)
 
     def forward(
         self,
@@ -116,18 +143,19 @@ class VitsModel(nn.Module):
         if self.device.type == "cpu":
             raise_for_faults(faults.tolist(), config.vocab_size, config.num_speakers)
 
-        speaker = None if speakers is None or config.num_speakers == 1 else self.embed_speaker(speakers)
-        encoding = self.text_encoder(text.ids, text.lengths, need_weights)
-        durations, total = self._durations(encoding, text, speaker, rates, duration_noise_scales)
-        frames = self._checked_frames(total, faults)
+        speaker = None if speakers is None or config.num_speakers <= 1 else self.embed_speaker(speakers)
+        with self.selected_backend():
+            encoding = self.text_encoder(text.ids, text.lengths, need_weights)
+            durations, total = self._durations(encoding, text, speaker, rates, duration_noise_scales)
+            frames = self._checked_frames(total, faults)
 
-        lengths = total.long().clamp_min(1)
-        latents = self._prior_latents(encoding, durations, max(frames), noise_scales)
-        # With nothing to mask, no op has to: every item is as long as the tensors.
-        valid = None if min(frames) == max(frames) else lengths
-        speaker = None if speaker is None else speaker.to(latents.dtype)
-        latents = self.flow(latents, valid, speaker, reverse=True)
-        waveform = self.decoder(latents, valid, speaker)
+            lengths = total.long().clamp_min(1)
+            latents = self._prior_latents(encoding, durations, max(frames), noise_scales)
+            # With nothing to mask, no op has to: every item is as long as the tensors.
+            valid = None if min(frames) == max(frames) else lengths
+            speaker = None if speaker is None else speaker.to(latents.dtype)
+            latents = self.flow(latents, valid, speaker, reverse=True)
+            waveform = self.decoder(latents, valid, speaker)
 
         output = VitsModelOutput(
             waveform=waveform,
@@ -246,11 +274,16 @@ class VitsModel(nn.Module):
         token: str | bool | None = None,
         force_download: bool = False,
         inference_only: bool = False,
+        backend: str | None = None,
     ) -> "VitsModel":
-        """A model from a folder or a hub repository, in eval mode; see `fastvits.checkpoint.load_pretrained`."""
+        """A model from a folder or a hub repository, in eval mode; see `fastvits.checkpoint.load_pretrained`.
+
+        `backend` becomes the attribute of that name, checked before anything is loaded.
+        """
         from .checkpoint import load_pretrained
 
-        return cast(
+        parse_backend(backend)
+        model = cast(
             VitsModel,
             load_pretrained(
                 cls,
@@ -266,6 +299,8 @@ class VitsModel(nn.Module):
                 inference_only=inference_only,
             ),
         )
+        model.backend = backend
+        return model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
         """Write `config.json` and `model.safetensors`; see `fastvits.checkpoint.save_pretrained` for the options."""

@@ -6,14 +6,18 @@ import sys
 import fastvits
 
 PUBLIC_NAMES = [
+    "BackendError",
     "BatchEncoding",
     "VitsConfig",
     "VitsModel",
     "VitsModelOutput",
     "VitsTokenizer",
     "__version__",
+    "explain",
     "pipeline",
+    "set_backend",
     "set_seed",
+    "use_backend",
 ]
 
 SECONDS_BEYOND_TORCH = 0.3

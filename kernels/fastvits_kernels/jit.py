@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .devices import device_of
 
 _lock = threading.RLock()
 
@@ -25,7 +28,7 @@ _lock = threading.RLock()
 class LazyKernel:
     """A Triton kernel, or a function that kernels call, that is built on first use."""
 
-    def __init__(self, fn: Callable[..., None]) -> None:
+    def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
         self.name = fn.__name__
         self._jitted: Any = None
@@ -79,10 +82,11 @@ def _interpret_bfloat16_dots() -> None:
     InterpreterBuilder.create_dot = create_widened_dot
 
 
-def kernel(fn: Callable[..., None]) -> LazyKernel:
+def kernel(fn: Callable[..., Any]) -> Any:
     """Decorator: a Triton kernel (or a function called by kernels), built when first launched.
 
     Annotate compile-time constants as the string `"tl.constexpr"`; `tl` needs no import at run time.
+    Gives a `LazyKernel`, typed as anything: in kernels' bodies it is called like a function.
     """
     return LazyKernel(fn)
 
@@ -173,7 +177,9 @@ def _describe(
     for name, argument in zip(names, args, strict=False):
         if isinstance(argument, Tensor):
             signature.append((name, "*" + _TYPES[argument.dtype]))
-            divisible.append(name)  # allocations are aligned; views may not be, and then Triton compiles once more
+            # Allocations are aligned. A meta tensor has no address; where it starts in its storage says the same.
+            if argument.storage_offset() * argument.element_size() % 16 == 0:
+                divisible.append(name)
         elif argument is None:
             signature.append((name, "constexpr"))
             fixed[name] = None
@@ -209,23 +215,39 @@ def unavailable(*tensors: Tensor | None) -> str | None:
     """Why Triton cannot run on these tensors' device, or None."""
     if is_recording():
         return None
-    device = next(tensor.device for tensor in tensors if tensor is not None)
+    return _unavailable_on(device_of(*tensors), interpreting())
+
+
+@lru_cache
+def _unavailable_on(device: torch.device, interpreted: bool) -> str | None:
+    if device.type == "cpu" and not interpreted:
+        return "triton has no kernels for tensors on cpu (set TRITON_INTERPRET=1 to interpret them)"
+    if device.type not in ("cpu", "cuda"):
+        return f"triton has no kernels for tensors on {device.type}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if device.type == "cuda":
-        return "triton runs in its interpreter (TRITON_INTERPRET is set)" if interpreting() else None
-    if device.type == "cpu" and interpreting():
+    if device.type == "cpu":
         return None
-    return f"triton has no kernels for tensors on {device.type} (set TRITON_INTERPRET=1 to interpret them)"
+    if interpreted:
+        return "triton runs in its interpreter (TRITON_INTERPRET is set)"
+    try:
+        import triton  # noqa: F401
+    except Exception as error:  # a broken or foreign build may raise anything, and must not stop eager
+        return f"triton cannot be imported: {error}"
+    if torch.cuda.is_available() and not torch.version.hip:
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < 8:
+            return f"triton needs a GPU of compute capability 8.0 or more, this one has {major}.{minor}"
+    return None
 
 
 def unsupported(*tensors: Tensor | None) -> str | None:
-    """Why Triton cannot run on these floating-point tensors, or None: their device, or dtypes that differ or have no kernel."""
-    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
+    """Why Triton cannot run on these floating-point tensors, or None: their device, or dtypes that differ or lack a kernel."""
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors if tensor is not None}
     if len(dtypes) > 1:
-        return f"the tensors differ in dtype: {', '.join(sorted(str(dtype).removeprefix('torch.') for dtype in dtypes))}"
-    if not dtypes <= {torch.float32, torch.float16, torch.bfloat16}:
-        return f"there is no kernel for {str(dtypes.pop()).removeprefix('torch.')}"
+        return f"the tensors differ in dtype: {', '.join(sorted(dtypes))}"
+    if not dtypes <= {"float32", "float16", "bfloat16"}:
+        return f"there is no kernel for {dtypes.pop()}"
     return unavailable(*tensors)
 
 

@@ -20,10 +20,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .devices import device_of
 
 BACKENDS = ("auto", "eager", "triton", "onednn")
 ENVIRONMENT_VARIABLE = "FASTVITS_BACKEND"
@@ -56,12 +59,22 @@ class Decision:
     measured: bool
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call of an op that was planned and not run."""
+
+    op: "Op"
+    args: tuple[Any, ...]
+    decision: Decision
+
+
+_dry_run: ContextVar[list[Call] | None] = ContextVar("fastvits_dry_run", default=None)
 _context_selection: ContextVar[Selection | None] = ContextVar("fastvits_backend", default=None)
 _process_selection: Selection | None = None
 _ops: dict[str, "Op"] = {}
 _decisions: OrderedDict[tuple[str, str, str], Decision] = OrderedDict()
 _decisions_lock = threading.Lock()
-_logged: set[tuple[str, str]] = set()
+_logged: set[str] = set()
 
 
 def ops() -> Mapping[str, "Op"]:
@@ -89,11 +102,32 @@ def use_backend(backend: str = "auto", **by_op: str) -> Iterator[None]:
     Holds for the current thread or task only (a `ContextVar`), and wins over `set_backend` and the environment.
     Raises ValueError for an unknown backend or op, and TypeError for a backend that is no string.
     """
-    token = _context_selection.set(select(backend, by_op))
+    with use_selection(select(backend, by_op)):
+        yield
+
+
+@contextmanager
+def use_selection(selection: Selection) -> Iterator[None]:
+    """As `use_backend`, with a `Selection` already made."""
+    token = _context_selection.set(selection)
     try:
         yield
     finally:
         _context_selection.reset(token)
+
+
+@contextmanager
+def dry_run() -> Iterator[list[Call]]:
+    """Decide and do not run: inside the block ops return empty outputs, and the list collects their calls.
+
+    Meant for tensors on the meta device; see `devices.assume`. Raises `BackendError` as running would.
+    """
+    calls: list[Call] = []
+    token = _dry_run.set(calls)
+    try:
+        yield calls
+    finally:
+        _dry_run.reset(token)
 
 
 def set_backend(backend: str | None = "auto", **by_op: str) -> None:
@@ -104,6 +138,7 @@ def set_backend(backend: str | None = "auto", **by_op: str) -> None:
     _process_selection = None if backend is None else select(backend, by_op)
 
 
+@lru_cache
 def parse_selection(text: str, source: str) -> Selection:
     """A `Selection` from text such as `triton` or `auto,spline_coupling=eager`; `source` names it in errors."""
     backend = "auto"
@@ -160,6 +195,7 @@ class Op:
     def __init__(self, name: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
         self.name = name
         self.reference = reference
+        self.fake = fake
         self.implementations: dict[str, Implementation] = {}
         schema = torch.library.infer_schema(reference, mutates_args=())
         definition = torch.library.custom_op(f"fastvits::{name}", self._run_inside, mutates_args=(), schema=schema)
@@ -177,6 +213,10 @@ class Op:
     def __call__(self, *args: Any) -> Any:
         if torch.compiler.is_compiling():
             return self.library_op(*args)
+        calls = _dry_run.get()
+        if calls is not None:
+            calls.append(Call(self, args, self._decide(args)))
+            return self.fake(*args)
         run = self._resolve(args)
         if run is not self.reference and torch.is_grad_enabled() and any(t.requires_grad for t in tensors_in(args)):
             return self.library_op(*args)
@@ -196,16 +236,18 @@ class Op:
             if reason is not None:
                 raise BackendError(f"backend {asked!r} cannot run {self.name}: {reason}")
             return Decision(self.name, asked, "asked for", False)
-        device = next(iter(tensors_in(args))).device
+        device = device_of(*tensors_in(args))
         backend = "onednn" if device.type == "cpu" else "triton"
         implementation = self.implementations.get(backend)
         if implementation is None:
             return Decision(self.name, "eager", f"no {backend} implementation", False)
         reason = implementation.supports(*args)
         if reason is not None:
-            if (self.name, reason) not in _logged:
-                _logged.add((self.name, reason))
-                logger.info("%s runs eager: %s", self.name, reason)
+            if reason not in _logged:
+                _logged.add(reason)
+                # On a CUDA device faster kernels were to be expected; elsewhere there is nothing to be done about it.
+                level = logging.WARNING if device.type == "cuda" else logging.INFO
+                logger.log(level, "%s runs eager: %s (said once for all ops)", self.name, reason)
             return Decision(self.name, "eager", reason, False)
         if implementation.prefers is not None:
             preferred, why, measured = implementation.prefers(*args)
@@ -219,7 +261,9 @@ class Op:
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
-        return self._resolve(args)(*args)
+        result = self._resolve(args)(*args)
+        # What the fake function promises to whoever traced it: compiled code checks the strides.
+        return result.contiguous() if isinstance(result, Tensor) else tuple(tensor.contiguous() for tensor in result)
 
     def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.arguments = inputs

@@ -1,0 +1,143 @@
+"""Which implementation each op of a model takes, and why: what `fastvits.explain` tells."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fastvits_kernels import devices, registry
+from fastvits_kernels.registry import BackendError, Decision, Selection, set_backend, use_backend
+
+if TYPE_CHECKING:
+    from .model import VitsModel
+
+__all__ = ["BackendError", "ExplainedOp", "Explanation", "explain", "parse_backend", "planned_calls", "set_backend", "use_backend"]
+
+
+@dataclass(frozen=True)
+class ExplainedOp:
+    """One line of an `Explanation`."""
+
+    op: str
+    implementation: str
+    """`eager`, `triton` or `onednn`."""
+    reason: str
+    """Why: `asked for`, `measured` or `not measured` (whether a timing on this kind of GPU stands behind it), or what is missing."""
+    measured: bool
+    calls: int
+    """How many calls of the op an utterance makes with this outcome; 0 where that was not counted."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A table of ops, implementations and reasons. Printing it shows the table; `rows` and `as_dicts()` hold the data."""
+
+    rows: tuple[ExplainedOp, ...]
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries, for JSON or a data frame."""
+        return [asdict(row) for row in self.rows]
+
+    def __iter__(self) -> Iterator[ExplainedOp]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        cells = [("op", "implementation", "calls", "reason")]
+        cells += [(row.op, row.implementation, str(row.calls) if row.calls else "-", row.reason) for row in self.rows]
+        widths = [max(len(line[column]) for line in cells) for column in range(3)]
+        return "\n".join(
+            f"{op:<{widths[0]}}  {implementation:<{widths[1]}}  {calls:>{widths[2]}}  {reason}".rstrip()
+            for op, implementation, calls, reason in cells
+        )
+
+    __repr__ = __str__
+
+
+def explain(model: "VitsModel | None" = None, *, tokens: int = 100, frames: int = 250, batch: int = 1) -> Explanation:
+    """Tell which implementation each op takes, and why.
+
+    With a model: what a call would take for `batch` texts of `tokens` tokens that last `frames` frames, on the model's
+    device, in its dtype and under the backend in force. Nothing is computed: the ops are asked on tensors without memory.
+    Without a model: what was taken in this process so far, calls not counted.
+
+    Raises `BackendError` where a call would, ValueError for sizes below 1.
+    """
+    if model is None:
+        return _explanation(Counter({decision: 0 for decision in registry.decisions()}))
+    for name, size in (("tokens", tokens), ("frames", frames), ("batch", batch)):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+    calls = planned_calls(model, tokens=tokens, frames=frames, batch=batch, ragged=batch > 1)
+    return _explanation(Counter(call.decision for call in calls))
+
+
+def _explanation(counts: Mapping[Decision, int]) -> Explanation:
+    return Explanation(
+        tuple(
+            ExplainedOp(decision.op, decision.backend, decision.reason, decision.measured, count)
+            for decision, count in sorted(counts.items(), key=lambda item: (item[0].op, item[0].backend, item[0].reason))
+        )
+    )
+
+
+@torch.no_grad()
+def planned_calls(
+    model: "VitsModel", *, tokens: int, frames: int, batch: int = 1, ragged: bool = False
+) -> list[registry.Call]:
+    """The calls of ops that `model` makes for `batch` texts of `tokens` tokens that last `frames` frames, in their order.
+
+    None of them is run: their arguments are on the meta device, and the decisions are those for the model's device. `ragged` says
+    whether the items differ in length. Raises `BackendError` as a call would.
+    """
+    config = model.config
+    device = devices.stands_for(model.device)
+    twin = _without_memory(model)
+    ids = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
+    lengths = torch.zeros(batch, dtype=torch.int64, device="meta") if ragged else None
+    with model.selected_backend(), devices.assume(device), registry.dry_run() as calls:
+        speaker = twin.embed_speaker(ids[:, 0]) if config.num_speakers > 1 else None
+        encoding = twin.text_encoder(ids, lengths)
+        if config.use_stochastic_duration_prediction:
+            noise = encoding.hidden.new_empty(batch, 2, tokens).transpose(1, 2)
+            twin.duration_predictor(encoding.hidden, lengths, speaker, noise)
+        else:
+            twin.duration_predictor(encoding.hidden, lengths, speaker)
+        latents = twin._prior_latents(encoding, ids, frames, [1.0] * batch)
+        speaker = None if speaker is None else speaker.to(latents.dtype)
+        twin.decoder(twin.flow(latents, lengths, speaker, reverse=True), lengths, speaker)
+    return calls
+
+
+def _without_memory(model: "VitsModel") -> "VitsModel":
+    """A copy of `model` on the meta device, its tensors of the same shapes, strides and dtypes."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(_meta(parameter), requires_grad=False)
+    for buffer in model.buffers():
+        memo[id(buffer)] = _meta(buffer)
+    return copy.deepcopy(model, memo)
+
+
+def _meta(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def parse_backend(backend: str | None) -> Selection | None:
+    """The checked selection for `backend`, as the environment variable spells it: `triton`, or `auto,spline_coupling=eager`.
+
+    Raises TypeError for what is neither a string nor None, ValueError for an unknown backend or op.
+    """
+    if backend is None:
+        return None
+    if not isinstance(backend, str):
+        raise TypeError(f"backend must be a string such as 'auto' or 'triton', or None, got {type(backend).__name__}")
+    if not backend.strip():
+        raise ValueError(f"backend is empty; choose one of {', '.join(registry.BACKENDS)}")
+    return registry.parse_selection(backend, "backend")
