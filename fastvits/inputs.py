@@ -91,6 +91,7 @@ def speaker_input(
     Raises ValueError without a speaker on a multi-speaker model, for a number of speakers that is neither 1 nor `B`, or for an
     unknown speaker that the host can see; TypeError for what is no integer.
     """
+    num_speakers = max(num_speakers, 1)
     allowed = f"0 to {num_speakers - 1}" if num_speakers > 1 else "0, for the model has one speaker"
     if speaker_id is None:
         if num_speakers > 1:
@@ -142,4 +143,4 @@ def raise_for_faults(faults: Sequence[float], vocab_size: int, num_speakers: int
             "attention_mask must hold 0 and 1 alone, with one run of 1 an item: no holes, and no item without a token"
         )
     if faults[2]:
-        raise ValueError(f"speaker_id is out of range: allowed is 0 to {num_speakers - 1}")
+        raise ValueError(f"speaker_id is out of range: allowed is 0 to {max(num_speakers, 1) - 1}")

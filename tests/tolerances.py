@@ -26,3 +26,6 @@ MODEL_FLOAT32 = 1e-5
 
 MODEL_FLOAT64 = 1e-12
 """The same in float64."""
+
+HALF_PRECISION_MODEL = {torch.float16: 2e-2, torch.bfloat16: 1.5e-1}
+"""The waveform of a small random model whose flow and decoder are in half precision, against float32."""
