@@ -72,7 +72,8 @@ def poisoned_allocations() -> Iterator[Callable[[], None]]:
         return empty(tensor.shape, dtype=options.pop("dtype", tensor.dtype), device=tensor.device, **options)
 
     def new_empty(tensor: Tensor, *size: Any, **options: Any) -> Tensor:
-        return empty(*size, dtype=options.pop("dtype", tensor.dtype), device=tensor.device, **options)
+        dtype, device = options.pop("dtype", tensor.dtype), options.pop("device", tensor.device)
+        return empty(*size, dtype=dtype, device=device, **options)
 
     def check() -> None:
         for whole in fenced:
