@@ -110,6 +110,34 @@ def espeak_phonemes(text: str, voice: str = "en-us") -> str:
         return os.linesep.join(backend.phonemize(lines_with_text, strip=True))
 
 
+# ISO 639-3 -> espeak-ng voice, for the languages that espeak-ng 1.52 has a dictionary of. Macrolanguages stand beside the member that
+# espeak-ng speaks. Where espeak-ng has several voices for a language, the one that its own short code chooses.
+_VOICE_OF_LANGUAGE = dict(
+    pair.split(":")
+    for pair in """
+    afr:af als:sq amh:am ara:ar arb:ar arg:an asm:as aze:az azj:az bak:ba bel:be ben:bn bos:bs bpy:bpy bul:bg cat:ca
+    ces:cs chr:chr-US-Qaaa-x-west chv:cv cmn:cmn cym:cy dan:da deu:de ekk:et ell:el eng:en-us epo:eo est:et eus:eu
+    fas:fa fin:fi fra:fr-fr gla:gd gle:ga gom:kok grc:grc grn:gn gug:gn guj:gu hak:hak hat:ht haw:haw heb:he
+    hin:hi hrv:hr hun:hu hye:hy hyw:hyw ido:io ina:ia ind:id isl:is ita:it jbo:jbo jpn:ja kal:kl kan:kn kat:ka
+    kaz:kk kir:ky kmr:ku kok:kok kor:ko kur:ku lat:la lav:lv lfn:lfn lit:lt ltg:ltg ltz:lb lvs:lv mal:ml mar:mr mkd:mk
+    mlt:mt mri:mi msa:ms mto:mto mya:my nci:nci nep:ne nld:nl nob:nb nog:nog nor:nb npi:ne ori:or orm:om ory:or pan:pa
+    pap:pap pes:fa pol:pl por:pt qdb:qdb que:qu quc:quc qya:qya ron:ro rus:ru shn:shn sin:si sjn:sjn slk:sk slv:sl
+    smj:smj snd:sd spa:es sqi:sq srp:sr swa:sw swe:sv swh:sw tam:ta tat:tt tel:te tha:th tir:ti tlh:piqd tsn:tn tuk:tk
+    tur:tr uig:ug ukr:uk urd:ur uzb:uz uzn:uz vie:vi yue:yue zho:cmn zlm:ms zsm:ms
+    """.split()
+)
+
+
+def espeak_voice_for(iso_code: str) -> str | None:
+    """The espeak-ng voice for a language, or None where espeak-ng does not speak it.
+
+    Args:
+        iso_code: an ISO 639-3 code, for instance "deu". What follows a hyphen, as in the code
+            "uzb-script_cyrillic" of an MMS model, is left aside.
+    """
+    return _VOICE_OF_LANGUAGE.get(iso_code.strip().lower().split("-")[0])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Piper
 # ---------------------------------------------------------------------------------------------------------------------
@@ -118,6 +146,13 @@ def espeak_phonemes(text: str, voice: str = "en-us") -> str:
 _RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])")
 # espeak-ng surrounds a word of another language by flags, "(en)" and "(de)".
 _LANGUAGE_FLAG = re.compile(r"\([^)]+\)")
+
+# Stands between the names of phonemes, where espeak-ng is asked to separate them.
+_SEPARATOR = "\x1f"
+# A phoneme without a name after an i.
+_UNNAMED_AFTER_I = re.compile(rf"[iɪ]ː?{_SEPARATOR}(?:{_SEPARATOR}| |$)")
+
+_HAS_BEEN = re.compile(r"\bh[ˈˌ]?[aæ]zbiːn\b")
 
 # What espeak-ng 1.52 takes for the end of a clause (its character property tables). A mark that needs no space after
 # it (the second string of each pair) ends a clause too, but Piper does not recognise it: it stays without a phoneme.
@@ -197,9 +232,9 @@ def _clause_end(read: str, at_end: bool, voice: str) -> tuple[str, bool]:
         return "", False  # inside a word or number where a clause was cut for its length
     if "\n" not in spaces and not any(character.isalnum() for character in body[:first]):
         return "", False  # a mark without a word before it ends nothing
-    if at_end and mark == "." and voice.split("-")[0] in _ORDINAL_DOT_LANGUAGES:
-        if re.search(r"(?:^|\s|[IVXL])[IVXL]$", body[:first]):
-            return "", False
+    ordinals = at_end and mark == "." and voice.split("-")[0] in _ORDINAL_DOT_LANGUAGES
+    if ordinals and re.search(r"(?:^|\s|[IVXL])[IVXL]$", body[:first]):
+        return "", False
     return phoneme, ends_sentence
 
 
@@ -208,13 +243,12 @@ class _ClauseReader:
 
     def __init__(self) -> None:
         wrapper = _import_phonemizer()
-        from phonemizer.backend.espeak.api import EspeakAPI
-
         try:
             with _bundled_library():
-                self._api = EspeakAPI(wrapper.library(), wrapper._ESPEAK_DATA_PATH)
+                self._wrapper = wrapper()
         except RuntimeError as error:
             raise OSError(f"espeak-ng cannot be used ({error}): {_INSTALL_HINT}") from error
+        self._api = self._wrapper._espeak
         # Newer releases tell what ended a clause; those in the field do not.
         self._with_terminator = getattr(self._api._library, "espeak_TextToPhonemesWithTerminator", None)
         if self._with_terminator is not None:
@@ -226,36 +260,95 @@ class _ClauseReader:
                 ctypes.POINTER(ctypes.c_int),
             ]
 
-    def clauses(self, text: str, voice: str) -> Iterator[tuple[str, str, bool]]:
-        """Yields (phonemes, mark, ends a sentence) for each clause of `text`."""
-        if self._api.set_voice_by_name(voice.encode()) != 0:
-            raise ValueError(f"espeak-ng has no voice {voice!r}")
+    def _set_voice(self, voice: str) -> None:
+        """Chooses a voice by its name, as Piper does, or else by its language ("fr-fr", whose name is "fr")."""
+        if self._api.set_voice_by_name(voice.encode()) == 0:
+            return
+        for known in self._wrapper.available_voices():
+            if known.language == voice and self._api.set_voice_by_name(known.identifier.encode()) == 0:
+                return
+        raise ValueError(f"espeak-ng has no voice {voice!r}")
+
+    def clauses(self, text: str, voice: str) -> list[tuple[str, str, bool]]:
+        """(phonemes, mark, whether a sentence ends) of each clause of `text`."""
+        self._set_voice(voice)
         # A text whose last sentence is a single character would lose it, and the next text would start with it:
         # espeak-ng has read it ahead when the text ends. With a space behind it, it is a sentence like any other.
         text = text.replace("\0", " ") + " "
+        ipa = 2
+        if self._with_terminator is not None:
+            return self._read(text, voice, ipa)
+        clauses = self._read(text, voice, ipa | ord(_SEPARATOR) << 8)
+        if any(_UNNAMED_AFTER_I.search(phonemes) for phonemes, _, _ in clauses):
+            names = self._read(text, voice, ord(_SEPARATOR) << 8)
+            clauses = [
+                (_with_linking_glides(phonemes, own_names), mark, ends_sentence)
+                for (phonemes, mark, ends_sentence), (own_names, _, _) in zip(clauses, names, strict=True)
+            ]
+        return [
+            (self._corrected(phonemes.replace(_SEPARATOR, ""), voice), mark, ends_sentence)
+            for phonemes, mark, ends_sentence in clauses
+        ]
+
+    @staticmethod
+    def _corrected(phonemes: str, voice: str) -> str:
+        """Repairs the entry of the 1.52.0 dictionary that stresses every "has been" like the noun "a has-been"."""
+        return _HAS_BEEN.sub("hɐzbɪn", phonemes) if voice.startswith("en") else phonemes
+
+    def _read(self, text: str, voice: str, phoneme_mode: int) -> list[tuple[str, str, bool]]:
+        """`clauses` with the phonemes as `phoneme_mode` of espeak-ng's C interface says."""
         encoded = text.encode("utf-8", errors="replace")
         buffer = ctypes.create_string_buffer(encoded)
         start = ctypes.addressof(buffer)
         pointer = ctypes.c_char_p(start)
         address = ctypes.cast(ctypes.pointer(pointer), ctypes.POINTER(ctypes.c_void_p)).contents
+        utf8 = 1
         read_to = 0
         kept = ""
-        utf8, ipa = 1, 2
+        clauses: list[tuple[str, str, bool]] = []
         while address.value is not None:
             if self._with_terminator is not None:
                 terminator = ctypes.c_int(0)
-                phonemes = self._with_terminator(ctypes.byref(pointer), utf8, ipa, ctypes.byref(terminator))
-                mark, ends_sentence = _TERMINATORS.get(terminator.value & 0xFFFFF, ""), bool(terminator.value & 0x80000)
-                yield (phonemes or b"").decode(), mark, ends_sentence
-                continue
-            phonemes = self._api.text_to_phonemes(ctypes.byref(pointer), utf8, ipa)
-            at_end = address.value is None
-            end = len(encoded) if address.value is None else address.value - start
-            read = kept + encoded[read_to:end].decode()
-            mark, ends_sentence = _clause_end(read, at_end, voice)
-            read_to = end
-            kept = read[-1:]
-            yield (phonemes or b"").decode(), mark, ends_sentence
+                phonemes = self._with_terminator(ctypes.byref(pointer), utf8, phoneme_mode, ctypes.byref(terminator))
+                mark = _TERMINATORS.get(terminator.value & 0xFFFFF, "")
+                ends_sentence = bool(terminator.value & 0x80000)
+            else:
+                phonemes = self._api.text_to_phonemes(ctypes.byref(pointer), utf8, phoneme_mode)
+                at_end = address.value is None
+                end = len(encoded) if address.value is None else address.value - start
+                read = kept + encoded[read_to:end].decode()
+                mark, ends_sentence = _clause_end(read, at_end, voice)
+                read_to = end
+                kept = read[-1:]
+            clauses.append(((phonemes or b"").decode(), mark, ends_sentence))
+        return clauses
+
+
+def _with_linking_glides(phonemes: str, names: str) -> str:
+    """Writes the glide between an i and a vowel, "ðɪʲ ˈɛnd".
+
+    The 1.52.0 release of espeak-ng leaves its symbol out of the IPA text, the later one inside piper-tts 1.8 writes it.
+
+    Args:
+        phonemes: IPA of a clause, phonemes separated.
+        names: the same phonemes by espeak-ng's own names, in which the glide is ";".
+    """
+    words, words_by_name = phonemes.split(" "), names.split(" ")
+    if len(words) != len(words_by_name):
+        return phonemes
+    written = []
+    for word, by_name in zip(words, words_by_name, strict=True):
+        symbols = word.split(_SEPARATOR)
+        position = 0
+        for name in by_name.split(_SEPARATOR):
+            unnamed = position < len(symbols) and not symbols[position]
+            if name == ";":
+                if not unnamed:
+                    continue  # written already, as a part of the symbol before it
+                symbols[position] = "ʲ"
+            position += 1
+        written.append(_SEPARATOR.join(symbols) if position == len(symbols) else word)
+    return " ".join(written)
 
 
 # espeak-ng's clause types without their flags: pause | intonation << 12 | clause or sentence << 18.
@@ -297,8 +390,9 @@ def piper_phonemes(
     that ended a clause (one of `. ? ! , : ;`, a space after the last three) is a phoneme too. Text in double brackets,
     `[[hɛloʊ]]`, is taken for phonemes as it is.
 
-    The result equals that of piper-tts 1.8, but that a text whose last sentence is one single character keeps it.
-    Piper restores the vowel signs of Arabic by a model of its own first; here Arabic is read as it is written.
+    The result equals that of piper-tts 1.8, but that a text whose last sentence is one single character keeps it, and
+    that piper-tts brings a later dictionary along than the espeak-ng release that is used here: some rare words and
+    names of symbols differ. Piper restores the vowel signs of Arabic by a model of its own first; here Arabic is read as it is written.
 
     Args:
         text: the text, several sentences or lines if need be.
