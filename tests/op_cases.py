@@ -129,4 +129,285 @@ _conv("condition-pre", (2, 20, 32), 64, 7, cond=True, lengths=[20, 11])
 _conv("gelu", (1, 20, 16), 16, activation="gelu")
 _conv("gelu_new", (1, 20, 16), 16, activation="gelu_new")
 _conv("selu", (1, 20, 16), 16, activation="selu")
+_conv("five-input-channels", (2, 17, 5), 29, 3, slope=0.1, lengths=[17, 3])
+_conv("channels-no-multiple", (1, 33, 29), 40, 3, layout="sliced", dilation=2, activation="relu")
+_conv("one-channel-each", (2, 65, 1), 1, 5, lengths=[65, 64], alpha=0.5, residual=True)
+_conv("channels-256", (1, 16, 256), 32, 1, layout="transposed", slope=0.1, cond=True, lengths=[11])
 _conv("empty-batch", (0, 5, 16), 16)
+
+
+# --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope
+
+
+def _conv_transpose(
+    name: str,
+    shape: tuple[int, int, int],
+    outputs: int,
+    taps: int,
+    stride: int,
+    *,
+    lengths: Sequence[int] | None = None,
+    slope: float = 0.1,
+    bias: bool = True,
+    layout: str = "normal",
+) -> None:
+    batch, steps, inputs = shape
+
+    @case("conv_transpose1d", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        # Each output sums K / stride taps.
+        weight = draw.normal(taps, inputs, outputs, scale=(stride / (taps * inputs)) ** 0.5)
+        return (
+            getattr(draw, layout)(batch, steps, inputs),
+            weight,
+            draw.normal(outputs) if bias else None,
+            draw.lengths(lengths),
+            stride,
+            (taps - stride) // 2,
+            slope,
+        )
+
+
+_conv_transpose("one-step-k16-s8", (1, 1, 32), 16, 16, 8)
+_conv_transpose("k16-s8-ragged", (3, 63, 32), 16, 16, 8, lengths=[63, 0, 12])
+_conv_transpose("k4-s2-192-to-96", (1, 40, 192), 96, 4, 2, lengths=[31])
+_conv_transpose("k8-s8-transposed", (1, 20, 32), 32, 8, 8, layout="transposed", slope=1.0)
+_conv_transpose("k4-s4-sliced", (2, 64, 16), 24, 4, 4, layout="sliced", lengths=[64, 5], bias=False)
+_conv_transpose("k5-s3-odd-channels", (1, 17, 20), 29, 5, 3)
+_conv_transpose("k11-s5-256", (1, 9, 256), 32, 11, 5, lengths=[7])
+_conv_transpose("long-k4-s2", (1, 1000, 16), 16, 4, 2)
+_conv_transpose("empty-batch", (0, 5, 16), 16, 4, 2)
+
+
+# --- resblock_step: x, residual, weights, biases, lengths, dilations, slope, mean
+# --- resblock_pair: x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean
+
+
+def _resblock(
+    name: str,
+    shape: tuple[int, int, int],
+    taps: Sequence[int] = (3, 7, 11),
+    dilations: Sequence[int] = (1, 3, 5),
+    *,
+    shared: bool = False,
+    mean: bool = False,
+    residual: bool = True,
+    lengths: Sequence[int] | None = None,
+    slope: float = 0.1,
+    layout: str = "normal",
+    ops: Sequence[str] = ("resblock_step", "resblock_pair"),
+) -> None:
+    batch, steps, channels = shape
+    inputs = 1 if shared else len(taps)
+
+    def convolutions(draw: Draw) -> tuple[list[Tensor], list[Tensor]]:
+        return [draw.weight(k, channels, channels) for k in taps], [draw.normal(channels) for _ in taps]
+
+    def step(draw: Draw) -> tuple[Any, ...]:
+        x = getattr(draw, layout)(inputs, batch, steps, channels)
+        added = getattr(draw, layout)(inputs, batch, steps, channels) if residual else None
+        return (x, added, *convolutions(draw), draw.lengths(lengths), list(dilations), slope, mean)
+
+    def pair(draw: Draw) -> tuple[Any, ...]:
+        x = getattr(draw, layout)(inputs, batch, steps, channels)
+        return (x, *convolutions(draw), *convolutions(draw), draw.lengths(lengths), list(dilations), slope, mean)
+
+    for op, make in (("resblock_step", step), ("resblock_pair", pair)):
+        if op in ops:
+            case(op, name)(make)
+
+
+_resblock("one-step", (1, 1, 16), mean=True)
+_resblock("ragged-shared", (3, 64, 32), shared=True, lengths=[64, 0, 17])
+_resblock("ragged-mean-sliced", (2, 63, 32), mean=True, lengths=[63, 30], layout="sliced")
+_resblock("transposed", (2, 40, 16), layout="transposed", lengths=[40, 39])
+_resblock("long-thin-mean", (1, 1000, 16), (3, 5), (3, 1), mean=True)
+_resblock("dilation-beyond-T-four-branches", (1, 7, 32), (3, 3, 5, 7), (9, 1, 2, 12), lengths=[6])
+_resblock("wide-192", (2, 20, 192), (3, 5), (1, 3), mean=True, shared=True, lengths=[20, 9])
+_resblock("wide-256-no-residual", (1, 17, 256), (3,), (3,), residual=False)
+_resblock("uneven-channels", (2, 33, 24), (3, 7), (5, 1), mean=True, lengths=[33, 20], slope=0.2)
+_resblock("96-channels-slope-1", (1, 30, 96), (3, 3), (1, 2), slope=1.0)
+_resblock("five-branches", (1, 8, 16), (3, 3, 3, 3, 3), (1, 1, 1, 1, 1))
+_resblock("empty-batch", (0, 5, 16))
+
+
+# --- gated_activation: x, cond; wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation
+
+
+@case("gated_activation", "plain-96")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return draw.normal(2, 63, 2 * 96), None
+
+
+@case("gated_activation", "one-step-condition-16")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return draw.normal(3, 1, 32, scale=0.01), draw.normal(3, 32, scale=0.01)
+
+
+@case("gated_activation", "saturated-transposed-192")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return draw.transposed(2, 64, 2 * 192, scale=60.0), draw.sliced(2, 2 * 192, scale=30.0)
+
+
+@case("gated_activation", "long-sliced")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return draw.sliced(1, 1000, 64), None
+
+
+@case("gated_activation", "empty-batch")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return draw.normal(0, 5, 32), None
+
+
+def _wavenet(
+    name: str,
+    shape: tuple[int, int, int],
+    taps: int = 5,
+    *,
+    last: bool = False,
+    skip: str | None = None,
+    cond: bool = False,
+    lengths: Sequence[int] | None = None,
+    dilation: int = 1,
+    layout: str = "normal",
+) -> None:
+    batch, steps, channels = shape
+    outputs = channels if last else 2 * channels
+
+    @case("wavenet_layer", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        return (
+            getattr(draw, layout)(*shape),
+            getattr(draw, skip)(*shape) if skip else None,
+            draw.weight(taps, channels, 2 * channels),
+            draw.normal(2 * channels, scale=0.3),
+            draw.sliced(batch, 2 * channels) if cond else None,
+            draw.weight(1, outputs, channels)[0].t(),
+            draw.normal(outputs),
+            draw.lengths(lengths),
+            dilation,
+        )
+
+
+_wavenet("one-step", (2, 1, 16))
+_wavenet("first-192-ragged", (3, 17, 192), 1, lengths=[16, 0, 5])
+_wavenet("middle-condition-96-sliced", (2, 18, 96), 3, skip="sliced", cond=True, lengths=[16, 18], layout="sliced")
+_wavenet("last-32-transposed", (2, 64, 32), 3, last=True, skip="transposed", lengths=[64, 1], layout="transposed")
+_wavenet("last-without-skip", (1, 63, 32), 1, last=True)
+_wavenet("dilation-beyond-T", (2, 9, 32), 3, skip="normal", dilation=11, lengths=[9, 4])
+_wavenet("wide-256", (1, 16, 256), 1, skip="normal", cond=True)
+_wavenet("beyond-one-tile-288", (1, 16, 288), 1, skip="normal", lengths=[15])
+_wavenet("long-thin", (1, 1000, 16), 3, skip="normal", dilation=2)
+_wavenet("empty-batch", (0, 5, 16))
+
+
+# --- relative_attention and relative_attention_weights: q, k, v, rel_k, rel_v, lengths
+
+
+def _attention(
+    name: str,
+    shape: tuple[int, int, int, int],
+    window: int | None = 4,
+    *,
+    lengths: Sequence[int] | None = None,
+    scale: float = 1.0,
+    layout: str = "fused",
+    weights: bool = True,
+) -> None:
+    """`shape` is `[B, T, H, D]`; layout `fused` makes q, k and v views of one projection, as the text encoder does."""
+    batch, steps, heads, head_dim = shape
+
+    def make(draw: Draw) -> tuple[Any, ...]:
+        if layout == "fused":
+            q, k, v = draw.normal(batch, steps, 3, heads, head_dim, scale=scale).unbind(2)
+        else:
+            q, k, v = (getattr(draw, layout)(*shape, scale=scale) for _ in range(3))
+        rows = None if window is None else 2 * window + 1
+        rel_k = None if rows is None else draw.normal(rows, head_dim, scale=scale)
+        rel_v = None if rows is None else draw.sliced(rows, head_dim)
+        return q, k, v, rel_k, rel_v, draw.lengths(lengths)
+
+    case("relative_attention", name)(make)
+    if weights:
+        case("relative_attention_weights", name)(make)
+
+
+_attention("one-step", (1, 1, 1, 16))
+_attention("ragged-96", (3, 63, 2, 96), lengths=[63, 0, 17])
+_attention("no-window-sliced", (2, 64, 2, 32), None, lengths=[64, 33], layout="sliced")
+_attention("window-1-transposed", (2, 33, 2, 48), 1, lengths=[33, 20], layout="transposed")
+_attention("window-beyond-T", (2, 12, 1, 16), 30, lengths=[12, 5])
+_attention("wide-window", (1, 90, 1, 16), 20, lengths=[85])
+_attention("window-0", (1, 20, 1, 16), 0)
+_attention("sharp", (1, 65, 1, 32), scale=3.0)
+_attention("head-dim-192", (1, 20, 1, 192), lengths=[19])
+_attention("head-dim-6", (1, 20, 2, 6), lengths=[19])
+_attention("long-thin", (1, 1000, 1, 16), weights=False, lengths=[140])
+_attention("empty-batch", (0, 5, 2, 16), layout="normal")
+
+
+# --- layer_norm: x, residual, weight, bias, lengths, eps
+
+
+def _layer_norm(
+    name: str,
+    shape: tuple[int, int, int],
+    *,
+    lengths: Sequence[int] | None = None,
+    residual: str | None = "normal",
+    layout: str = "normal",
+    scale: float = 1.0,
+    eps: float = 1e-5,
+) -> None:
+    @case("layer_norm", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        return (
+            getattr(draw, layout)(*shape, scale=scale),
+            getattr(draw, residual)(*shape) if residual else None,
+            draw.normal(shape[2], shift=1.0, scale=0.3),
+            draw.normal(shape[2]),
+            draw.lengths(lengths),
+            eps,
+        )
+
+
+_layer_norm("one-step", (1, 1, 16))
+_layer_norm("ragged-192", (3, 63, 192), lengths=[63, 0, 17])
+_layer_norm("no-residual-96-sliced", (2, 64, 96), residual=None, layout="sliced", lengths=[64, 1])
+_layer_norm("transposed-256", (2, 33, 256), residual="sliced", layout="transposed", lengths=[33, 9])
+_layer_norm("tiny-against-epsilon", (2, 9, 32), residual=None, scale=1e-3)
+_layer_norm("long-thin", (1, 1000, 16), eps=1e-3)
+_layer_norm("wide", (1, 3, 1200))
+_layer_norm("empty-batch", (0, 5, 16))
+
+
+# --- length_regulator: means, log_scales, durations, noise, noise_scale
+
+
+def _length_regulator(
+    name: str,
+    durations: Sequence[Sequence[int]],
+    frames: int,
+    channels: int,
+    *,
+    layout: str = "normal",
+    prior_dtype: torch.dtype | None = None,
+) -> None:
+    @case("length_regulator", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        batch, tokens = len(durations), len(durations[0]) if durations else 3
+        prior = Draw(prior_dtype or draw.dtype, draw.device, draw.generator)
+        means, log_scales = prior.normal(batch, tokens, 2 * channels).split(channels, dim=-1)
+        counts = torch.tensor(durations, dtype=torch.int64, device=draw.device).reshape(batch, tokens)
+        noise = getattr(draw, layout)(batch, frames, channels)
+        return means, log_scales, counts, noise, prior.uniform(batch, low=0.0, high=1.0)
+
+
+_length_regulator("one-frame", [[1]], 1, 16)
+_length_regulator("ragged-192", [[3, 0, 9, 1, 50], [0, 0, 0, 0, 0], [17, 0, 0, 2, 0]], 63, 192)
+_length_regulator("zero-durations-at-both-ends", [[0, 0, 5, 0, 0, 7, 0]], 15, 32, layout="transposed")
+_length_regulator("more-frames-drawn-than-kept", [[2, 2], [40, 40]], 64, 96, layout="sliced")
+_length_regulator("many-frames", [[i % 40 for i in range(52)]], 1000, 16)
+_length_regulator("many-tokens", [[int(i % 9 == 8) for i in range(300)]], 33, 16)
+_length_regulator("prior-in-float32", [[4, 5], [1, 0]], 9, 256, prior_dtype=torch.float32)
+_length_regulator("empty-batch", [], 5, 16)

@@ -6,21 +6,36 @@ For a query at `t` and a key at `s`, with a window `w` and a scale `D ** -0.5`,
     out(t)       = sum_s softmax_s(score)(t, s) * (v_s + [|s - t| <= w] rel_v[s - t + w])
 
 with the softmax over the valid keys only (Shaw et al. 2018, "Self-Attention with Relative Position Representations",
-equations 3 and 4; the embeddings are shared by the heads and clipped to zero, not to the edge, outside the window, as in
+equations 3 and 4; the embeddings are shared by the heads and zero, not those of the edge, outside the window, as in
 VITS, Kim et al. 2021).
 
-Axes: `q`, `k`, `v` are `[B, T, H, D]` with any strides, `rel_k` and `rel_v` `[2 w + 1, D]` or both None, `lengths` `[B]`
-or None. Output `[B, T, H, D]`, contiguous, zero beyond `lengths`. float64, float32, float16, bfloat16.
+Axes: `q`, `k`, `v` are `[B, T, H, D]` with any strides, `rel_k` and `rel_v` `[2 w + 1, D]` or both None, `lengths`
+`[B]` or None. Output `[B, T, H, D]`, contiguous, zero beyond `lengths`. float64, float32, float16, bfloat16.
 
 Work: `4 B H T^2 D` FLOPs for the two products, plus `4 B H T (2 w + 1) D` for the relative terms. Eager traffic is
-dominated by about ten passes over the `[B, H, T, T]` scores; fused it is `4 B T H D` elements, once each.
+dominated by about ten passes over the `[B, H, T, T]` scores; fused it is `4 B T H D` elements, once each from memory
+(keys and values are read again by every tile of queries, from cache).
+
+The fused kernel walks over tiles of keys with a running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022)
+in float32 and holds no scores but one tile's. Tiles that the band crosses are walked separately: there, and only there,
+the products of the queries with the relative keys are formed and picked along the diagonals, and the probabilities
+along the diagonals are picked and multiplied by the relative values. With the weights asked for, it walks over the keys
+once more and stores them. Not supported by it: float64, head dimensions above 512, tensors of mixed dtypes.
 """
+
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from . import tiles
+from .jit import dot_precision, kernel, launch, padded, unsupported
 from .masking import valid_steps, zero_beyond
-from .registry import Op
+from .registry import Implementation, Op
+
+if TYPE_CHECKING:
+    import triton.language as tl
 
 
 def _band_positions(steps: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -68,7 +83,7 @@ def attention_with_dropout(
 def relative_attention_weights_reference(
     q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Attention and its weights, `([B, T, H, D], [B, H, T, T])`, zero in the rows beyond `lengths`: the specification."""
+    """Attention and its weights, `([B, T, H, D], [B, H, T, T])`, zero beyond `lengths`: the specification."""
     out, weights = attention_with_dropout(q, k, v, rel_k, rel_v, lengths, 0.0)
     return zero_beyond(out, lengths), weights
 
@@ -78,6 +93,306 @@ def relative_attention_reference(
 ) -> Tensor:
     """Attention alone, `[B, T, H, D]`: the specification of the op."""
     return relative_attention_weights_reference(q, k, v, rel_k, rel_v, lengths)[0]
+
+
+@kernel
+def _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION: "tl.constexpr"):
+    """`[BLOCK_T, BLOCK_S]` scores in units of log2, minus infinity at keys that are not valid."""
+    k_pointers = k_base + offs_s[None, :] * stride_kt + offs_d[:, None] * stride_kd
+    k = tl.load(k_pointers, mask=mask_s[None, :] & mask_d[:, None], other=0.0)  # [BLOCK_D, BLOCK_S]
+    scores = tl.dot(q, k, input_precision=PRECISION) * scale
+    return tl.where(mask_s[None, :], scores, float("-inf"))
+
+
+@kernel
+def _table_rows(
+    t0, s0, BLOCK_T: "tl.constexpr", BLOCK_S: "tl.constexpr", BLOCK_R: "tl.constexpr", ROWS: "tl.constexpr"
+):
+    """The rows `s - t + w` of a relative table that a tile of queries and keys needs, from a multiple of BLOCK_R."""
+    if ROWS <= BLOCK_R:
+        first = 0
+        last = ROWS
+    else:
+        distance = s0 - t0 + ROWS // 2
+        first = tl.maximum(distance - (BLOCK_T - 1), 0) // BLOCK_R * BLOCK_R
+        last = tl.minimum(distance + BLOCK_S, ROWS)
+    return first, last
+
+
+@kernel
+def _add_relative_scores(
+    scores,
+    q,
+    rel_k_ptr,
+    stride_rel_r,
+    stride_rel_d,
+    t0,
+    s0,
+    offs_d,
+    mask_d,
+    scale,
+    BLOCK_T: "tl.constexpr",
+    BLOCK_S: "tl.constexpr",
+    BLOCK_R: "tl.constexpr",
+    ROWS: "tl.constexpr",
+    PRECISION: "tl.constexpr",
+):
+    """`scores + scale * q_t . rel_k[s - t + w]` within the band."""
+    distance = (s0 + tl.arange(0, BLOCK_S))[None, :] - (t0 + tl.arange(0, BLOCK_T))[:, None] + ROWS // 2
+    first, last = _table_rows(t0, s0, BLOCK_T, BLOCK_S, BLOCK_R, ROWS)
+    for r0 in range(first, last, BLOCK_R):
+        offs_r = r0 + tl.arange(0, BLOCK_R)
+        mask_rel = (offs_r < ROWS)[None, :] & mask_d[:, None]
+        rel_k_pointers = rel_k_ptr + offs_r[None, :] * stride_rel_r + offs_d[:, None] * stride_rel_d
+        rel_k = tl.load(rel_k_pointers, mask=mask_rel, other=0.0)  # [BLOCK_D, BLOCK_R]
+        by_row = tl.dot(q, rel_k, input_precision=PRECISION) * scale  # [BLOCK_T, BLOCK_R]
+        row = distance - r0
+        inside = (row >= 0) & (row < BLOCK_R) & (row + r0 < ROWS)
+        picked = tl.gather(by_row, tl.where(inside, row, 0), 1)
+        scores += tl.where(inside, picked, 0.0)
+    return scores
+
+
+@kernel
+def _add_relative_values(
+    acc,
+    p,
+    rel_v_ptr,
+    stride_rel_r,
+    stride_rel_d,
+    t0,
+    s0,
+    offs_d,
+    mask_d,
+    BLOCK_T: "tl.constexpr",
+    BLOCK_S: "tl.constexpr",
+    BLOCK_R: "tl.constexpr",
+    ROWS: "tl.constexpr",
+    PRECISION: "tl.constexpr",
+):
+    """`acc + sum_s p(t, s) * rel_v[s - t + w]` over the tile's keys within the band."""
+    first, last = _table_rows(t0, s0, BLOCK_T, BLOCK_S, BLOCK_R, ROWS)
+    for r0 in range(first, last, BLOCK_R):
+        offs_r = r0 + tl.arange(0, BLOCK_R)
+        key = (t0 - s0 - ROWS // 2 + tl.arange(0, BLOCK_T))[:, None] + offs_r[None, :]
+        inside = (key >= 0) & (key < BLOCK_S) & (offs_r < ROWS)[None, :]
+        band = tl.where(inside, tl.gather(p, tl.where(inside, key, 0), 1), 0.0)  # [BLOCK_T, BLOCK_R]
+        mask_rel = (offs_r < ROWS)[:, None] & mask_d[None, :]
+        rel_v_pointers = rel_v_ptr + offs_r[:, None] * stride_rel_r + offs_d[None, :] * stride_rel_d
+        rel_v = tl.load(rel_v_pointers, mask=mask_rel, other=0.0)  # [BLOCK_R, BLOCK_D]
+        acc = tl.dot(band.to(rel_v.dtype), rel_v, acc, input_precision=PRECISION)
+    return acc
+
+
+@kernel
+def _softmax_step(scores, maximum, total):
+    """The running softmax after one more tile: probabilities, the factor for what was summed before, maximum, total."""
+    maximum_after = tl.maximum(maximum, tl.max(scores, 1))
+    # Where all scores so far are minus infinity their difference from the maximum would be NaN.
+    reference = tl.where(maximum_after == float("-inf"), 0.0, maximum_after)
+    p = tl.exp2(scores - reference[:, None])
+    decay = tl.exp2(maximum - reference)
+    return p, decay, maximum_after, total * decay + tl.sum(p, 1)
+
+
+@kernel
+def _attention_fwd_kernel(
+    q_ptr,  # [B, T, H, D], any strides
+    k_ptr,  # [B, T, H, D], any strides
+    v_ptr,  # [B, T, H, D], any strides
+    rel_k_ptr,  # [ROWS, D], any strides, or None
+    rel_v_ptr,  # [ROWS, D], any strides, or None
+    lengths_ptr,  # [B] int64, or None
+    out_ptr,  # [B, T, H, D], contiguous
+    weights_ptr,  # [B, H, T, T], contiguous, or None
+    stride_qb,
+    stride_qt,
+    stride_qh,
+    stride_qd,
+    stride_kb,
+    stride_kt,
+    stride_kh,
+    stride_kd,
+    stride_vb,
+    stride_vt,
+    stride_vh,
+    stride_vd,
+    stride_rel_kr,
+    stride_rel_kd,
+    stride_rel_vr,
+    stride_rel_vd,
+    T,
+    H,
+    scale,  # D ** -0.5 * log2(e)
+    D: "tl.constexpr",
+    ROWS: "tl.constexpr",  # 2 w + 1, or 0 without relative embeddings
+    BLOCK_T: "tl.constexpr",
+    BLOCK_S: "tl.constexpr",
+    BLOCK_R: "tl.constexpr",
+    BLOCK_D: "tl.constexpr",
+    PRECISION: "tl.constexpr",
+):
+    query_tiles = tl.cdiv(T, BLOCK_T)
+    pid = tl.program_id(0)
+    t0 = (pid % query_tiles) * BLOCK_T
+    h = (pid // query_tiles) % H
+    b = (pid // query_tiles // H).to(tl.int64)
+    length = T
+    if lengths_ptr is not None:
+        length = tl.minimum(tl.load(lengths_ptr + b), T).to(tl.int32)
+
+    offs_t = t0 + tl.arange(0, BLOCK_T)
+    offs_d = tl.arange(0, BLOCK_D)
+    mask_t = offs_t < length
+    mask_d = offs_d < D
+    # 64 bits wherever a step is multiplied by a stride: T * 3 H D alone can pass 2^31.
+    q_base = q_ptr + b * stride_qb + h * stride_qh
+    k_base = k_ptr + b * stride_kb + h * stride_kh
+    v_base = v_ptr + b * stride_vb + h * stride_vh
+    q_pointers = q_base + offs_t.to(tl.int64)[:, None] * stride_qt + offs_d[None, :] * stride_qd
+    q = tl.load(q_pointers, mask=mask_t[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_T, BLOCK_D]
+
+    # A tile of queries beyond the length has no tiles of keys: it only stores zeros.
+    key_tiles = tl.where(t0 < length, tl.cdiv(length, BLOCK_S), 0)
+    first_banded = key_tiles
+    banded = 0
+    if ROWS > 0:
+        first_banded = tl.minimum(tl.maximum(t0 - ROWS // 2, 0) // BLOCK_S, key_tiles)
+        banded = tl.minimum(tl.cdiv(t0 + BLOCK_T + ROWS // 2, BLOCK_S), key_tiles) - first_banded
+
+    maximum = tl.full([BLOCK_T], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK_T], tl.float32)
+    acc = tl.zeros([BLOCK_T, BLOCK_D], tl.float32)
+    for tile in range(0, key_tiles - banded):
+        s0 = tl.where(tile < first_banded, tile, tile + banded) * BLOCK_S
+        offs_s = s0 + tl.arange(0, BLOCK_S).to(tl.int64)
+        mask_s = offs_s < length
+        scores = _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION)
+        p, decay, maximum, total = _softmax_step(scores, maximum, total)
+        v_pointers = v_base + offs_s[:, None] * stride_vt + offs_d[None, :] * stride_vd
+        v = tl.load(v_pointers, mask=mask_s[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_S, BLOCK_D]
+        acc = tl.dot(p.to(v.dtype), v, acc * decay[:, None], input_precision=PRECISION)
+    if ROWS > 0:
+        for tile in range(first_banded, first_banded + banded):
+            s0 = tile * BLOCK_S
+            offs_s = s0 + tl.arange(0, BLOCK_S).to(tl.int64)
+            mask_s = offs_s < length
+            scores = _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION)
+            scores = _add_relative_scores(
+                scores, q, rel_k_ptr, stride_rel_kr, stride_rel_kd, t0, s0, offs_d, mask_d, scale,
+                BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+            )  # fmt: skip
+            p, decay, maximum, total = _softmax_step(scores, maximum, total)
+            v_pointers = v_base + offs_s[:, None] * stride_vt + offs_d[None, :] * stride_vd
+            v = tl.load(v_pointers, mask=mask_s[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_S, BLOCK_D]
+            acc = tl.dot(p.to(v.dtype), v, acc * decay[:, None], input_precision=PRECISION)
+            acc = _add_relative_values(
+                acc, p, rel_v_ptr, stride_rel_vr, stride_rel_vd, t0, s0, offs_d, mask_d,
+                BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+            )  # fmt: skip
+
+    # Rows beyond the length have a total of 0, or that of a query of zeros: neither is kept.
+    out = tl.where(mask_t[:, None], acc / total[:, None], 0.0)
+    out_base = out_ptr + b * T * H * D + h * D
+    out_pointers = out_base + offs_t.to(tl.int64)[:, None] * (H * D) + offs_d[None, :]
+    tl.store(out_pointers, out.to(out_ptr.dtype.element_ty), mask=(offs_t < T)[:, None] & mask_d[None, :])
+
+    if weights_ptr is not None:
+        weights_rows = weights_ptr + ((b * H + h) * T + offs_t)[:, None] * T
+        for tile in range(0, key_tiles):
+            s0 = tile * BLOCK_S
+            offs_s = s0 + tl.arange(0, BLOCK_S).to(tl.int64)
+            mask_s = offs_s < length
+            scores = _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION)
+            if ROWS > 0 and tile >= first_banded and tile < first_banded + banded:
+                scores = _add_relative_scores(
+                    scores, q, rel_k_ptr, stride_rel_kr, stride_rel_kd, t0, s0, offs_d, mask_d, scale,
+                    BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+                )  # fmt: skip
+            weights = tl.exp2(scores - maximum[:, None]) / total[:, None]
+            weights = tl.where(mask_t[:, None] & mask_s[None, :], weights, 0.0)
+            mask_weights = (offs_t < T)[:, None] & (offs_s < T)[None, :]
+            tl.store(weights_rows + offs_s[None, :], weights.to(weights_ptr.dtype.element_ty), mask=mask_weights)
+        for tile in range(key_tiles, tl.cdiv(T, BLOCK_S)):
+            offs_s = tile * BLOCK_S + tl.arange(0, BLOCK_S)
+            zeros = tl.zeros([BLOCK_T, BLOCK_S], weights_ptr.dtype.element_ty)
+            tl.store(weights_rows + offs_s[None, :], zeros, mask=(offs_t < T)[:, None] & (offs_s < T)[None, :])
+
+
+def _tile(op: Op, q: Tensor, rel_k: Tensor | None) -> tiles.Tile:
+    batch, steps, _, head_dim = q.shape
+    return tiles.choose(
+        op.name,
+        q.device,
+        q.dtype,
+        channels=head_dim,
+        kernel_size=0 if rel_k is None else rel_k.shape[0],
+        work=batch * steps,
+        precision=dot_precision(q.dtype),
+    )
+
+
+def _launch(
+    op: Op,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    need_weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    batch, steps, heads, head_dim = q.shape
+    tile = _tile(op, q, rel_k)
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    weights = torch.empty((batch, heads, steps, steps), dtype=q.dtype, device=q.device) if need_weights else None
+    constants = {
+        "D": head_dim,
+        "ROWS": 0 if rel_k is None else rel_k.shape[0],
+        **tile.sizes,
+        "BLOCK_D": padded(head_dim, 16),
+        "PRECISION": dot_precision(q.dtype),
+    }
+    strides = (*q.stride(), *k.stride(), *v.stride())
+    for table in (rel_k, rel_v):
+        strides += (0, 0) if table is None else table.stride()
+    launch(
+        op.name,
+        _attention_fwd_kernel,
+        (-(-steps // tile.sizes["BLOCK_T"]) * heads * batch,),
+        (q, k, v, rel_k, rel_v, lengths, out, weights, *strides, steps, heads, head_dim**-0.5 * math.log2(math.e)),
+        constants,
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+    )
+    return out, weights
+
+
+def _launch_relative_attention(
+    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+) -> Tensor:
+    return _launch(_RELATIVE_ATTENTION, q, k, v, rel_k, rel_v, lengths, need_weights=False)[0]
+
+
+def _launch_relative_attention_weights(
+    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    return _launch(_RELATIVE_ATTENTION_WEIGHTS, q, k, v, rel_k, rel_v, lengths, need_weights=True)
+
+
+def _supports(
+    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+) -> str | None:
+    if not 1 <= q.shape[3] <= 512:
+        return f"head dimensions are 1 to 512, not {q.shape[3]}"
+    return unsupported(q, k, v, rel_k, rel_v)
+
+
+def _prefers(op: Op) -> Any:
+    def prefers(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, *_: object) -> tuple[bool, str, bool]:
+        return tiles.preference(_tile(op, q, rel_k))
+
+    return prefers
 
 
 def _fake(q: Tensor, *_: object) -> Tensor:
@@ -91,6 +406,14 @@ def _weights_fake(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
 
 _RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake)
 _RELATIVE_ATTENTION_WEIGHTS = Op("relative_attention_weights", relative_attention_weights_reference, _weights_fake)
+
+
+_RELATIVE_ATTENTION.register(
+    "triton", Implementation(_launch_relative_attention, _supports, _prefers(_RELATIVE_ATTENTION))
+)
+_RELATIVE_ATTENTION_WEIGHTS.register(
+    "triton", Implementation(_launch_relative_attention_weights, _supports, _prefers(_RELATIVE_ATTENTION_WEIGHTS))
+)
 
 
 def relative_attention(
