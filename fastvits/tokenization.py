@@ -27,6 +27,25 @@ import numpy as np
 import torch
 
 from fastvits.batch_encoding import BatchEncoding, tensor_type_name
+from fastvits.tokenizer_arguments import (
+    FRONTENDS,
+    PADDING_STRATEGIES,
+    SIDES,
+    TRUNCATION_STRATEGIES,
+    Options,
+    Work,
+    all_ids,
+    arrange,
+    check_bool,
+    choice,
+    describe,
+    is_sequence,
+    is_whole,
+    optional_length,
+    optional_multiple,
+    truncate,
+    wrong_value,
+)
 
 __all__ = ["VitsTokenizer"]
 
@@ -40,11 +59,6 @@ VOCABULARY_FILE = "vocab.json"
 SETTINGS_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
-
-PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
-TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second", "do_not_truncate")
-SIDES = ("right", "left")
-FRONTENDS = ("vits", "piper")
 
 # The order decides which ids tokens get that the vocabulary lacks.
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -94,29 +108,6 @@ class _AddedToken:
             "single_word": self.single_word,
             "special": self.special,
         }
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The arguments of one call, checked."""
-
-    padding: str
-    truncation: str
-    max_length: int | None
-    stride: int
-    is_split_into_words: bool
-    pad_to_multiple_of: int | None
-    padding_side: str
-    return_tensors: str | None
-    return_token_type_ids: bool
-    return_attention_mask: bool
-    return_overflowing_tokens: bool
-    return_special_tokens_mask: bool
-    return_length: bool
-    verbose: bool
-    add_special_tokens: bool
-    normalize: bool
-    split_special_tokens: bool
 
 
 class VitsTokenizer:
@@ -197,7 +188,7 @@ class VitsTokenizer:
             ("clean_up_tokenization_spaces", clean_up_tokenization_spaces),
             ("split_special_tokens", split_special_tokens),
         ):
-            _check_bool(name, flag)
+            check_bool(name, flag)
         for name, code in (
             ("language", language),
             ("espeak_voice", espeak_voice),
@@ -211,13 +202,13 @@ class VitsTokenizer:
         self.phonemize = phonemize
         self.is_uroman = is_uroman
         self.espeak_voice = espeak_voice
-        self.frontend = _choice("frontend", frontend, FRONTENDS)
+        self.frontend = choice("frontend", frontend, FRONTENDS)
         self.uroman_language = uroman_language
         self.vowel_clusters = None if vowel_clusters is None else [list(cluster) for cluster in vowel_clusters]
-        limit = _optional_length("model_max_length", model_max_length)
+        limit = optional_length("model_max_length", model_max_length)
         self.model_max_length = VERY_LARGE_LENGTH if limit is None else limit
-        self.padding_side = _choice("padding_side", padding_side, SIDES)
-        self.truncation_side = _choice("truncation_side", truncation_side, SIDES)
+        self.padding_side = choice("padding_side", padding_side, SIDES)
+        self.truncation_side = choice("truncation_side", truncation_side, SIDES)
         self.model_input_names = list(model_input_names)
         self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
         self.split_special_tokens = split_special_tokens
@@ -384,7 +375,7 @@ class VitsTokenizer:
         if isinstance(tokens, str):
             return self._token_id(tokens)
         if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
-            raise TypeError(f"tokens must be a str or a list of str, not {_describe(tokens)}.")
+            raise TypeError(f"tokens must be a str or a list of str, not {describe(tokens)}.")
         return [self._token_id(token) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
@@ -395,7 +386,7 @@ class VitsTokenizer:
             skip_special_tokens: leave out special tokens of a list, even one that is a letter, as transformers does.
                 `decode` is the one that loses no letters.
         """
-        if _is_whole(ids):
+        if is_whole(ids):
             return self._id_token(int(ids))
         indices = _flat_ids(ids)
         special = set(self.all_special_ids) if skip_special_tokens else ()
@@ -551,13 +542,13 @@ class VitsTokenizer:
             split_special_tokens: override the tokenizer's own setting.
         """
         if not isinstance(text, str):
-            raise TypeError(f"text must be a str, not {_describe(text)}.")
+            raise TypeError(f"text must be a str, not {describe(text)}.")
         return self._tokens_of([text], *self._text_settings(normalize, split_special_tokens))
 
     def _text_settings(self, normalize: bool | None, split_special_tokens: bool | None) -> tuple[bool, bool]:
         for name, value in (("normalize", normalize), ("split_special_tokens", split_special_tokens)):
             if value is not None:
-                _check_bool(name, value)
+                check_bool(name, value)
         return (
             self.normalize if normalize is None else normalize,
             self.split_special_tokens if split_special_tokens is None else split_special_tokens,
@@ -654,7 +645,7 @@ class VitsTokenizer:
         }
         if tokenizer_kwargs is not None:
             if not isinstance(tokenizer_kwargs, Mapping):
-                raise TypeError(f"tokenizer_kwargs must be a dict or None, not {_describe(tokenizer_kwargs)}.")
+                raise TypeError(f"tokenizer_kwargs must be a dict or None, not {describe(tokenizer_kwargs)}.")
             strangers = [key for key in tokenizer_kwargs if key not in named]
             if strangers:
                 raise TypeError(f"tokenizer_kwargs may not hold {strangers!r}; allowed are {', '.join(named)}.")
@@ -663,11 +654,11 @@ class VitsTokenizer:
         if text is None and text_target is None:
             raise ValueError("A text is needed: give text or text_target.")
         # Everything is checked before anything is tokenised.
-        work = None if text is None else _arrange(text, text_pair, options.is_split_into_words, "text")
+        work = None if text is None else arrange(text, text_pair, options.is_split_into_words, "text")
         target_work = (
             None
             if text_target is None
-            else _arrange(text_target, text_pair_target, options.is_split_into_words, "text_target")
+            else arrange(text_target, text_pair_target, options.is_split_into_words, "text_target")
         )
         for each in (work, target_work):
             self._check_pairs(each, options)
@@ -706,11 +697,11 @@ class VitsTokenizer:
             **kwargs,
         )["input_ids"]
 
-    def _options(self, named: dict[str, Any]) -> _Options:
+    def _options(self, named: dict[str, Any]) -> Options:
         """Check the arguments of a call and put defaults in."""
         for name in ("return_token_type_ids", "return_attention_mask"):
             if named[name] is not None:
-                _check_bool(name, named[name])
+                check_bool(name, named[name])
         for name in (
             "add_special_tokens",
             "is_split_into_words",
@@ -721,14 +712,14 @@ class VitsTokenizer:
             "verbose",
         ):
             if named[name] is not None:
-                _check_bool(name, named[name])
+                check_bool(name, named[name])
         if named["return_offsets_mapping"]:
             raise NotImplementedError("return_offsets_mapping is not available: phonemes have no places in the text.")
         stride = named["stride"]
-        if not _is_whole(stride) or stride < 0:
-            raise _wrong("stride", stride, "a whole number of 0 or more")
+        if not is_whole(stride) or stride < 0:
+            raise wrong_value("stride", stride, "a whole number of 0 or more")
         padding = self._padding(named["padding"])
-        max_length = _optional_length("max_length", named["max_length"])
+        max_length = optional_length("max_length", named["max_length"])
         truncation = named["truncation"]
         if truncation is None:
             implied = max_length is not None and padding == "do_not_pad" and named["padding"] is False
@@ -736,7 +727,7 @@ class VitsTokenizer:
         elif isinstance(truncation, bool):
             truncation = "longest_first" if truncation else "do_not_truncate"
         else:
-            truncation = _choice("truncation", truncation, TRUNCATION_STRATEGIES, "True, False, None")
+            truncation = choice("truncation", truncation, TRUNCATION_STRATEGIES, "True, False, None")
         if max_length is None and (padding == "max_length" or truncation != "do_not_truncate"):
             if self.model_max_length <= LARGE_LENGTH:
                 max_length = self.model_max_length
@@ -744,7 +735,7 @@ class VitsTokenizer:
                 # Without any limit there is nothing to pad or cut to.
                 padding = "do_not_pad" if padding == "max_length" else padding
                 truncation = "do_not_truncate"
-        multiple = _multiple(named["pad_to_multiple_of"])
+        multiple = optional_multiple(named["pad_to_multiple_of"])
         if (
             multiple is not None
             and max_length is not None
@@ -758,7 +749,7 @@ class VitsTokenizer:
             )
         normalize, split_special_tokens = self._text_settings(named["normalize"], named["split_special_tokens"])
         wants_types, wants_mask = named["return_token_type_ids"], named["return_attention_mask"]
-        return _Options(
+        return Options(
             padding=padding,
             truncation=truncation,
             max_length=max_length,
@@ -783,16 +774,16 @@ class VitsTokenizer:
         if isinstance(padding, bool):
             name = "longest" if padding else "do_not_pad"
         else:
-            name = _choice("padding", padding, PADDING_STRATEGIES, "True, False")
+            name = choice("padding", padding, PADDING_STRATEGIES, "True, False")
         if name != "do_not_pad" and self.pad_token is None:
             raise ValueError("This tokenizer has no pad_token to pad with; set tokenizer.pad_token.")
         return name
 
     def _side(self, side: Any) -> str:
-        return self.padding_side if side is None else _choice("padding_side", side, SIDES, "None")
+        return self.padding_side if side is None else choice("padding_side", side, SIDES, "None")
 
     @staticmethod
-    def _check_pairs(work: _Work | None, options: _Options) -> None:
+    def _check_pairs(work: Work | None, options: Options) -> None:
         if (
             work is not None
             and options.return_overflowing_tokens
@@ -804,11 +795,11 @@ class VitsTokenizer:
                 "truncation='only_first' or 'only_second'."
             )
 
-    def _ids_of(self, item: Any, options: _Options) -> list[int]:
+    def _ids_of(self, item: Any, options: Options) -> list[int]:
         """Ids of one text: as a str, in words, as tokens (a list of str that is not in words), or as ids."""
         if isinstance(item, str):
             texts = [item]
-        elif item and _is_whole(item[0]):
+        elif item and is_whole(item[0]):
             return [int(index) for index in item]
         elif options.is_split_into_words:
             texts = [str(word) for word in item]
@@ -817,7 +808,7 @@ class VitsTokenizer:
         tokens = self._tokens_of(texts, options.normalize, options.split_special_tokens)
         return [self._token_id(token) for token in tokens]
 
-    def _encode_work(self, work: _Work, options: _Options) -> BatchEncoding:
+    def _encode_work(self, work: Work, options: Options) -> BatchEncoding:
         items = [self._encode_item(first, second, options) for first, second in work.items]
         if not work.batched:
             data = items[0]
@@ -838,7 +829,7 @@ class VitsTokenizer:
                 data.pop(name, None)
         return BatchEncoding(data, tensor_type=options.return_tensors, prepend_batch_axis=not work.batched)
 
-    def _encode_item(self, first: Any, second: Any, options: _Options) -> dict[str, Any]:
+    def _encode_item(self, first: Any, second: Any, options: Options) -> dict[str, Any]:
         """Ids of one text and its pair, cut but not padded, with what was asked for beside them."""
         ids = self._ids_of(first, options)
         pair_ids = None if second is None else self._ids_of(second, options)
@@ -846,8 +837,8 @@ class VitsTokenizer:
         item: dict[str, Any] = {"input_ids": []}
         limit = options.max_length
         if options.truncation != "do_not_truncate" and limit and total > limit:
-            only_second_of_none = options.truncation == "only_second" and pair_ids is None
-            ids, pair_ids, overflow = _truncate(
+            only_second_of_none = options.truncation == "only_second" and not pair_ids
+            ids, pair_ids, overflow = truncate(
                 ids, pair_ids, total - limit, options.truncation, options.stride, self.truncation_side
             )
             if options.return_overflowing_tokens and not only_second_of_none:
@@ -897,25 +888,25 @@ class VitsTokenizer:
             TypeError, ValueError: the input is none of these, or has no `input_ids`.
         """
         strategy = self._padding(padding)
-        limit = _optional_length("max_length", max_length)
+        limit = optional_length("max_length", max_length)
         if limit is None and strategy == "max_length":
             if self.model_max_length <= LARGE_LENGTH:
                 limit = self.model_max_length
             else:
                 strategy = "do_not_pad"
-        multiple = _multiple(pad_to_multiple_of)
+        multiple = optional_multiple(pad_to_multiple_of)
         side = self._side(padding_side)
         if return_attention_mask is None:
             return_attention_mask = "attention_mask" in self.model_input_names
         else:
-            _check_bool("return_attention_mask", return_attention_mask)
+            check_bool("return_attention_mask", return_attention_mask)
         tensor_type = tensor_type_name(return_tensors)
         columns = _columns(encoded_inputs)
         tensor_type = tensor_type or _tensor_type_of(columns["input_ids"])
         data = {name: _as_list(value) for name, value in columns.items()}
         ids = data["input_ids"]
         if not isinstance(ids, (list, tuple)):
-            raise TypeError(f"input_ids must be a list, an array or a tensor of ids, not {_describe(ids)}.")
+            raise TypeError(f"input_ids must be a list, an array or a tensor of ids, not {describe(ids)}.")
         batched = len(ids) > 0 and isinstance(ids[0], (list, tuple))
         _check_ids(ids, batched)
         if batched:
@@ -1008,10 +999,10 @@ class VitsTokenizer:
             masks = _as_list(token_ids.get("attention_mask"))
             token_ids = token_ids["input_ids"]
         ids = _as_list(token_ids)
-        if _is_whole(ids):
+        if is_whole(ids):
             ids = [ids]
         if not isinstance(ids, (list, tuple)):
-            raise TypeError(f"token_ids must be whole numbers, not {_describe(token_ids)}.")
+            raise TypeError(f"token_ids must be whole numbers, not {describe(token_ids)}.")
         if len(ids) == 0 or not isinstance(ids[0], (list, tuple)):
             return self._decode_item(ids, masks, skip_special_tokens, clean_up_tokenization_spaces)
         return [
@@ -1252,165 +1243,6 @@ class VitsTokenizer:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Arguments
-
-
-def _describe(value: Any) -> str:
-    """What kind of thing `value` is, for an error message."""
-    if isinstance(value, (list, tuple)) and value:
-        kinds = sorted({type(element).__name__ for element in value})
-        return f"{type(value).__name__} of {', '.join(kinds)}"
-    return type(value).__name__
-
-
-def _is_whole(value: Any) -> bool:
-    """Whether `value` is a whole number of Python or numpy; True and False are none."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _wrong(name: str, value: Any, allowed: str) -> Exception:
-    """TypeError for a value of a wrong type, ValueError for a wrong number."""
-    kind = ValueError if _is_whole(value) else TypeError
-    return kind(f"{name} must be {allowed}, not {value!r}.")
-
-
-def _check_bool(name: str, value: Any) -> None:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, not {value!r}.")
-
-
-def _choice(name: str, value: Any, choices: Sequence[str], further: str = "") -> str:
-    """The one of `choices` that equals `value`, which may be a member of an enum of strings."""
-    if isinstance(value, str):
-        for choice in choices:
-            if value == choice:
-                return choice
-    allowed = ", ".join(map(repr, choices))
-    raise ValueError(f"{name} must be one of {allowed}{', ' + further if further else ''}, not {value!r}.")
-
-
-def _optional_length(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    # Old files spell the very large number as a float.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not _is_whole(value) or value < 0:
-        raise _wrong(name, value, "None or a whole number of 0 or more")
-    return int(value)
-
-
-def _multiple(value: Any) -> int | None:
-    if value is None:
-        return None
-    if not _is_whole(value) or value < 1:
-        raise _wrong("pad_to_multiple_of", value, "None or a whole number of 1 or more")
-    return int(value)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """Texts to encode, each with its pair or None, and whether the caller gave a batch."""
-
-    items: list[tuple[Any, Any]]
-    batched: bool
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
-
-
-def _all_ids(value: Sequence[Any]) -> bool:
-    return all(_is_whole(element) for element in value)
-
-
-def _check_text(value: Any, name: str) -> None:
-    """One text: a str, a list of str, or a list of ids."""
-    if isinstance(value, str):
-        return
-    if _is_sequence(value) and len(value) == 0:
-        raise ValueError(f"{name} is an empty list; an empty text is ''.")
-    if _is_sequence(value) and (all(isinstance(element, str) for element in value) or _all_ids(value)):
-        return
-    raise TypeError(f"{name} must hold texts (a str, a list of str or a list of ids each), not {_describe(value)}.")
-
-
-def _arrange(text: Any, text_pair: Any, in_words: bool, name: str) -> _Work:
-    """Sort the forms that texts may have into pairs of one text each; everything wrong with them is found here."""
-    if not isinstance(text, str) and not _is_sequence(text):
-        raise TypeError(
-            f"{name} must be a str, a list of str (a batch, or words with is_split_into_words=True), a list of lists "
-            f"of str, or ids, not {_describe(text)}."
-        )
-    if _is_sequence(text) and len(text) == 0:
-        raise ValueError(f"{name} is an empty list; give at least one text.")
-    if text_pair is not None and not isinstance(text_pair, str) and not _is_sequence(text_pair):
-        raise TypeError(f"the pair of {name} must be of the same form as it, not {_describe(text_pair)}.")
-    batched = _is_sequence(text) and (_is_sequence(text[0]) or (isinstance(text[0], str) and not in_words))
-    if not batched:
-        _check_text(text, name)
-        if text_pair is not None:
-            _check_text(text_pair, f"the pair of {name}")
-        return _Work([(text, text_pair)], False)
-    if text_pair is not None and (not _is_sequence(text_pair) or len(text_pair) != len(text)):
-        raise ValueError(f"{name} is a batch of {len(text)}: its pair must be a list of {len(text)} as well.")
-    items: list[tuple[Any, Any]] = []
-    for number, first in enumerate(text):
-        second = None if text_pair is None else text_pair[number]
-        # A list of str is words only where that was said; a tuple of two is always a text and its pair.
-        in_pieces = _is_sequence(first) and len(first) > 0 and not _all_ids(first) and not in_words
-        if second is None and isinstance(first, tuple) and len(first) == 2 and not _all_ids(first):
-            first, second = first
-        elif in_pieces and second is not None:
-            raise ValueError(
-                f"{name}[{number}] is a list of str and has a pair: for texts in words, say is_split_into_words=True."
-            )
-        elif in_pieces and len(first) > 2:
-            raise ValueError(
-                f"{name}[{number}] has {len(first)} parts where a text and its pair are two: for texts in words, say "
-                "is_split_into_words=True."
-            )
-        elif in_pieces:
-            first, second = first[0], first[1] if len(first) == 2 else None
-        _check_text(first, f"{name}[{number}]")
-        if second is not None:
-            _check_text(second, f"the pair of {name}[{number}]")
-        items.append((first, second))
-    return _Work(items, True)
-
-
-def _truncate(
-    ids: list[int], pair_ids: list[int] | None, excess: int, strategy: str, stride: int, side: str
-) -> tuple[list[int], list[int] | None, list[int]]:
-    """Cut `excess` ids away; returns both lists and what was cut with `stride` ids beside it.
-
-    "longest_first" first makes a pair equally long, then takes half of the rest from each, the odd one from the second.
-    A text that is shorter than what should be cut from it vanishes.
-    """
-
-    def cut(row: list[int], count: int) -> list[int]:
-        count = min(count, len(row))
-        return row[: len(row) - count] if side == "right" else row[count:]
-
-    def overflow(row: list[int]) -> list[int]:
-        window = min(len(row), stride + excess)
-        return row[len(row) - window :] if side == "right" else row[:window]
-
-    if strategy == "only_first" or (strategy == "longest_first" and pair_ids is None):
-        return cut(ids, excess), pair_ids, overflow(ids)
-    if pair_ids is None:
-        return ids, None, []
-    if strategy == "only_second":
-        return ids, cut(pair_ids, excess), overflow(pair_ids)
-    difference = len(ids) - len(pair_ids)
-    from_longer = min(abs(difference), excess)
-    rest = excess - from_longer
-    from_first = rest // 2 + (from_longer if difference > 0 else 0)
-    from_second = rest - rest // 2 + (0 if difference > 0 else from_longer)
-    return cut(ids, from_first), cut(pair_ids, from_second), []
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Values
 
 
@@ -1425,15 +1257,15 @@ def _as_list(value: Any) -> Any:
 
 def _flat_ids(ids: Any) -> list[int]:
     values = _as_list(ids)
-    if not isinstance(values, (list, tuple)) or not _all_ids(values):
-        raise TypeError(f"ids must be whole numbers, not {_describe(values)}.")
+    if not isinstance(values, (list, tuple)) or not all_ids(values):
+        raise TypeError(f"ids must be whole numbers, not {describe(values)}.")
     return [int(index) for index in values]
 
 
 def _check_ids(ids: Sequence[Any], batched: bool) -> None:
     for row in ids if batched else [ids]:
-        if not isinstance(row, (list, tuple)) or not _all_ids(row):
-            raise TypeError(f"input_ids must be whole numbers, not {_describe(row)}.")
+        if not isinstance(row, (list, tuple)) or not all_ids(row):
+            raise TypeError(f"input_ids must be whole numbers, not {describe(row)}.")
 
 
 def _columns(encoded_inputs: Any) -> dict[str, Any]:
@@ -1441,7 +1273,7 @@ def _columns(encoded_inputs: Any) -> dict[str, Any]:
     wanted = "an encoding, a dict with input_ids, or a list of such dicts"
     if isinstance(encoded_inputs, Mapping):
         columns = dict(encoded_inputs)
-    elif _is_sequence(encoded_inputs) and all(isinstance(item, Mapping) for item in encoded_inputs):
+    elif is_sequence(encoded_inputs) and all(isinstance(item, Mapping) for item in encoded_inputs):
         if len(encoded_inputs) == 0:
             raise ValueError(f"There is nothing to pad: give {wanted}.")
         names = list(encoded_inputs[0])
@@ -1449,14 +1281,14 @@ def _columns(encoded_inputs: Any) -> dict[str, Any]:
             raise ValueError("All encodings to pad together must have the same names.")
         columns = {name: [item[name] for item in encoded_inputs] for name in names}
     else:
-        raise TypeError(f"pad takes {wanted}, not {_describe(encoded_inputs)}.")
+        raise TypeError(f"pad takes {wanted}, not {describe(encoded_inputs)}.")
     if "input_ids" not in columns:
         raise ValueError(f"pad needs input_ids, but was given {list(columns)}.")
     return columns
 
 
 def _tensor_type_of(value: Any) -> str | None:
-    if _is_sequence(value) and len(value) > 0:
+    if is_sequence(value) and len(value) > 0:
         value = value[0]
     if isinstance(value, torch.Tensor):
         return "pt"
@@ -1497,7 +1329,7 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 def _read_vocabulary(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
     if not isinstance(vocab_file, (str, os.PathLike)):
-        raise TypeError(f"vocab_file must be the path of a JSON file, not {_describe(vocab_file)}.")
+        raise TypeError(f"vocab_file must be the path of a JSON file, not {describe(vocab_file)}.")
     path = Path(vocab_file)
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary file {os.fspath(path)!r}.")
@@ -1521,7 +1353,7 @@ def _token_text(name: str, token: Any) -> str | None:
     content = token.get("content") if isinstance(token, Mapping) else getattr(token, "content", None)
     if isinstance(content, str):
         return content
-    raise TypeError(f"{name} must be a str or None, not {_describe(token)}.")
+    raise TypeError(f"{name} must be a str or None, not {describe(token)}.")
 
 
 def _added_token(token: Any) -> _AddedToken:
