@@ -93,7 +93,7 @@ def _fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
 
 
 @kernel
-def tanh_tile(x):  # type: ignore[no-untyped-def]
+def tanh_tile(x):
     """tanh in float32, to a few units of round-off of the result also near zero, where `1 - 2 / (exp(2x) + 1)` cancels.
 
     There it takes the continued fraction of Lambert (1761) to the fifth division: its error is below 2e-9 at |x| = 0.6.
@@ -106,7 +106,7 @@ def tanh_tile(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def activation_tile(x, ACTIVATION: "tl.constexpr"):  # type: ignore[no-untyped-def]
+def activation_tile(x, ACTIVATION: "tl.constexpr"):
     """`apply_activation` of a float32 tile; every branch passes NaN on, as torch does."""
     if ACTIVATION == "relu":
         x = tl.where(x < 0, 0.0, x)
@@ -124,7 +124,7 @@ def activation_tile(x, ACTIVATION: "tl.constexpr"):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _conv1d_fwd_kernel(  # type: ignore[no-untyped-def]
+def _conv1d_fwd_kernel(
     x_ptr,  # [B, T, C_in]
     weight_ptr,  # [K, C_in, C_out]
     bias_ptr,  # [C_out] or None
