@@ -110,22 +110,29 @@ def espeak_phonemes(text: str, voice: str = "en-us") -> str:
         return os.linesep.join(backend.phonemize(lines_with_text, strip=True))
 
 
-# ISO 639-3 -> espeak-ng voice, for the languages that espeak-ng 1.52 has a dictionary of. Macrolanguages stand beside the member that
-# espeak-ng speaks. Where espeak-ng has several voices for a language, the one that its own short code chooses.
-_VOICE_OF_LANGUAGE = dict(
-    pair.split(":")
-    for pair in """
-    afr:af als:sq amh:am ara:ar arb:ar arg:an asm:as aze:az azj:az bak:ba bel:be ben:bn bos:bs bpy:bpy bul:bg cat:ca
-    ces:cs chr:chr-US-Qaaa-x-west chv:cv cmn:cmn cym:cy dan:da deu:de ekk:et ell:el eng:en-us epo:eo est:et eus:eu
-    fas:fa fin:fi fra:fr-fr gla:gd gle:ga gom:kok grc:grc grn:gn gug:gn guj:gu hak:hak hat:ht haw:haw heb:he
-    hin:hi hrv:hr hun:hu hye:hy hyw:hyw ido:io ina:ia ind:id isl:is ita:it jbo:jbo jpn:ja kal:kl kan:kn kat:ka
-    kaz:kk kir:ky kmr:ku kok:kok kor:ko kur:ku lat:la lav:lv lfn:lfn lit:lt ltg:ltg ltz:lb lvs:lv mal:ml mar:mr mkd:mk
-    mlt:mt mri:mi msa:ms mto:mto mya:my nci:nci nep:ne nld:nl nob:nb nog:nog nor:nb npi:ne ori:or orm:om ory:or pan:pa
-    pap:pap pes:fa pol:pl por:pt qdb:qdb que:qu quc:quc qya:qya ron:ro rus:ru shn:shn sin:si sjn:sjn slk:sk slv:sl
-    smj:smj snd:sd spa:es sqi:sq srp:sr swa:sw swe:sv swh:sw tam:ta tat:tt tel:te tha:th tir:ti tlh:piqd tsn:tn tuk:tk
-    tur:tr uig:ug ukr:uk urd:ur uzb:uz uzn:uz vie:vi yue:yue zho:cmn zlm:ms zsm:ms
-    """.split()
-)
+# ISO 639-3 -> espeak-ng voice, for the languages that espeak-ng 1.52 has a dictionary of. Macrolanguages stand beside
+# the member that espeak-ng speaks. Of several voices for a language, the one that its short code chooses.
+# fmt: off
+_VOICE_OF_LANGUAGE = {
+    "afr": "af", "als": "sq", "amh": "am", "ara": "ar", "arb": "ar", "arg": "an", "asm": "as", "aze": "az",
+    "azj": "az", "bak": "ba", "bel": "be", "ben": "bn", "bos": "bs", "bpy": "bpy", "bul": "bg", "cat": "ca",
+    "ces": "cs", "chr": "chr-US-Qaaa-x-west", "chv": "cv", "cmn": "cmn", "cym": "cy", "dan": "da", "deu": "de",
+    "ekk": "et", "ell": "el", "eng": "en-us", "epo": "eo", "est": "et", "eus": "eu", "fas": "fa", "fin": "fi",
+    "fra": "fr-fr", "gla": "gd", "gle": "ga", "gom": "kok", "grc": "grc", "grn": "gn", "gug": "gn", "guj": "gu",
+    "hak": "hak", "hat": "ht", "haw": "haw", "heb": "he", "hin": "hi", "hrv": "hr", "hun": "hu", "hye": "hy",
+    "hyw": "hyw", "ido": "io", "ina": "ia", "ind": "id", "isl": "is", "ita": "it", "jbo": "jbo", "jpn": "ja",
+    "kal": "kl", "kan": "kn", "kat": "ka", "kaz": "kk", "kir": "ky", "kmr": "ku", "kok": "kok", "kor": "ko",
+    "kur": "ku", "lat": "la", "lav": "lv", "lfn": "lfn", "lit": "lt", "ltg": "ltg", "ltz": "lb", "lvs": "lv",
+    "mal": "ml", "mar": "mr", "mkd": "mk", "mlt": "mt", "mri": "mi", "msa": "ms", "mto": "mto", "mya": "my",
+    "nci": "nci", "nep": "ne", "nld": "nl", "nob": "nb", "nog": "nog", "nor": "nb", "npi": "ne", "ori": "or",
+    "orm": "om", "ory": "or", "pan": "pa", "pap": "pap", "pes": "fa", "pol": "pl", "por": "pt", "qdb": "qdb",
+    "que": "qu", "quc": "quc", "qya": "qya", "ron": "ro", "rus": "ru", "shn": "shn", "sin": "si", "sjn": "sjn",
+    "slk": "sk", "slv": "sl", "smj": "smj", "snd": "sd", "spa": "es", "sqi": "sq", "srp": "sr", "swa": "sw",
+    "swe": "sv", "swh": "sw", "tam": "ta", "tat": "tt", "tel": "te", "tha": "th", "tir": "ti", "tlh": "piqd",
+    "tsn": "tn", "tuk": "tk", "tur": "tr", "uig": "ug", "ukr": "uk", "urd": "ur", "uzb": "uz", "uzn": "uz",
+    "vie": "vi", "yue": "yue", "zho": "cmn", "zlm": "ms", "zsm": "ms",
+}
+# fmt: on
 
 
 def espeak_voice_for(iso_code: str) -> str | None:
@@ -381,18 +388,17 @@ def _merge_clusters(phonemes: list[str], clusters: frozenset[tuple[str, ...]]) -
     return merged
 
 
-def piper_phonemes(
-    text: str, voice: str, *, vowel_clusters: Iterable[Iterable[str]] | None = None
-) -> list[list[str]]:
+def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[str]] | None = None) -> list[list[str]]:
     """Phonemes of `text` the way Piper's voices want them, one list a sentence.
 
     A phoneme is a code point of the IPA text in canonical decomposition; a space stands between words, and the mark
     that ended a clause (one of `. ? ! , : ;`, a space after the last three) is a phoneme too. Text in double brackets,
     `[[hɛloʊ]]`, is taken for phonemes as it is.
 
-    The result equals that of piper-tts 1.8, but that a text whose last sentence is one single character keeps it, and
-    that piper-tts brings a later dictionary along than the espeak-ng release that is used here: some rare words and
-    names of symbols differ. Piper restores the vowel signs of Arabic by a model of its own first; here Arabic is read as it is written.
+    The result equals that of piper-tts 1.8, with these exceptions. A text whose last sentence is one single character
+    keeps it. piper-tts brings a later espeak-ng along than the release that is used here: some rare words and names of
+    symbols differ, and so does an r in German. And Piper restores the vowel signs of Arabic by a model of its own
+    first; here Arabic is read as it is written.
 
     Args:
         text: the text, several sentences or lines if need be.

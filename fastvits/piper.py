@@ -79,8 +79,8 @@ class _Graph:
                 self.consumers.setdefault(name, []).append(node)
         if "input" not in self.inputs or "scales" not in self.inputs:
             raise ValueError(
-                f"{path} is not a Piper voice: a Piper graph has the inputs 'input', 'input_lengths' and 'scales', this "
-                f"one has {sorted(self.inputs)}"
+                f"{path} is not a Piper voice: such a graph has the inputs 'input', 'input_lengths' and 'scales', "
+                f"this one has {sorted(self.inputs)}"
             )
 
     def consumer(self, name: str, *op_types: str) -> onnx.NodeProto | None:
@@ -483,7 +483,8 @@ def _duration_architecture(
                     f"expected {kernel_size**layer} and {filter_channels}"
                 )
     # Of n convolution flows, with the odd numbers up to 2n - 1, number 1 is not computed and so not in the graph.
-    flows = sorted({int(match[1]) for match in (re.match(r"dp\.flows\.(\d+)\.proj\.", name) for name in tensors) if match})
+    matches = [re.match(r"dp\.flows\.(\d+)\.proj\.", name) for name in tensors]
+    flows = sorted({int(match[1]) for match in matches if match})
     if not flows or flows != list(range(3, 2 * len(flows) + 2, 2)):
         raise ValueError(f"the duration predictor has the convolution flows {flows}; expected 3, 5, 7, ...")
     outputs = _one((tensors[f"dp.flows.{flow}.proj.weight"].shape[0] for flow in flows), "the number of spline bins")
@@ -800,8 +801,11 @@ def _tokenizer_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
     kind = settings.get("phoneme_type", "espeak")
     if kind not in ("espeak", "text"):
         raise ValueError(f"the voice reads phonemes of the type {kind!r}; only 'espeak' and 'text' are supported")
-    if settings.get("vowel_clusters"):
-        raise ValueError("the voice joins vowels into clusters (vowel_clusters), which the tokenizer does not know")
+    clusters = settings.get("vowel_clusters") or None
+    if clusters is not None and not all(
+        isinstance(cluster, list) and all(isinstance(phoneme, str) for phoneme in cluster) for cluster in clusters
+    ):
+        raise ValueError(f"vowel_clusters of the voice must be lists of phonemes, got {clusters!r}")
     voice = (settings.get("espeak") or {}).get("voice")
     if kind == "espeak" and not (isinstance(voice, str) and voice):
         raise ValueError("the JSON of the voice does not name its espeak voice")
@@ -818,6 +822,7 @@ def _tokenizer_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
         "is_uroman": False,
         "language": (settings.get("language") or {}).get("code"),
         "espeak_voice": voice if kind == "espeak" else None,
+        **({} if clusters is None else {"vowel_clusters": clusters}),
     }
 
 
@@ -865,6 +870,7 @@ def convert(onnx_path: str | os.PathLike[str], folder: str | os.PathLike[str]) -
     ):
         text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
         (folder / name).write_text(text, encoding="utf-8")
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors lets only the owner read
     card = path.with_name("MODEL_CARD")
     if card.is_file():  # it carries the licence of the voice
         shutil.copyfile(card, folder / "MODEL_CARD")
