@@ -122,7 +122,7 @@ class VitsTokenizer:
         add_blank: put id 0 between all tokens and at both ends.
         normalize: lower-case what the vocabulary has no capital of, and, unless phonemes are made, leave out
             characters that the vocabulary lacks. What is left out is logged as a warning, once a text.
-        phonemize: turn the text into phonemes by espeak-ng.
+        phonemize: turn the text into phonemes by espeak-ng; without, characters are looked up as they are.
         is_uroman: romanise texts with characters beyond ASCII by uroman.
         espeak_voice: voice of espeak-ng; None means the one of `language`, or "en-us".
         frontend: "vits", or "piper" for text in sentences of phonemes, each `bos blank p blank ... p blank eos`.
@@ -486,14 +486,20 @@ class VitsTokenizer:
             unknown.update(dict.fromkeys(c for c in piece if c not in self.encoder and c not in self._added_to_id))
         return tokens
 
-    def _piper_tokens(self, text: str, missing: dict[str, None]) -> list[str]:
-        """`bos blank p blank ... p blank eos` for every sentence; phonemes without an id are left out."""
+    def _piper_sentences(self, text: str) -> list[list[str]]:
+        """Phonemes sentence by sentence; a voice of letters (`phonemize=False`) reads code points, as one sentence."""
+        if not self.phonemize:
+            return [list(unicodedata.normalize("NFD", text))] if text else []
         from fastvits.phonemization import piper_phonemes
 
-        bos, eos, blank = str(self.bos_token), str(self.eos_token), str(self.pad_token)
         clusters = {} if self.vowel_clusters is None else {"vowel_clusters": self.vowel_clusters}
+        return piper_phonemes(text, self._espeak_voice(), **clusters)
+
+    def _piper_tokens(self, text: str, missing: dict[str, None]) -> list[str]:
+        """`bos blank p blank ... p blank eos` for every sentence; phonemes without an id are left out."""
+        bos, eos, blank = str(self.bos_token), str(self.eos_token), str(self.pad_token)
         tokens: list[str] = []
-        for sentence in piper_phonemes(text, self._espeak_voice(), **clusters):
+        for sentence in self._piper_sentences(text):
             tokens.append(bos)
             for phoneme in sentence:
                 if phoneme not in self.encoder:

@@ -537,6 +537,29 @@ def test_piper_ids_equal_piper(piper):
         assert piper.encode(text) == expected, text
 
 
+def test_piper_voices_of_letters_equal_piper(tmp_path):
+    from piper.config import PhonemeType, PiperConfig
+    from piper.voice import PiperVoice
+
+    symbols = [*"_^$ .!", *"abcde", "\u0301"]
+    path = tmp_path / "letters.json"
+    path.write_text(json.dumps({token: index for index, token in enumerate(symbols)}))
+    settings = {"pad_token": "_", "bos_token": "^", "eos_token": "$", "frontend": "piper", "phonemize": False}
+    tokenizer = VitsTokenizer(path, **settings)
+    config = PiperConfig(
+        num_symbols=len(symbols),
+        num_speakers=1,
+        sample_rate=22050,
+        espeak_voice="",
+        phoneme_id_map={token: [index] for index, token in enumerate(symbols)},
+        phoneme_type=PhonemeType.TEXT,
+    )
+    voice = PiperVoice(session=None, config=config)
+    for text in ("abc dé. Bad!", "é", "a ✓ b"):
+        assert tokenizer.encode(text) == voice.phonemes_to_ids(voice.phonemize(text)[0])
+    assert tokenizer.encode("") == []
+
+
 def _work(tokenizer, text):
     """Number of calls, Python's and C's, that encoding takes: its operations, without a clock."""
     counter = [0]
