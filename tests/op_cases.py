@@ -218,15 +218,15 @@ def _resblock(
 
 
 _resblock("one-step", (1, 1, 16), mean=True)
-_resblock("ragged-shared", (3, 64, 32), shared=True, lengths=[64, 0, 17])
-_resblock("ragged-mean-sliced", (2, 63, 32), mean=True, lengths=[63, 30], layout="sliced")
-_resblock("transposed", (2, 40, 16), layout="transposed", lengths=[40, 39])
-_resblock("long-thin-mean", (1, 1000, 16), (3, 5), (3, 1), mean=True)
-_resblock("dilation-beyond-T-four-branches", (1, 7, 32), (3, 3, 5, 7), (9, 1, 2, 12), lengths=[6])
-_resblock("wide-192", (2, 20, 192), (3, 5), (1, 3), mean=True, shared=True, lengths=[20, 9])
-_resblock("wide-256-no-residual", (1, 17, 256), (3,), (3,), residual=False)
-_resblock("uneven-channels", (2, 33, 24), (3, 7), (5, 1), mean=True, lengths=[33, 20], slope=0.2)
-_resblock("96-channels-slope-1", (1, 30, 96), (3, 3), (1, 2), slope=1.0)
+_resblock("ragged-shared", (3, 64, 32), (1, 3, 5), shared=True, lengths=[64, 0, 17])
+_resblock("ragged-mean-sliced", (2, 63, 16), (3, 7), (5, 1), mean=True, lengths=[63, 30], layout="sliced")
+_resblock("transposed", (2, 40, 16), (3, 5), (1, 3), layout="transposed", lengths=[40, 39])
+_resblock("long-thin-mean", (1, 1000, 16), (3,), (3,), mean=True)
+_resblock("dilation-beyond-T-four-branches", (1, 7, 32), (3, 3, 1, 5), (9, 1, 2, 12), lengths=[6])
+_resblock("wide-192", (1, 20, 192), (3,), (1,), mean=True, shared=True, lengths=[19])
+_resblock("wide-256-no-residual", (1, 17, 256), (1,), (3,), residual=False)
+_resblock("uneven-channels", (2, 33, 24), (3, 5), (5, 1), mean=True, lengths=[33, 20], slope=0.2)
+_resblock("96-channels-slope-1", (1, 30, 96), (3,), (2,), slope=1.0)
 _resblock("five-branches", (1, 8, 16), (3, 3, 3, 3, 3), (1, 1, 1, 1, 1))
 _resblock("empty-batch", (0, 5, 16))
 
@@ -411,3 +411,73 @@ _length_regulator("many-frames", [[i % 40 for i in range(52)]], 1000, 16)
 _length_regulator("many-tokens", [[int(i % 9 == 8) for i in range(300)]], 33, 16)
 _length_regulator("prior-in-float32", [[4, 5], [1, 0]], 9, 256, prior_dtype=torch.float32)
 _length_regulator("empty-batch", [], 5, 16)
+
+
+# --- rational_quadratic_spline: x, widths, heights, derivatives, tail_bound, reverse
+# --- spline_coupling: h, weight, bias, x, lengths, num_bins, tail_bound, reverse
+
+
+def _spline(name: str, shape: tuple[int, ...], bins: int = 10, *, scale: float = 1.0, tail_bound: float = 5.0) -> None:
+    """The spline and its inverse, parameters sliced from one tensor, inputs inside, at and beyond the bounds."""
+    for reverse in (False, True):
+
+        @case("rational_quadratic_spline", f"{name}-inverse" if reverse else name)
+        def make(draw: Draw, reverse: bool = reverse) -> tuple[Any, ...]:
+            x = draw.uniform(*shape, low=-1.1 * tail_bound, high=1.1 * tail_bound)
+            x.view(-1)[:2] = torch.tensor([-tail_bound, tail_bound])[: x.numel()]
+            parameters = draw.normal(*shape, 3 * bins - 1, scale=scale)
+            return x, *parameters.split([bins, bins, bins - 1], dim=-1), tail_bound, reverse
+
+
+_spline("ten-bins", (2, 63, 2))
+_spline("one-value-one-bin", (1,), 1)
+_spline("long-seventeen-bins", (1000,), 17, tail_bound=3.0)
+_spline("empty-batch", (0, 5, 1))
+
+
+@case("rational_quadratic_spline", "transposed")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return (
+        draw.transposed(2, 21, 3, scale=2.0),
+        draw.transposed(2, 21, 3, 4),
+        draw.sliced(2, 21, 3, 4),
+        draw.normal(2, 21, 3, 3),
+        5.0,
+        True,
+    )
+
+
+def _coupling(
+    name: str,
+    shape: tuple[int, int, int],
+    channels: int = 1,
+    *,
+    bins: int = 10,
+    lengths: Sequence[int] | None = None,
+    reverse: bool = True,
+    layout: str = "normal",
+) -> None:
+    batch, steps, features = shape
+
+    @case("spline_coupling", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        outputs = channels * (3 * bins - 1)
+        return (
+            getattr(draw, layout)(*shape, scale=4.0),
+            draw.weight(1, outputs, features)[0].t(),
+            draw.normal(outputs),
+            getattr(draw, layout)(batch, steps, channels, scale=2.5),
+            draw.lengths(lengths),
+            bins,
+            5.0,
+            reverse,
+        )
+
+
+_coupling("one-step", (2, 1, 16))
+_coupling("inverse-192-ragged", (3, 63, 192), lengths=[63, 0, 17])
+_coupling("forward-96-two-channels", (2, 64, 96), 2, lengths=[64, 31], reverse=False)
+_coupling("transposed-five-bins", (2, 20, 32), 3, bins=5, layout="transposed")
+_coupling("long-thin-sliced", (1, 1000, 16), layout="sliced", lengths=[900])
+_coupling("wide-256", (1, 17, 256))
+_coupling("empty-batch", (0, 5, 16))
