@@ -89,26 +89,35 @@ def _explanation(counts: Mapping[Decision, int]) -> Explanation:
 
 @torch.no_grad()
 def planned_calls(
-    model: "VitsModel", *, tokens: int, frames: int, batch: int = 1, ragged: bool = False
+    model: "VitsModel",
+    *,
+    tokens: int,
+    frames: int,
+    batch: int = 1,
+    masked: bool = True,
+    ragged: bool = False,
+    output_attentions: bool = False,
 ) -> list[registry.Call]:
     """The calls of ops that `model` makes for `batch` texts of `tokens` tokens that last `frames` frames, in their order.
 
-    None of them is run: their arguments are on the meta device, and the decisions are those for the model's device. `ragged` says
-    whether the items differ in length. Raises `BackendError` as a call would.
+    None of them is run: their arguments are on the meta device, and the decisions are those for the model's device.
+    `masked` says whether there is an attention mask, `ragged` whether the items last differently long. Raises
+    `BackendError` as a call would.
     """
     config = model.config
     device = devices.stands_for(model.device)
-    twin = _without_memory(model)
-    ids = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
-    lengths = torch.zeros(batch, dtype=torch.int64, device="meta") if ragged else None
+    twin = model if model.device.type == "meta" else _without_memory(model)
+    ids = torch.empty(batch, tokens, dtype=torch.int64, device="meta")
+    text_lengths = ids.new_empty(batch) if masked else None
+    lengths = ids.new_empty(batch) if ragged else None
     with model.selected_backend(), devices.assume(device), registry.dry_run() as calls:
         speaker = twin.embed_speaker(ids[:, 0]) if config.num_speakers > 1 else None
-        encoding = twin.text_encoder(ids, lengths)
+        encoding = twin.text_encoder(ids, text_lengths, output_attentions)
         if config.use_stochastic_duration_prediction:
             noise = encoding.hidden.new_empty(batch, 2, tokens).transpose(1, 2)
-            twin.duration_predictor(encoding.hidden, lengths, speaker, noise)
+            twin.duration_predictor(encoding.hidden, text_lengths, speaker, noise)
         else:
-            twin.duration_predictor(encoding.hidden, lengths, speaker)
+            twin.duration_predictor(encoding.hidden, text_lengths, speaker)
         latents = twin._prior_latents(encoding, ids, frames, [1.0] * batch)
         speaker = None if speaker is None else speaker.to(latents.dtype)
         twin.decoder(twin.flow(latents, lengths, speaker, reverse=True), lengths, speaker)

@@ -9,6 +9,7 @@ compiled ahead or counted is thereby exactly what runs.
 
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,18 @@ from torch import Tensor
 from .devices import device_of
 
 _lock = threading.RLock()
+
+# Triton compiles one binary for integers that 16 divides, one for 1 and one for all others. Of strides it has to know, for
+# wide loads; lengths and dilations would only compile the same three times.
+_VARYING = re.compile(r"steps|T|T_\w+|dilation\d*|kernel_size\d*")
+
+
+@lru_cache
+def varying_names(fn: Callable[..., Any]) -> tuple[str, ...]:
+    """The run-time parameters of a kernel whose values compile nothing anew."""
+    names = fn.__code__.co_varnames[: fn.__code__.co_argcount]
+    constants = {name for name, kind in fn.__annotations__.items() if "constexpr" in str(kind)}
+    return tuple(name for name in names if _VARYING.fullmatch(name) and name not in constants)
 
 
 class LazyKernel:
@@ -45,7 +58,7 @@ class LazyKernel:
                         _interpret_bfloat16_dots()
                     scope = self.fn.__globals__
                     scope["tl"] = triton.language
-                    self._jitted = triton.jit(self.fn)
+                    self._jitted = triton.jit(self.fn, do_not_specialize=varying_names(self.fn))
                     if interpreting():
                         # The interpreter's copy of the function quotes its annotations twice, and so loses constants.
                         self._jitted.rewrite().__annotations__.update(self.fn.__annotations__)
@@ -85,7 +98,8 @@ def _interpret_bfloat16_dots() -> None:
 def kernel(fn: Callable[..., Any]) -> Any:
     """Decorator: a Triton kernel (or a function called by kernels), built when first launched.
 
-    Annotate compile-time constants as the string `"tl.constexpr"`; `tl` needs no import at run time.
+    Annotate compile-time constants as the string `"tl.constexpr"`; `tl` needs no import at run time. Arguments called
+    `steps`, `T`, `T_...`, `dilation...` or `kernel_size...` compile nothing anew, whatever their values.
     Gives a `LazyKernel`, typed as anything: in kernels' bodies it is called like a function.
     """
     return LazyKernel(fn)
@@ -172,6 +186,7 @@ def _describe(
     op: str, kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], constants: Mapping[str, Any], warps: int, stages: int
 ) -> Launch:
     fn = kernel.fn
+    varying = varying_names(fn)
     names = fn.__code__.co_varnames[: fn.__code__.co_argcount]
     signature, fixed, divisible = [], dict(constants), []
     for name, argument in zip(names, args, strict=False):
@@ -187,12 +202,12 @@ def _describe(
             signature.append((name, "i1"))
         elif isinstance(argument, int):
             # Triton specialises on 1 and on multiples of 16.
-            if argument == 1:
+            if argument == 1 and name not in varying:
                 signature.append((name, "constexpr"))
                 fixed[name] = 1
             else:
                 signature.append((name, "i32" if abs(argument) < 2**31 else "i64"))
-                if argument % 16 == 0:
+                if argument % 16 == 0 and name not in varying:
                     divisible.append(name)
         elif isinstance(argument, float):
             signature.append((name, "fp32"))

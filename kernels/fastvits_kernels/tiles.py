@@ -22,6 +22,7 @@ from .devices import stands_for
 TUNED = Path(__file__).parent / "tuned"
 _target: ContextVar[str | None] = ContextVar("fastvits_target", default=None)
 _forced: ContextVar[dict[str, "Tile"] | None] = ContextVar("fastvits_forced_tiles", default=None)
+_observer: ContextVar[list["Choice"] | None] = ContextVar("fastvits_tile_observer", default=None)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,29 @@ def target_arch(arch: str) -> Iterator[None]:
         yield
     finally:
         _target.reset(token)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One look-up: what `choose` was asked and what it answered."""
+
+    op: str
+    dtype: str
+    channels: int
+    kernel_size: int
+    work: int
+    tile: Tile
+
+
+@contextmanager
+def observing() -> Iterator[list[Choice]]:
+    """Collect the look-ups made inside the block."""
+    choices: list[Choice] = []
+    token = _observer.set(choices)
+    try:
+        yield choices
+    finally:
+        _observer.reset(token)
 
 
 @contextmanager
@@ -110,11 +134,15 @@ def choose(
     `precision` is what `jit.dot_precision` says: float32 multiplied as TF32 uses tensor cores, IEEE float32 does not,
     so rows name the former by a dtype of its own, `tf32`.
     """
-    forced = _forced.get()
-    if forced is not None and op in forced:
-        return forced[op]
     name = "tf32" if precision == "tf32" else str(dtype).removeprefix("torch.")
-    return _choose(op, arch_of(device), name, channels, kernel_size, bucket(work))
+    forced, observer = _forced.get(), _observer.get()
+    if forced is not None and op in forced:
+        tile = forced[op]
+    else:
+        tile = _choose(op, arch_of(device), name, channels, kernel_size, bucket(work))
+    if observer is not None:
+        observer.append(Choice(op, name, channels, kernel_size, work, tile))
+    return tile
 
 
 def preference(tile: Tile) -> tuple[bool, str, bool]:

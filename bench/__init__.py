@@ -1,0 +1,1 @@
+"""What is measured or proved about fastvits from the outside: each module is a command, `python -m bench.<module>`."""

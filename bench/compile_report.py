@@ -1,0 +1,421 @@
+"""Compile every kernel that can run, for every GPU it is meant for, on a machine without one.
+
+    python -m bench.compile_report [--json FILE] [--quick] [--op OP ...] [--target TARGET ...] [--jobs N]
+
+What is compiled is what the launchers launch: the published and the bundled configuration run on tensors without memory at 1 to
+30 seconds, batch 1 and 32, in float32 (IEEE and TF32), float16 and bfloat16, and their launches are recorded instead of
+launched. Every tile of `tuned/*.json` that this leaves out is compiled too. `--quick` keeps one configuration for each
+op, dtype and target.
+
+A row: op, config, target, registers (a thread's), stack_bytes and local_bytes (a thread's spills; 0 where all is well), shared_bytes,
+tensor_cores, wgmma, compile_seconds. The exit status is 1 if a kernel does not compile, spills, needs more shared memory
+than its target has, or multiplies float16, bfloat16 or TF32 matrices without tensor cores. IEEE float32 products have no
+tensor cores and spill early: they are exempt from the first and the last.
+"""
+
+import argparse
+import functools
+import importlib
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastvits_kernels import jit, registry, tiles
+
+from bench.configurations import CONFIGURATIONS, meta_model, utterances
+from fastvits.backend import planned_calls
+
+TARGETS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
+
+SHARED_LIMITS = {
+    "sm_80": 163 * 1024,
+    "sm_86": 99 * 1024,
+    "sm_89": 99 * 1024,
+    "sm_90": 227 * 1024,
+    "sm_100": 227 * 1024,
+    "sm_120": 99 * 1024,
+    "gfx942": 64 * 1024,
+}
+"""Bytes of shared memory that one block can have (CUDA C++ programming guide, table of compute capabilities; CDNA 3 ISA)."""
+
+MODES = {
+    "float32": (torch.float32, False),
+    "tf32": (torch.float32, True),
+    "float16": (torch.float16, False),
+    "bfloat16": (torch.bfloat16, False),
+}
+"""A model's dtype, and whether torch's flags allow TF32."""
+
+SECONDS = tuple(range(1, 31))
+BATCHES = (1, 32)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One launch of an op, with all that decides its binary."""
+
+    op: str
+    mode: str
+    module: str
+    kernel: str
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Any], ...]
+    divisible: tuple[str, ...]
+    num_warps: int
+    num_stages: int
+
+    @property
+    def binary(self) -> tuple[Any, ...]:
+        """What two configurations of one binary have in common."""
+        fields = (self.module, self.kernel, self.signature, self.constants, self.divisible)
+        return (*fields, self.num_warps, self.num_stages)
+
+    @property
+    def chosen(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        """What a launcher decides: the kernel and its constants."""
+        return self.kernel, self.constants
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "dtype": self.mode,
+            "kernel": self.kernel,
+            "constants": dict(self.constants),
+            "signature": {name: kind for name, kind in self.signature if kind != "constexpr"},
+            "divisible_by_16": list(self.divisible),
+            "num_warps": self.num_warps,
+            "num_stages": self.num_stages,
+        }
+
+
+def configuration_of(launch: jit.Launch, mode: str) -> Configuration:
+    return Configuration(
+        launch.op,
+        mode,
+        launch.source.fn.__module__,
+        launch.kernel,
+        launch.signature,
+        launch.constants,
+        launch.divisible,
+        launch.num_warps,
+        launch.num_stages,
+    )
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Torch's two flags for TF32."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def calls_of_the_models(
+    seconds: Sequence[int], batches: Sequence[int] = BATCHES, modes: Iterable[str] = MODES
+) -> Iterator[tuple[str, registry.Call]]:
+    """Every call of an op that the two configurations make, with the mode it is made in."""
+    for settings in CONFIGURATIONS.values():
+        for mode in modes:
+            dtype, allow_tf32 = MODES[mode]
+            model = meta_model(settings, dtype)
+            for sizes in utterances(settings, seconds, batches):
+                with registry.use_backend("eager"):
+                    calls = planned_calls(model, **vars(sizes))
+                for call in calls:
+                    # In half precision the text encoder and the duration predictor stay in IEEE float32.
+                    half = dtype in (torch.float16, torch.bfloat16)
+                    wide = all(t.dtype not in (torch.float16, torch.bfloat16) for t in registry.tensors_in(call.args))
+                    yield ("float32" if half and wide else mode), call
+
+
+def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iterator[tuple[str, registry.Call]]:
+    """For ops that the models do not call: the calls that they are tested at."""
+    from tests.op_cases import CASES
+
+    wanted = set(ops)
+    for case in CASES:
+        if case.op in wanted:
+            for mode in modes:
+                op = registry.ops()[case.op]
+                arguments = case.arguments(MODES[mode][0], "meta")
+                yield mode, registry.Call(op, arguments, registry.Decision(case.op, "triton", "", False))
+
+
+def launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
+    """What a call's Triton implementation launches on a GPU of architecture `target`; nothing where it declines the call."""
+    implementation = call.op.implementations.get("triton")
+    if implementation is None:
+        return []
+    with tf32(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
+        if implementation.supports(*call.args) is None:
+            implementation.run(*call.args)
+    return [configuration_of(launch, mode) for launch in launches]
+
+
+def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> dict[Configuration, list[str]]:
+    """Every configuration to compile, and the targets to compile it for."""
+    found: dict[Configuration, dict[str, None]] = {}
+    # Targets without a table of their own launch the same.
+    groups: dict[str, list[str]] = {}
+    for target in targets:
+        own = target if (tiles.TUNED / f"{target}.json").exists() else "default"
+        groups.setdefault(own, []).append(target)
+
+    calls = list(calls_of_the_models(seconds))
+    called = {call.op.name for _, call in calls}
+    calls += calls_of_the_cases(set(registry.ops()) - called)
+    # For each op and dtype of a table's row: the calls that look there, by channels and kernel size.
+    samples: dict[tuple[str, str], dict[tuple[int, int], tuple[str, registry.Call]]] = {}
+    for arch, group in groups.items():
+        used: set[tuple[str, str, str]] = set()
+        for mode, call in calls:
+            with tiles.observing() as choices:
+                configurations = launches_of(call, mode, arch)
+            for choice in choices:
+                used.add((choice.op, choice.dtype, repr(choice.tile)))
+                samples.setdefault((choice.op, choice.dtype), {})[choice.channels, choice.kernel_size] = mode, call
+            for configuration in configurations:
+                found.setdefault(configuration, {}).update(dict.fromkeys(group))
+        for op, dtype, tile, when in _rows(arch):
+            if (op, dtype, repr(tile)) in used or (op, dtype) not in samples:
+                continue
+            mode, call = _fitting(samples[op, dtype], when)
+            with tiles.forced_tile(op, tile):
+                for configuration in launches_of(call, mode, arch):
+                    found.setdefault(configuration, {}).update(dict.fromkeys(group))
+    return {configuration: list(group) for configuration, group in found.items()}
+
+
+def _rows(arch: str) -> Iterator[tuple[str, str, tiles.Tile, dict[str, Any]]]:
+    """Every row of an architecture's table, once for each dtype it serves."""
+    for op, rows in tiles.table(arch).items():
+        for row in rows:
+            when = row.get("when", {})
+            for dtype in when.get("dtype", MODES):
+                yield op, dtype, tiles.tile_of(row), when
+
+
+def _fitting(
+    calls: dict[tuple[int, int], tuple[str, registry.Call]], when: dict[str, Any]
+) -> tuple[str, registry.Call]:
+    """The call with the most channels that a row is for; any call if the row is for none of them."""
+    channels, kernel_size = when.get("channels", float("inf")), when.get("kernel_size", float("inf"))
+    fitting = [key for key in calls if key[0] <= channels and key[1] <= kernel_size]
+    return calls[max(fitting or calls)]
+
+
+def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str]]:
+    """One configuration for each op and dtype: of what a text of ten seconds launches, the one with the most channels."""
+    chosen: dict[tuple[str, str], Configuration] = {}
+    for configuration in plan(targets, seconds=(10,)):
+        key = configuration.op, configuration.mode
+        if key not in chosen or _size(configuration) > _size(chosen[key]):
+            chosen[key] = configuration
+    return {configuration: list(targets) for configuration in chosen.values()}
+
+
+def _size(configuration: Configuration) -> tuple[int, str]:
+    numbers = [value for _, value in configuration.constants if isinstance(value, int) and not isinstance(value, bool)]
+    return sum(numbers), repr(configuration)
+
+
+def compile_one(configuration: Configuration, target: str) -> dict[str, Any]:
+    """Compile a configuration for a target and read what the binary needs; a row without op."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = getattr(importlib.import_module(configuration.module), configuration.kernel)
+    function = kernel.jitted() if isinstance(kernel, jit.LazyKernel) else kernel
+    names = [name for name, _ in configuration.signature]
+    source = ASTSource(
+        fn=function,
+        signature=dict(configuration.signature),
+        constexprs={(names.index(name),): value for name, value in configuration.constants},
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in configuration.divisible},
+    )
+    options = {
+        "num_warps": configuration.num_warps,
+        "num_stages": configuration.num_stages,
+        "enable_fp_fusion": True,
+    }
+    amd = target.startswith("gfx")
+    gpu = GPUTarget("hip", target, 64) if amd else GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
+    start = time.perf_counter()
+    compiled = triton.compile(source, target=gpu, options=options)
+    seconds = time.perf_counter() - start
+    usage = _amd_usage(compiled.asm["amdgcn"]) if amd else _nvidia_usage(compiled.asm["cubin"])
+    instructions = compiled.asm["amdgcn" if amd else "ptx"]
+    return {
+        "config": configuration.as_dict() | {"products": _products(compiled.asm["ttir"])},
+        "target": target,
+        **usage,
+        "shared_bytes": compiled.metadata.shared,
+        "tensor_cores": re.search(r"\bv_mfma_|\bmma\.sync|\bwgmma\.mma_async|\btcgen05\.mma", instructions) is not None,
+        "wgmma": "wgmma.mma_async" in instructions,
+        "compile_seconds": round(seconds, 3),
+    }
+
+
+def _products(ttir: str) -> list[str]:
+    """How the kernel multiplies matrices: `ieee` or `tf32` for float32 operands, else the operands' type."""
+    found = set()
+    for line in ttir.splitlines():
+        if "tt.dot " in line:
+            operand = re.search(r": tensor<[\dx]+x(\w+)", line)
+            precision = re.search(r"inputPrecision = (\w+)", line)
+            assert operand is not None
+            found.add((precision[1] if precision else "ieee") if operand[1] == "f32" else operand[1])
+    return sorted(found)
+
+
+def _nvidia_usage(cubin: bytes) -> dict[str, int]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(_cuobjdump()), "--dump-resource-usage", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", text)
+    if found is None:
+        raise RuntimeError(f"cuobjdump says nothing of resources: {text!r}")
+    registers, stack, local = map(int, found.groups())
+    return {"registers": registers, "stack_bytes": stack, "local_bytes": local}
+
+
+@functools.lru_cache
+def _cuobjdump() -> Path:
+    """The program that comes in the triton wheel."""
+    import triton.backends.nvidia
+
+    return Path(triton.backends.nvidia.__file__).parent / "bin" / "cuobjdump"
+
+
+def _amd_usage(assembly: str) -> dict[str, int]:
+    def number(name: str) -> int:
+        found = re.search(rf"^\s*\.{name}:\s+(\d+)", assembly, re.MULTILINE)
+        if found is None:
+            raise RuntimeError(f"the assembly says nothing of {name}")
+        return int(found[1])
+
+    return {
+        "registers": number("vgpr_count"),
+        "stack_bytes": number("private_segment_fixed_size"),
+        "local_bytes": 4 * number("vgpr_spill_count"),
+    }
+
+
+def faults(row: dict[str, Any]) -> list[str]:
+    """What is wrong with a row; an empty list where nothing is."""
+    found = []
+    products = row["config"]["products"]
+    exempt = products == ["ieee"]
+    if (row["stack_bytes"] or row["local_bytes"]) and not exempt:
+        found.append(f"spills: {row['stack_bytes']} bytes of stack, {row['local_bytes']} of local memory")
+    if row["shared_bytes"] > SHARED_LIMITS[row["target"]]:
+        limit = SHARED_LIMITS[row["target"]]
+        found.append(f"needs {row['shared_bytes']} bytes of shared memory, {row['target']} has {limit}")
+    if set(products) - {"ieee"} and not row["tensor_cores"]:
+        found.append(f"multiplies {', '.join(products)} without tensor cores")
+    return found
+
+
+def _worker(cache: str) -> None:
+    # Compile times mean nothing when a cache answers.
+    os.environ["TRITON_CACHE_DIR"] = cache
+    torch.set_num_threads(1)
+
+
+def report(
+    configurations: dict[Configuration, list[str]], jobs: int, progress: bool = False
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows, sorted, and a line for each binary that does not compile."""
+    shared: dict[tuple[Any, ...], list[Configuration]] = {}
+    for configuration, targets in configurations.items():
+        for target in targets:
+            shared.setdefault((configuration.binary, target), []).append(configuration)
+    rows, failures = [], []
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"), _worker, (cache,)) as pool,
+    ):
+        futures = {pool.submit(compile_one, same[0], target): (same, target) for (_, target), same in shared.items()}
+        for done, future in enumerate(as_completed(futures), 1):
+            same, target = futures[future]
+            error = future.exception()
+            if error is not None:
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                failures.append(f"{same[0].op} for {target} does not compile: {reason[-1]} ({same[0].as_dict()})")
+            else:
+                row = future.result()
+                products = row["config"]["products"]
+                rows += [{"op": c.op, **row, "config": c.as_dict() | {"products": products}} for c in same]
+            if progress:
+                end = "\n" if done == len(futures) else ""
+                print(f"\r{done} of {len(futures)} compiled", end=end, file=sys.stderr, flush=True)
+    rows.sort(key=lambda row: (row["op"], json.dumps(row["config"], sort_keys=True), TARGETS.index(row["target"])))
+    return rows, failures
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """A row for people."""
+    config = row["config"]
+    names = {name: value for name, value in config["constants"].items() if value is not None and name.isupper()}
+    tile = " ".join(f"{name}={value}" for name, value in names.items())
+    matrix = "wgmma" if row["wgmma"] else "tensor cores" if row["tensor_cores"] else "-"
+    return (
+        f"{row['op']:<26} {row['target']:<7} {config['dtype']:<9} regs {row['registers']:>3}  stack {row['stack_bytes']:>4}"
+        f"  local {row['local_bytes']:>4}  shared {row['shared_bytes']:>6}  {matrix:<12} {row['compile_seconds']:>6.2f} s"
+        f"  warps={config['num_warps']} stages={config['num_stages']} {tile}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile, print and write the report; 1 if something is wrong, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m bench.compile_report", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there, a list of objects")
+    parser.add_argument("--quick", action="store_true", help="one configuration for each op, dtype and target")
+    parser.add_argument("--op", action="append", metavar="OP", help="only this op; can be repeated")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="only this target; can be repeated")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that compile")
+    options = parser.parse_args(arguments)
+    if jit.interpreting():
+        parser.error("nothing is compiled in Triton's interpreter: unset TRITON_INTERPRET")
+    unknown = sorted(set(options.op or ()) - set(registry.ops()))
+    if unknown:
+        parser.error(f"unknown op {unknown[0]}; the ops are {', '.join(sorted(registry.ops()))}")
+
+    targets = options.target or TARGETS
+    configurations = quick_plan(targets) if options.quick else plan(targets)
+    configurations = {c: t for c, t in configurations.items() if not options.op or c.op in options.op}
+    rows, failures = report(configurations, options.jobs, progress=sys.stderr.isatty())
+    for row in rows:
+        print(as_line(row))
+    for row in rows:
+        failures += [f"{row['op']} for {row['target']} {fault} ({row['config']})" for fault in faults(row)]
+    missing = sorted(name for name, op in registry.ops().items() if "triton" not in op.implementations)
+    if missing:
+        print(f"without a Triton kernel: {', '.join(missing)}")
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    print(f"{len(rows)} rows, {len(failures)} faults")
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The two configurations that everything is measured at, and utterances of a given length for them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fastvits import VitsConfig, VitsModel
+
+STANDARD: dict[str, Any] = {}
+"""VITS as published, 16 kHz: residual blocks of the first type, 256 samples a frame."""
+
+BUNDLED: dict[str, Any] = {
+    "vocab_size": 256,
+    "pad_token_id": 0,
+    "upsample_initial_channel": 256,
+    "upsample_rates": [8, 8, 4],
+    "upsample_kernel_sizes": [16, 16, 8],
+    "resblock_type": 2,
+    "resblock_kernel_sizes": [3, 5, 7],
+    "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
+    "sampling_rate": 22050,
+}
+"""The bundled English voice (Piper en_US-joe-medium), 22.05 kHz: residual blocks of the second type, 256 samples a frame."""
+
+CONFIGURATIONS = {"standard": STANDARD, "bundled": BUNDLED}
+
+TOKENS_A_SECOND = 29
+"""Some 14 letters a second, with a blank before, between and behind them."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """The sizes of one call of a model."""
+
+    tokens: int
+    frames: int
+    batch: int
+    masked: bool
+    """Whether there is an attention mask."""
+    ragged: bool
+    """Whether the items last differently long."""
+
+
+def meta_model(settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> VitsModel:
+    """A model without memory, in eval mode."""
+    with torch.device("meta"):
+        return VitsModel(VitsConfig(**settings), inference_only=True).eval().to(dtype)
+
+
+def utterances(settings: dict[str, Any], seconds: Iterable[int], batches: Iterable[int]) -> list[Utterance]:
+    """Calls that last `seconds`, at each size of batch.
+
+    Triton compiles anew for a length that 16 divides, so both kinds of lengths are among them. A single text is never ragged; a
+    batch is with and without an attention mask.
+    """
+    config = VitsConfig(**settings)
+    found = []
+    for second in seconds:
+        frames = round(second * config.sampling_rate / torch.tensor(config.upsample_rates).prod().item())
+        tokens = TOKENS_A_SECOND * second + 1
+        for exact in (True, False):
+            # A little off: the next multiple of 16, or just beside one.
+            frames_, tokens_ = (-(-frames // 16) * 16, -(-tokens // 16) * 16) if exact else (frames | 1, tokens | 1)
+            for batch in batches:
+                found.append(Utterance(tokens_, frames_, batch, masked=True, ragged=batch > 1))
+                found.append(Utterance(tokens_, frames_, batch, masked=False, ragged=False))
+    return found
