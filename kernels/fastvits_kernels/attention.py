@@ -17,7 +17,7 @@ dominated by about ten passes over the `[B, H, T, T]` scores; fused it is `4 B T
 (keys and values are read again by every tile of queries, from cache).
 
 The fused kernel walks over tiles of keys with a running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022)
-in float32 and holds no scores but one tile's. Tiles that the band crosses are walked separately: there, and only there,
+in float32 and holds no scores but one tile's. In tiles that the band crosses, and only there,
 the products of the queries with the relative keys are formed and picked along the diagonals, and the probabilities
 along the diagonals are picked and multiplied by the relative values. With the weights asked for, it walks over the keys
 once more and stores them. Not supported by it: float64, head dimensions above 512, tensors of mixed dtypes.
@@ -96,15 +96,6 @@ def relative_attention_reference(
 
 
 @kernel
-def _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION: "tl.constexpr"):
-    """`[BLOCK_T, BLOCK_S]` scores in units of log2, minus infinity at keys that are not valid."""
-    k_pointers = k_base + offs_s[None, :] * stride_kt + offs_d[:, None] * stride_kd
-    k = tl.load(k_pointers, mask=mask_s[None, :] & mask_d[:, None], other=0.0)  # [BLOCK_D, BLOCK_S]
-    scores = tl.dot(q, k, input_precision=PRECISION) * scale
-    return tl.where(mask_s[None, :], scores, float("-inf"))
-
-
-@kernel
 def _table_rows(
     t0, s0, BLOCK_T: "tl.constexpr", BLOCK_S: "tl.constexpr", BLOCK_R: "tl.constexpr", ROWS: "tl.constexpr"
 ):
@@ -154,6 +145,43 @@ def _add_relative_scores(
 
 
 @kernel
+def _scores_of_tile(
+    q,
+    k_tile,  # the tile's first key
+    stride_kt,
+    stride_kd,
+    rel_k_ptr,
+    stride_rel_r,
+    stride_rel_d,
+    t0,
+    s0,
+    length,
+    banded,  # whether the band crosses the tile
+    offs_d,
+    mask_d,
+    scale,
+    BLOCK_T: "tl.constexpr",
+    BLOCK_S: "tl.constexpr",
+    BLOCK_R: "tl.constexpr",
+    ROWS: "tl.constexpr",
+    PRECISION: "tl.constexpr",
+):
+    """`[BLOCK_T, BLOCK_S]` scores in units of log2, minus infinity at keys that are not valid."""
+    offs_s = tl.arange(0, BLOCK_S)
+    mask_s = s0 + offs_s < length
+    k_pointers = k_tile + offs_s[None, :] * stride_kt + offs_d[:, None] * stride_kd
+    k = tl.load(k_pointers, mask=mask_s[None, :] & mask_d[:, None], other=0.0)  # [BLOCK_D, BLOCK_S]
+    scores = tl.dot(q, k, input_precision=PRECISION) * scale
+    if ROWS > 0:  # noqa: SIM102 - the outer condition is decided when compiling
+        if banded:
+            scores = _add_relative_scores(
+                scores, q, rel_k_ptr, stride_rel_r, stride_rel_d, t0, s0, offs_d, mask_d, scale,
+                BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+            )  # fmt: skip
+    return tl.where(mask_s[None, :], scores, float("-inf"))
+
+
+@kernel
 def _add_relative_values(
     acc,
     p,
@@ -182,17 +210,6 @@ def _add_relative_values(
         rel_v = tl.load(rel_v_pointers, mask=mask_rel, other=0.0)  # [BLOCK_R, BLOCK_D]
         acc = tl.dot(band.to(rel_v.dtype), rel_v, acc, input_precision=PRECISION)
     return acc
-
-
-@kernel
-def _softmax_step(scores, maximum, total):
-    """The running softmax after one more tile: probabilities, the factor for what was summed before, maximum, total."""
-    maximum_after = tl.maximum(maximum, tl.max(scores, 1))
-    # Where all scores so far are minus infinity their difference from the maximum would be NaN.
-    reference = tl.where(maximum_after == float("-inf"), 0.0, maximum_after)
-    p = tl.exp2(scores - reference[:, None])
-    decay = tl.exp2(maximum - reference)
-    return p, decay, maximum_after, total * decay + tl.sum(p, 1)
 
 
 @kernel
@@ -245,78 +262,75 @@ def _attention_fwd_kernel(
     offs_d = tl.arange(0, BLOCK_D)
     mask_t = offs_t < length
     mask_d = offs_d < D
-    # 64 bits wherever a step is multiplied by a stride: T * 3 H D alone can pass 2^31.
-    q_base = q_ptr + b * stride_qb + h * stride_qh
-    k_base = k_ptr + b * stride_kb + h * stride_kh
-    v_base = v_ptr + b * stride_vb + h * stride_vh
-    q_pointers = q_base + offs_t.to(tl.int64)[:, None] * stride_qt + offs_d[None, :] * stride_qd
+    # Offsets within a tile are 32-bit; the tile's own place may be beyond 2^31 elements.
+    q_tile = q_ptr + b * stride_qb + h * stride_qh + t0.to(tl.int64) * stride_qt
+    k_first = k_ptr + b * stride_kb + h * stride_kh
+    v_tile = v_ptr + b * stride_vb + h * stride_vh
+    q_pointers = q_tile + tl.arange(0, BLOCK_T)[:, None] * stride_qt + offs_d[None, :] * stride_qd
     q = tl.load(q_pointers, mask=mask_t[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_T, BLOCK_D]
 
-    # A tile of queries beyond the length has no tiles of keys: it only stores zeros.
-    key_tiles = tl.where(t0 < length, tl.cdiv(length, BLOCK_S), 0)
-    first_banded = key_tiles
-    banded = 0
-    if ROWS > 0:
-        first_banded = tl.minimum(tl.maximum(t0 - ROWS // 2, 0) // BLOCK_S, key_tiles)
-        banded = tl.minimum(tl.cdiv(t0 + BLOCK_T + ROWS // 2, BLOCK_S), key_tiles) - first_banded
-
+    # A tile of queries beyond the length has no keys: it only stores zeros.
+    last_key = tl.where(t0 < length, length, 0)
+    # The band crosses the tiles of keys that begin in this range.
+    first_banded = t0 - ROWS // 2 - BLOCK_S + 1
+    last_banded = t0 + BLOCK_T - 1 + ROWS // 2
     maximum = tl.full([BLOCK_T], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_T], tl.float32)
     acc = tl.zeros([BLOCK_T, BLOCK_D], tl.float32)
-    for tile in range(0, key_tiles - banded):
-        s0 = tl.where(tile < first_banded, tile, tile + banded) * BLOCK_S
-        offs_s = s0 + tl.arange(0, BLOCK_S).to(tl.int64)
-        mask_s = offs_s < length
-        scores = _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION)
-        p, decay, maximum, total = _softmax_step(scores, maximum, total)
-        v_pointers = v_base + offs_s[:, None] * stride_vt + offs_d[None, :] * stride_vd
-        v = tl.load(v_pointers, mask=mask_s[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_S, BLOCK_D]
+    k_tile = k_first
+    for s0 in range(0, last_key, BLOCK_S):
+        banded = (s0 >= first_banded) & (s0 <= last_banded)
+        scores = _scores_of_tile(
+            q, k_tile, stride_kt, stride_kd, rel_k_ptr, stride_rel_kr, stride_rel_kd, t0, s0, length, banded,
+            offs_d, mask_d, scale, BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+        )  # fmt: skip
+        maximum_after = tl.maximum(maximum, tl.max(scores, 1))
+        # Where all scores so far are minus infinity, their difference from the maximum would be NaN.
+        reference = tl.where(maximum_after == float("-inf"), 0.0, maximum_after)
+        p = tl.exp2(scores - reference[:, None])
+        decay = tl.exp2(maximum - reference)
+        maximum = maximum_after
+        total = total * decay + tl.sum(p, 1)
+        offs_s = tl.arange(0, BLOCK_S)
+        v_pointers = v_tile + offs_s[:, None] * stride_vt + offs_d[None, :] * stride_vd
+        v = tl.load(v_pointers, mask=(s0 + offs_s < length)[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_S, BLOCK_D]
         acc = tl.dot(p.to(v.dtype), v, acc * decay[:, None], input_precision=PRECISION)
-    if ROWS > 0:
-        for tile in range(first_banded, first_banded + banded):
-            s0 = tile * BLOCK_S
-            offs_s = s0 + tl.arange(0, BLOCK_S).to(tl.int64)
-            mask_s = offs_s < length
-            scores = _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION)
-            scores = _add_relative_scores(
-                scores, q, rel_k_ptr, stride_rel_kr, stride_rel_kd, t0, s0, offs_d, mask_d, scale,
-                BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
-            )  # fmt: skip
-            p, decay, maximum, total = _softmax_step(scores, maximum, total)
-            v_pointers = v_base + offs_s[:, None] * stride_vt + offs_d[None, :] * stride_vd
-            v = tl.load(v_pointers, mask=mask_s[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_S, BLOCK_D]
-            acc = tl.dot(p.to(v.dtype), v, acc * decay[:, None], input_precision=PRECISION)
-            acc = _add_relative_values(
-                acc, p, rel_v_ptr, stride_rel_vr, stride_rel_vd, t0, s0, offs_d, mask_d,
-                BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
-            )  # fmt: skip
+        if ROWS > 0:  # noqa: SIM102 - the outer condition is decided when compiling
+            if banded:
+                acc = _add_relative_values(
+                    acc, p, rel_v_ptr, stride_rel_vr, stride_rel_vd, t0, s0, offs_d, mask_d,
+                    BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+                )  # fmt: skip
+        k_tile += BLOCK_S * stride_kt
+        v_tile += BLOCK_S * stride_vt
 
     # Rows beyond the length have a total of 0, or that of a query of zeros: neither is kept.
     out = tl.where(mask_t[:, None], acc / total[:, None], 0.0)
-    out_base = out_ptr + b * T * H * D + h * D
-    out_pointers = out_base + offs_t.to(tl.int64)[:, None] * (H * D) + offs_d[None, :]
+    out_tile = out_ptr + ((b * T + t0) * H + h) * D
+    out_pointers = out_tile + tl.arange(0, BLOCK_T)[:, None] * (H * D) + offs_d[None, :]
     tl.store(out_pointers, out.to(out_ptr.dtype.element_ty), mask=(offs_t < T)[:, None] & mask_d[None, :])
 
     if weights_ptr is not None:
-        weights_rows = weights_ptr + ((b * H + h) * T + offs_t)[:, None] * T
-        for tile in range(0, key_tiles):
-            s0 = tile * BLOCK_S
-            offs_s = s0 + tl.arange(0, BLOCK_S).to(tl.int64)
-            mask_s = offs_s < length
-            scores = _scores_of_tile(q, k_base, stride_kt, stride_kd, offs_s, offs_d, mask_s, mask_d, scale, PRECISION)
-            if ROWS > 0 and tile >= first_banded and tile < first_banded + banded:
-                scores = _add_relative_scores(
-                    scores, q, rel_k_ptr, stride_rel_kr, stride_rel_kd, t0, s0, offs_d, mask_d, scale,
-                    BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
-                )  # fmt: skip
+        weights_tile = weights_ptr + ((b * H + h) * T + t0) * T
+        rows = tl.arange(0, BLOCK_T).to(tl.int64)[:, None] * T
+        k_tile = k_first
+        for s0 in range(0, last_key, BLOCK_S):
+            banded = (s0 >= first_banded) & (s0 <= last_banded)
+            scores = _scores_of_tile(
+                q, k_tile, stride_kt, stride_kd, rel_k_ptr, stride_rel_kr, stride_rel_kd, t0, s0, length, banded,
+                offs_d, mask_d, scale, BLOCK_T, BLOCK_S, BLOCK_R, ROWS, PRECISION,
+            )  # fmt: skip
+            offs_s = s0 + tl.arange(0, BLOCK_S)
             weights = tl.exp2(scores - maximum[:, None]) / total[:, None]
-            weights = tl.where(mask_t[:, None] & mask_s[None, :], weights, 0.0)
+            weights = tl.where(mask_t[:, None] & (offs_s < length)[None, :], weights, 0.0)
             mask_weights = (offs_t < T)[:, None] & (offs_s < T)[None, :]
-            tl.store(weights_rows + offs_s[None, :], weights.to(weights_ptr.dtype.element_ty), mask=mask_weights)
-        for tile in range(key_tiles, tl.cdiv(T, BLOCK_S)):
-            offs_s = tile * BLOCK_S + tl.arange(0, BLOCK_S)
+            tl.store(weights_tile + rows + offs_s[None, :], weights.to(weights_ptr.dtype.element_ty), mask=mask_weights)
+            k_tile += BLOCK_S * stride_kt
+        for s0 in range(tl.cdiv(last_key, BLOCK_S) * BLOCK_S, T, BLOCK_S):
+            offs_s = s0 + tl.arange(0, BLOCK_S)
             zeros = tl.zeros([BLOCK_T, BLOCK_S], weights_ptr.dtype.element_ty)
-            tl.store(weights_rows + offs_s[None, :], zeros, mask=(offs_t < T)[:, None] & (offs_s < T)[None, :])
+            mask_weights = (offs_t < T)[:, None] & (offs_s < T)[None, :]
+            tl.store(weights_tile + rows + offs_s[None, :], zeros, mask=mask_weights)
 
 
 def _tile(op: Op, q: Tensor, rel_k: Tensor | None) -> tiles.Tile:
