@@ -489,3 +489,44 @@ _coupling("transposed-five-bins", (2, 20, 32), 3, bins=5, layout="transposed")
 _coupling("long-thin-sliced", (1, 1000, 16), layout="sliced", lengths=[900])
 _coupling("wide-256", (1, 17, 256))
 _coupling("empty-batch", (0, 5, 16))
+
+
+# --- depth_separable_layer: x, depthwise, its bias, norm 1, pointwise, its bias, norm 2, lengths, dilation, eps
+
+
+def _depth_separable(
+    name: str,
+    shape: tuple[int, int, int],
+    taps: int = 3,
+    *,
+    lengths: Sequence[int] | None = None,
+    dilation: int = 1,
+    layout: str = "normal",
+) -> None:
+    channels = shape[2]
+
+    @case("depth_separable_layer", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        return (
+            getattr(draw, layout)(*shape),
+            draw.normal(channels, taps, scale=taps**-0.5).t(),
+            draw.normal(channels, scale=0.3),
+            draw.normal(channels, scale=0.3, shift=1.0),
+            draw.normal(channels, scale=0.3),
+            draw.weight(1, channels, channels)[0].t(),
+            draw.normal(channels, scale=0.3),
+            draw.normal(channels, scale=0.3, shift=1.0),
+            draw.normal(channels, scale=0.3),
+            draw.lengths(lengths),
+            dilation,
+            1e-5,
+        )
+
+
+_depth_separable("one-step", (3, 1, 16))
+_depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[63, 0, 17])
+_depth_separable("96-sliced", (2, 64, 96), 5, lengths=[64, 31], layout="sliced")
+_depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, lengths=[9, 4], layout="transposed")
+_depth_separable("long-thin", (1, 1000, 16), dilation=9)
+_depth_separable("wide-256", (1, 17, 256), 1)
+_depth_separable("empty-batch", (0, 5, 16))
