@@ -7,9 +7,9 @@ Branch `r` of `R` computes
 with `f` the leaky ReLU of slope `slope` (Kong et al. 2020, "HiFi-GAN", section 2.2). With `mean` the result is the mean
 over the branches, which ends a stage. `x` counts as zero outside `[0, lengths[b])` and the result is zero there.
 
-Axes: `x` `[R, B, T, C]`, or `[1, B, T, C]` when all branches share their input; `residual` likewise or None; `weights[r]`
-`[K_r, C, C]` (taps first), `biases[r]` `[C]`. Out `[R, B, T, C]`, or `[B, T, C]` with `mean`. Every `(K_r - 1) * dilation_r`
-is even.
+Axes: `x` `[R, B, T, C]`, or `[1, B, T, C]` when all branches share their input; `residual` likewise or None;
+`weights[r]` `[K_r, C, C]` (taps first), `biases[r]` `[C]`. Out `[R, B, T, C]`, or `[B, T, C]` with `mean`. Every
+`(K_r - 1) * dilation_r` is even.
 
 A block of the first type is pairs of steps, the first without residual (`resblock_pair`); one of the second type is
 single steps.
@@ -17,16 +17,19 @@ single steps.
 The kernel is an implicit GEMM: a program owns `[BLOCK_T, BLOCK_CO]` outputs of one branch, or with `mean` of all, and
 accumulates `[BLOCK_T, BLOCK_CI] @ [BLOCK_CI, BLOCK_CO]` over taps and chunks of input channels in float32. All branches
 are one launch. Kernel sizes and dilations are run-time numbers, so that one binary serves every step of a stage. A mean
-is one more level of that accumulation: no atomics, no pass of its own. In a pair the first launch stores `f(hidden)`, so
-that the second need not apply `f` once a tap. Weights are read as contiguous `[K_r, C_in, C_out]`; others are copied
-first, which costs a launch a weight.
+is one more level of that accumulation: no atomics, no pass of its own. Weights are read as contiguous `[K_r, C_in,
+C_out]`; others are copied first, which costs a launch a weight.
+
+A pair is two launches. The first stores `f(hidden)`, so that the second need not apply `f` once a tap. One launch for
+both would still pass the hidden tile through memory, since Triton cannot shift a tile by a tap, and would
+save little of the traffic: every element is read once a tap (21 times over kernel sizes 3, 7 and 11) from the L2 cache.
 
 Work: `2 B T C^2 sum_r K_r` FLOPs a step. Elements moved a step, beside the weights, at `N = R B T C`: eager 7 N (leaky
 ReLU 2, convolution 2, residual 3) and more for the mean; the kernel 2 N, or 3 N with a residual, of which `mean` saves
 `(R - 1) / R` N.
 
-Triton kernels: float32 (TF32 where torch's flags allow it), float16, bfloat16; any strides of `x` and `residual`; any C;
-at most four branches.
+Triton kernels: float32 (TF32 where torch's flags allow it), float16, bfloat16; any strides of `x` and `residual`; any
+C; at most four branches.
 """
 
 from collections.abc import Sequence
@@ -338,7 +341,7 @@ def _launch(
     branches = len(weights)
     _, batch, steps, channels = x.shape
     out = _fake_of(x, branches, mean)
-    tile = _tile(op, x, weights)
+    tile = _tile(op, x, weights, mean)
     block_co = _block(channels, tile.sizes["BLOCK_CO"])
     # Branches that are not there repeat the last one; the kernel never looks at them.
     which = [min(r, branches - 1) for r in range(MAX_BRANCHES)]
@@ -377,15 +380,15 @@ def _launch(
     return out
 
 
-def _tile(op: str, x: Tensor, weights: Sequence[Tensor]) -> Tile:
-    kernel_size = max(weight.shape[0] for weight in weights)
+def _tile(op: str, x: Tensor, weights: Sequence[Tensor], mean: bool) -> Tile:
+    """The tile, by the work that is there to share out: a mean's programs do all branches each, so there are fewer."""
     return choose(
         op,
         x.device,
         x.dtype,
         channels=x.shape[3],
-        kernel_size=kernel_size,
-        work=x.shape[1] * x.shape[2],
+        kernel_size=max(weight.shape[0] for weight in weights),
+        work=x.shape[1] * x.shape[2] * (1 if mean else len(weights)),
         precision=dot_precision(x.dtype),
     )
 
@@ -440,13 +443,20 @@ def _supports_resblock_pair(
 
 
 def _prefers_resblock_step(
-    x: Tensor, residual: Tensor | None, weights: Sequence[Tensor], *_: Any
+    x: Tensor,
+    residual: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
 ) -> tuple[bool, str, bool]:
-    return preference(_tile("resblock_step", x, weights))
+    return preference(_tile("resblock_step", x, weights, mean))
 
 
 def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor], *_: Any) -> tuple[bool, str, bool]:
-    return preference(_tile("resblock_pair", x, weights1))
+    return preference(_tile("resblock_pair", x, weights1, False))
 
 
 _RESBLOCK_STEP = Op("resblock_step", resblock_step_reference, _step_fake)
