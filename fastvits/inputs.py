@@ -13,6 +13,9 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+BLANK = 0
+"""The id between tokens. An item that consists of one is what an empty text becomes."""
+
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -23,7 +26,7 @@ class TextInput:
     ids: Tensor  # [B, T_text] int64, 0 where masked
     lengths: Tensor | None  # [B] int64; None: every item is full
     shift: Tensor | None  # [B, T_text] int64, the position that each place is taken from; None: nothing was shifted
-    faults: Tensor  # [2] bool: an id outside the vocabulary; a mask that is empty, has holes or other values than 0 and 1
+    faults: Tensor  # [3] bool: an id outside the vocabulary; an impossible mask; an item of one blank, so without text
 
     def shifted(self, x: Tensor, dim: int) -> Tensor:
         """`x` `[B, ...]` with `T_text` at `dim`, moved from the caller's positions to ours."""
@@ -58,7 +61,9 @@ def text_input(input_ids: Tensor | None, attention_mask: Tensor | None, vocab_si
     if attention_mask is None:
         out_of_range = ((input_ids < 0) | (input_ids >= vocab_size)).any()
         ids = input_ids.long().clamp(0, vocab_size - 1)
-        return TextInput(ids, None, None, torch.stack([out_of_range, torch.zeros_like(out_of_range)]))
+        none = torch.zeros_like(out_of_range)
+        silent = (ids == BLANK).any() if ids.shape[1] == 1 else none
+        return TextInput(ids, None, None, torch.stack([out_of_range, none, silent]))
     if not isinstance(attention_mask, Tensor):
         raise TypeError(f"attention_mask must be a tensor [B, T_text], got {type(attention_mask).__name__}")
     if attention_mask.shape != input_ids.shape:
@@ -80,7 +85,8 @@ def text_input(input_ids: Tensor | None, attention_mask: Tensor | None, vocab_si
     ids = input_ids.long().masked_fill(~mask, 0)
     out_of_range = ((ids < 0) | (ids >= vocab_size)).any()
     ids = ids.clamp(0, vocab_size - 1).gather(1, shift)
-    return TextInput(ids, lengths, shift, torch.stack([out_of_range, bad_mask]))
+    silent = ((lengths == 1) & (ids[:, 0] == BLANK)).any()
+    return TextInput(ids, lengths, shift, torch.stack([out_of_range, bad_mask, silent]))
 
 
 def speaker_input(
@@ -117,6 +123,74 @@ def speaker_input(
     return speakers.clamp(0, num_speakers - 1).expand(batch), unknown
 
 
+def speaker_embedding_input(
+    speaker_embedding: Tensor, size: int, batch: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Speaker embeddings `[B, speaker_embedding_size]` from what a caller gives, `[B or 1, size]`.
+
+    Raises ValueError for a model that takes none, a shape that does not fit or values that are not finite; TypeError for what is
+    no floating-point tensor.
+    """
+    if not size:
+        raise ValueError("speaker_embedding: the model has one voice and takes no speaker embedding")
+    if not isinstance(speaker_embedding, Tensor) or not speaker_embedding.is_floating_point():
+        raise TypeError(f"speaker_embedding must be a floating-point tensor [B, {size}]")
+    if speaker_embedding.shape not in ((batch, size), (1, size)):
+        raise ValueError(f"speaker_embedding must be [{batch}, {size}] or [1, {size}], got {tuple(speaker_embedding.shape)}")
+    if not bool(speaker_embedding.isfinite().all()):
+        raise ValueError("speaker_embedding must be finite")
+    return speaker_embedding.to(device=device, dtype=dtype).expand(batch, size)
+
+
+def seed_input(seed: int | Sequence[int], batch: int) -> list[torch.Generator]:
+    """A random generator on the CPU for each item. Raises TypeError for what is no integer, ValueError for a wrong number of
+    seeds or one outside [0, 2**63)."""
+    if isinstance(seed, Tensor):
+        seed = seed.tolist()
+    seeds = list(seed) if isinstance(seed, (list, tuple)) else [seed]
+    for one in seeds:
+        if isinstance(one, bool) or not isinstance(one, Integral):
+            raise TypeError(f"seed must be an integer, or a list of one an item, got {one!r}")
+        if not 0 <= one < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {one}")
+    if len(seeds) not in (1, batch):
+        raise ValueError(f"seed must be one integer or one an item ({batch}), got {len(seeds)}")
+    return [torch.Generator().manual_seed(int(one)) for one in (seeds * batch if len(seeds) == 1 else seeds)]
+
+
+def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tensor:
+    """Forced durations `[B, T_text]` in frames, checked and moved to our positions.
+
+    Raises TypeError for what is no integer tensor, ValueError for a shape that is not that of `input_ids`, a negative value,
+    frames under the attention mask, an item without a frame, or one of more than `max_frames`.
+    """
+    if not isinstance(durations, Tensor) or durations.dtype not in INTEGER_DTYPES:
+        raise TypeError("durations must be an integer tensor [B, T_text], frames of each token")
+    if durations.shape != text.ids.shape:
+        raise ValueError(f"durations must have the shape of input_ids, {tuple(text.ids.shape)}, got {tuple(durations.shape)}")
+    frames = text.shifted(durations.to(device=text.ids.device, dtype=torch.int64), 1)
+    if bool((frames < 0).any()):
+        raise ValueError("durations must not be negative")
+    if text.lengths is not None:
+        beyond = torch.arange(frames.shape[1], device=frames.device) >= text.lengths.unsqueeze(1)
+        if bool(frames.masked_fill(~beyond, 0).any()):
+            raise ValueError("durations must be 0 where attention_mask is 0")
+    total = frames.sum(1)
+    if bool((total < 1).any()):
+        raise ValueError("durations must give every item a frame at least")
+    if bool((total > max_frames).any()):
+        raise ValueError(f"durations give an item {int(total.max())} frames; at most {max_frames} are allowed (config.max_frames)")
+    return frames
+
+
+def check_frames(value: object, name: str) -> None:
+    """Raise TypeError or ValueError unless `value` is a positive number of frames."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number of frames, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1 frame, got {value}")
+
+
 def per_item(name: str, value: object, batch: int, *, minimum: float, exclusive: bool) -> list[float]:
     """`value`, a number or one an item, as a list of `batch` floats; each finite and above `minimum` (or at it, unless `exclusive`)."""
     if isinstance(value, Tensor):
@@ -135,7 +209,7 @@ def per_item(name: str, value: object, batch: int, *, minimum: float, exclusive:
 
 
 def raise_for_faults(faults: Sequence[float], vocab_size: int, num_speakers: int) -> None:
-    """Raise ValueError for the first fault that is set: ids, mask, speakers."""
+    """Raise ValueError for the first fault that is set: ids, mask, silence, speakers."""
     if faults[0]:
         raise ValueError(f"input_ids hold an id outside the vocabulary: allowed is 0 to {vocab_size - 1}")
     if faults[1]:
@@ -143,4 +217,6 @@ def raise_for_faults(faults: Sequence[float], vocab_size: int, num_speakers: int
             "attention_mask must hold 0 and 1 alone, with one run of 1 an item: no holes, and no item without a token"
         )
     if faults[2]:
+        raise ValueError(f"an item of input_ids is a single blank (id {BLANK}): there is no text to speak")
+    if faults[3]:
         raise ValueError(f"speaker_id is out of range: allowed is 0 to {max(num_speakers, 1) - 1}")

@@ -6,9 +6,9 @@ Activations are channels-last, `[B, T, C]`; parameters keep the names and shapes
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,37 @@ from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPre
 from .flow import VitsResidualCouplingBlock
 from .hifigan import VitsHifiGan
 from .initialization import initialize
-from .inputs import TextInput, per_item, raise_for_faults, speaker_input, text_input
+from .inputs import (
+    TextInput,
+    check_frames,
+    durations_input,
+    per_item,
+    raise_for_faults,
+    seed_input,
+    speaker_embedding_input,
+    speaker_input,
+    text_input,
+)
 from .layers import Float32Module
 from .output import VitsModelOutput
 from .posterior_encoder import VitsPosteriorEncoder
 from .text_encoder import TextEncoding, VitsTextEncoder
+
+
+PerItem: TypeAlias = float | Sequence[float] | Tensor
+"""A number for all items of a batch, or one an item."""
+
+
+class Prior(NamedTuple):
+    """The first half of a call: what the flow and the decoder turn into a waveform."""
+
+    latents: Tensor  # [B, T_frames, flow_size] in the model's dtype, zero beyond an item's frames
+    lengths: Tensor | None  # [B] frames of each item; None where all are T_frames
+    frames: Tensor  # [B] the same, always there
+    durations: Tensor  # [B, T_text] frames of each token, in the positions of `text`
+    speaker: Tensor | None  # [B, speaker_embedding_size] in the model's dtype
+    encoding: TextEncoding
+    text: TextInput
 
 
 class SpeakerEmbedding(Float32Module, nn.Embedding):
@@ -108,18 +134,31 @@ class VitsModel(nn.Module):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         labels: Tensor | None = None,
-        speaking_rate: float | Sequence[float] | Tensor | None = None,
+        speaking_rate: PerItem | None = None,
+        *,
+        noise_scale: PerItem | None = None,
+        noise_scale_duration: PerItem | None = None,
+        speaker_embedding: Tensor | None = None,
+        seed: int | Sequence[int] | None = None,
+        durations: Tensor | None = None,
     ) -> VitsModelOutput | tuple[Any, ...]:
         """Speak.
 
         `input_ids` `[B, T_text]`, integers; `attention_mask` `[B, T_text]`, 1 for tokens and 0 for padding on the left or the right
-        (ids there are not looked at; None: no padding). `speaker_id`: an integer, a list or a tensor, one for all or one an item.
-        `speaking_rate`: a number, or one an item; larger is faster; None takes the model's. `output_attentions`,
-        `output_hidden_states` and `return_dict` default to the configuration's.
+        (ids there are not looked at; None: no padding). `output_attentions`, `output_hidden_states` and `return_dict` default to the
+        configuration's. A call's controls, each for all items or one an item:
 
-        Returns a `VitsModelOutput`, or with `return_dict=False` the tuple of its fields that are not None. An item's samples do
-        not depend on the others in its batch but for the random numbers, which are drawn in the published order and shapes:
-        same seed, same audio as the published model on the same device.
+        - `speaker_id`: an integer, a list or a tensor; or `speaker_embedding` `[B or 1, speaker_embedding_size]`, for mixed voices.
+        - `speaking_rate` (larger is faster), `noise_scale`, `noise_scale_duration`: a number or one an item; None takes the model's.
+        - `seed`: an integer or one an item. The noise of an item then comes from a generator of its own (on the CPU, in float32,
+          duration noise `[2, n]` of its `n` tokens first, then the prior's `[T_frames, flow_size]`), so that its audio depends on
+          its seed alone, not on its neighbours or the padding. None: torch's global generators, in the published order and shapes:
+          same seed, same audio as the published model on the same device.
+        - `durations`: `[B, T_text]` integers, frames of each token instead of predicted ones (random numbers are drawn all the same, so a
+          call that is given back the durations it returned says the same).
+
+        Returns a `VitsModelOutput`, or with `return_dict=False` the published tuple: its first five fields that are not None. An
+        item's samples do not depend on the others in its batch but for the random numbers.
 
         Raises TypeError or ValueError for inputs that do not fit (naming what is allowed), ValueError where the predicted durations
         overflow or exceed `config.max_frames`, and NotImplementedError for `labels`.
@@ -127,65 +166,180 @@ class VitsModel(nn.Module):
         if labels is not None:
             raise NotImplementedError("labels: training is not supported; call the model without them")
         config = self.config
-        text = text_input(input_ids, attention_mask, config.vocab_size, self.device)
-        batch = text.ids.shape[0]
-        speakers, bad_speaker = speaker_input(speaker_id, config.num_speakers, batch, self.device)
-        rates = per_item(
-            "speaking_rate", self.speaking_rate if speaking_rate is None else speaking_rate, batch, minimum=0, exclusive=True
-        )
-        noise_scales = per_item("noise_scale", self.noise_scale, batch, minimum=0, exclusive=False)
-        duration_noise_scales = per_item(
-            "noise_scale_duration", self.noise_scale_duration, batch, minimum=0, exclusive=False
-        )
         need_weights = config.output_attentions if output_attentions is None else output_attentions
         need_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        faults = torch.cat([text.faults, bad_speaker.reshape(1)])
-        if self.device.type == "cpu":
-            raise_for_faults(faults.tolist(), config.vocab_size, config.num_speakers)
-
-        speaker = None if speakers is None or config.num_speakers <= 1 else self.embed_speaker(speakers)
         with self.selected_backend():
-            encoding = self.text_encoder(text.ids, text.lengths, need_weights)
-            durations, total = self._durations(encoding, text, speaker, rates, duration_noise_scales)
-            frames = self._checked_frames(total, faults)
-
-            lengths = total.long().clamp_min(1)
-            latents = self._prior_latents(encoding, durations, max(frames), noise_scales)
-            # With nothing to mask, no op has to: every item is as long as the tensors.
-            valid = None if min(frames) == max(frames) else lengths
-            speaker = None if speaker is None else speaker.to(latents.dtype)
-            latents = self.flow(latents, valid, speaker, reverse=True)
-            waveform = self.decoder(latents, valid, speaker)
-
+            prior = self.prior(
+                input_ids,
+                attention_mask,
+                speaker_id,
+                speaking_rate,
+                noise_scale,
+                noise_scale_duration,
+                speaker_embedding,
+                seed,
+                durations,
+                need_weights,
+            )
+            latents = self.flow(prior.latents, prior.lengths, prior.speaker, reverse=True)
+            waveform = self.decoder(latents, prior.lengths, prior.speaker)
+        text, encoding = prior.text, prior.encoding
         output = VitsModelOutput(
             waveform=waveform,
-            sequence_lengths=lengths * math.prod(config.upsample_rates),
+            sequence_lengths=prior.frames * math.prod(config.upsample_rates),
             spectrogram=latents.transpose(1, 2),
             hidden_states=tuple(text.restored(h, 1) for h in encoding.hidden_states) if need_states else None,
             attentions=self._restored_attentions(encoding, text) if need_weights else None,
+            durations=text.restored(prior.durations, 1),
         )
-        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        if config.return_dict if return_dict is None else return_dict:
+            return output
+        return tuple(value for name, value in output.items() if name != "durations")
 
-    def _durations(
-        self, encoding: TextEncoding, text: TextInput, speaker: Tensor | None, rates: list[float], noise_scales: list[float]
-    ) -> tuple[Tensor, Tensor]:
-        """Frames of each token `[B, T_text]` and of each item `[B]`, whole numbers still in floating point."""
+    def stream(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        chunk_frames: int = 128,
+        first_chunk_frames: int | None = 32,
+        speaker_id: int | Sequence[int] | Tensor | None = None,
+        speaking_rate: PerItem | None = None,
+        noise_scale: PerItem | None = None,
+        noise_scale_duration: PerItem | None = None,
+        speaker_embedding: Tensor | None = None,
+        seed: int | Sequence[int] | None = None,
+        durations: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """Speak piece by piece: an iterator of waveforms `[B, n]` whose concatenation is the waveform of a plain call.
+
+        Each piece has `chunk_frames` frames (of `prod(upsample_rates)` samples), the first `first_chunk_frames` so that it comes early
+        (None: as the others), the last what is left. A piece is computed when it is asked for, from the latents that it can
+        hear and no others. Text and durations are computed, and bad input is refused, when `stream` is called. No gradients.
+        """
+        from .streaming import stream_pieces
+
+        check_frames(chunk_frames, "chunk_frames")
+        if first_chunk_frames is not None:
+            check_frames(first_chunk_frames, "first_chunk_frames")
+        with torch.no_grad(), self.selected_backend():
+            prior = self.prior(
+                input_ids,
+                attention_mask,
+                speaker_id,
+                speaking_rate,
+                noise_scale,
+                noise_scale_duration,
+                speaker_embedding,
+                seed,
+                durations,
+            )
+        return stream_pieces(self, prior, chunk_frames, first_chunk_frames or chunk_frames)
+
+    def prior(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None = None,
+        speaker_id: int | Sequence[int] | Tensor | None = None,
+        speaking_rate: PerItem | None = None,
+        noise_scale: PerItem | None = None,
+        noise_scale_duration: PerItem | None = None,
+        speaker_embedding: Tensor | None = None,
+        seed: int | Sequence[int] | None = None,
+        durations: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> Prior:
+        """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in `forward`."""
+        config = self.config
+        text = text_input(input_ids, attention_mask, config.vocab_size, self.device)
+        batch = text.ids.shape[0]
+        if speaker_embedding is not None:
+            if speaker_id is not None:
+                raise ValueError("give speaker_id or speaker_embedding, not both")
+            speaker: Tensor | None = speaker_embedding_input(
+                speaker_embedding, config.speaker_embedding_size, batch, self.device, self._float_dtype
+            )
+            bad_speaker = torch.zeros((), dtype=torch.bool, device=self.device)
+        else:
+            speakers, bad_speaker = speaker_input(speaker_id, config.num_speakers, batch, self.device)
+            speaker = None if speakers is None or config.num_speakers <= 1 else self.embed_speaker(speakers)
+        if durations is not None and speaking_rate is not None:
+            raise ValueError("give durations or speaking_rate, not both: durations are frames and set the rate")
+
+        def setting(name: str, given: PerItem | None, exclusive: bool = False) -> list[float]:
+            return per_item(name, getattr(self, name) if given is None else given, batch, minimum=0, exclusive=exclusive)
+
+        rates = setting("speaking_rate", speaking_rate, exclusive=True)
+        noise_scales = setting("noise_scale", noise_scale)
+        duration_noise_scales = setting("noise_scale_duration", noise_scale_duration)
+        generators = None if seed is None else seed_input(seed, batch)
+        faults = torch.cat([text.faults, bad_speaker.reshape(1)])
+        if self.device.type == "cpu":
+            raise_for_faults(faults.tolist(), config.vocab_size, config.num_speakers)
+        forced = None if durations is None else durations_input(durations, text, config.max_frames)
+
+        encoding = self.text_encoder(text.ids, text.lengths, need_weights)
+        # Drawn even where durations are given, so that the prior's noise does not depend on that.
+        duration_noise = self._duration_noise(encoding, text, duration_noise_scales, generators)
+        if forced is None:
+            frames_of_tokens = self._durations(encoding, text, speaker, rates, duration_noise)
+        else:
+            frames_of_tokens = forced.to(encoding.hidden.dtype)
+        total = frames_of_tokens.sum(1)
+        frames = self._checked_frames(total, faults)
+        noise = self._prior_noise(frames, generators)
+        scale = encoding.means.new_tensor(noise_scales)
+        latents = kernels.length_regulator(encoding.means, encoding.log_scales, frames_of_tokens.long(), noise, scale)
+        lengths = total.long().clamp_min(1)
+        return Prior(
+            latents=latents,
+            # With nothing to mask, no op has to: every item is as long as the tensors.
+            lengths=None if min(frames) == max(frames) else lengths,
+            frames=lengths,
+            durations=frames_of_tokens.long(),
+            speaker=None if speaker is None else speaker.to(latents.dtype),
+            encoding=encoding,
+            text=text,
+        )
+
+    @property
+    def _float_dtype(self) -> torch.dtype:
+        """What the text encoder and the duration predictor compute in."""
+        return self.text_encoder.embed_tokens.weight.dtype
+
+    def _duration_noise(
+        self, encoding: TextEncoding, text: TextInput, noise_scales: list[float], generators: list[torch.Generator] | None
+    ) -> Tensor | None:
+        """Scaled noise `[B, T_text, 2]` for the stochastic duration predictor, drawn on the CPU whatever the device."""
+        if not self.config.use_stochastic_duration_prediction:
+            return None
         hidden = encoding.hidden
         batch, steps, _ = hidden.shape
+        if generators is None:
+            # In the caller's layout, padding on the left included: the published order and shape.
+            noise = text.shifted(torch.randn(batch, 2, steps).to(hidden.device, hidden.dtype), 2)
+        else:
+            rows = torch.zeros(batch, 2, steps)
+            lengths = [steps] * batch if text.lengths is None else text.lengths.tolist()
+            for row, length, generator in zip(rows, lengths, generators, strict=True):
+                row[:, :length] = torch.randn(2, length, generator=generator)
+            noise = rows.to(hidden.device, hidden.dtype)
+        return noise.transpose(1, 2) * hidden.new_tensor(noise_scales)[:, None, None]
+
+    def _durations(
+        self, encoding: TextEncoding, text: TextInput, speaker: Tensor | None, rates: list[float], noise: Tensor | None
+    ) -> Tensor:
+        """Predicted frames of each token `[B, T_text]`, whole numbers still in floating point (they may overflow)."""
+        hidden = encoding.hidden
         if speaker is not None:
             speaker = speaker.to(hidden.dtype)
-        if self.config.use_stochastic_duration_prediction:
-            # Drawn on the CPU, in the caller's layout, whatever the device: the published order and shape.
-            noise = text.shifted(torch.randn(batch, 2, steps).to(hidden.device, hidden.dtype), 2).transpose(1, 2)
-            noise = noise * hidden.new_tensor(noise_scales)[:, None, None]
-            log_duration = self.duration_predictor(hidden, text.lengths, speaker, noise)
-        else:
-            log_duration = self.duration_predictor(hidden, text.lengths, speaker)
+        inputs = (hidden, text.lengths, speaker)
+        log_duration = self.duration_predictor(*inputs) if noise is None else self.duration_predictor(*inputs, noise)
         durations = torch.ceil(log_duration.exp() * hidden.new_tensor([1.0 / rate for rate in rates])[:, None])
         if text.lengths is not None:
-            beyond = torch.arange(steps, device=hidden.device) >= text.lengths[:, None]
+            beyond = torch.arange(hidden.shape[1], device=hidden.device) >= text.lengths[:, None]
             durations = durations.masked_fill(beyond, 0)
-        return durations, durations.sum(1)
+        return durations
 
     def _checked_frames(self, total: Tensor, faults: Tensor) -> list[int]:
         """The frames of each item, on the host: the one synchronisation of a call, which carries the inputs' faults along."""
@@ -201,16 +355,17 @@ class VitsModel(nn.Module):
                 )
         return [max(int(value), 1) for value in values[count:]]
 
-    def _prior_latents(
-        self, encoding: TextEncoding, durations: Tensor, frames: int, noise_scales: list[float]
-    ) -> Tensor:
-        """Draw the prior's latents `[B, T_frames, flow_size]` in the model's dtype."""
-        batch = durations.shape[0]
-        # The published draw is over [B, C, T] with the strides of a contiguous [B, T, C], and strides decide its order.
-        layout = torch.empty(batch, frames, self.config.flow_size, device=self.device, dtype=self.dtype)
-        noise = torch.randn_like(layout.transpose(1, 2)).transpose(1, 2)
-        scale = encoding.means.new_tensor(noise_scales)
-        return kernels.length_regulator(encoding.means, encoding.log_scales, durations.long(), noise, scale)
+    def _prior_noise(self, frames: list[int], generators: list[torch.Generator] | None) -> Tensor:
+        """Noise `[B, T_frames, flow_size]` for the prior, in the model's dtype."""
+        shape = (len(frames), max(frames), self.config.flow_size)
+        if generators is None:
+            # The published draw is over [B, C, T] with the strides of a contiguous [B, T, C], and strides decide its order.
+            layout = torch.empty(shape, device=self.device, dtype=self.dtype)
+            return torch.randn_like(layout.transpose(1, 2)).transpose(1, 2)
+        noise = torch.zeros(shape)
+        for row, length, generator in zip(noise, frames, generators, strict=True):
+            row[:length] = torch.randn(length, shape[2], generator=generator)
+        return noise.to(self.device, self.dtype)
 
     @staticmethod
     def _restored_attentions(encoding: TextEncoding, text: TextInput) -> tuple[Tensor, ...]:

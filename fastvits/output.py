@@ -25,6 +25,8 @@ class VitsModelOutput:
     """`num_hidden_layers + 1` of `[B, T_text, hidden_size]`: the embeddings and each layer's output."""
     attentions: tuple[Tensor, ...] | None = None
     """`num_hidden_layers` of `[B, H, T_text, T_text]`."""
+    durations: Tensor | None = None
+    """`[B, T_text]` int64, frames of each token; 0 under the attention mask."""
 
     def _present(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}

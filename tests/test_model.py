@@ -40,6 +40,12 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "one axis": (ValueError, r"shape \[B, T_text\], got \(3,\)", {"input_ids": torch.ones(3, dtype=torch.long)}),
     "empty text": (ValueError, "there is no text to speak", {"input_ids": torch.ones(1, 0, dtype=torch.long)}),
     "empty batch": (ValueError, "there is no text to speak", {"input_ids": torch.ones(0, 3, dtype=torch.long)}),
+    "a blank alone": (ValueError, "no text to speak", {"input_ids": torch.tensor([[0]])}),
+    "a blank alone beside a text": (
+        ValueError,
+        "no text to speak",
+        {"input_ids": torch.tensor([[0, 0, 0], [1, 2, 3]]), "attention_mask": torch.tensor([[0, 0, 1], [1, 1, 1]])},
+    ),
     "id too large": (ValueError, "allowed is 0 to 37", {"input_ids": torch.tensor([[1, 38]])}),
     "negative id": (ValueError, "allowed is 0 to 37", {"input_ids": torch.tensor([[1, -1]])}),
     "other device": (ValueError, "input_ids are on meta", {"input_ids": torch.ones(1, 3, dtype=torch.long, device="meta")}),
@@ -233,15 +239,15 @@ def test_output_reads_like_a_tuple_and_like_a_dict(model: VitsModel) -> None:
     output = speak(model, random_ids(1, 5), output_attentions=True)
     assert output[0] is output.waveform is output["waveform"]
     assert output[:2] == (output.waveform, output.sequence_lengths)
-    assert list(output) == ["waveform", "sequence_lengths", "spectrogram", "attentions"]
-    assert len(output) == 4
+    assert list(output) == ["waveform", "sequence_lengths", "spectrogram", "attentions", "durations"]
+    assert len(output) == 5
     assert "hidden_states" not in output
     assert output.get("hidden_states", 5) == 5
     assert dict(output.items())["attentions"] is output.attentions
     with pytest.raises(KeyError):
         output["hidden_states"]
     with pytest.raises(IndexError):
-        output[4]
+        output[5]
     with pytest.raises(KeyError):
         output["loudness"] = 3
 

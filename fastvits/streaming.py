@@ -1,0 +1,93 @@
+"""The waveform piece by piece, with the samples of the whole.
+
+A sample hears a bounded stretch of latents, and a latent a bounded stretch of the prior's: the reach of the decoder and of the
+flow, computed from the configuration. A piece decodes the latents that it hears and cuts off what the ends of that window have
+spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo is computed twice.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .configuration import VitsConfig
+
+if TYPE_CHECKING:
+    from .model import Prior, VitsModel
+
+
+def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]:
+    """The latent frames `[first, last)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both ends).
+
+    Traced backwards through every layer: a convolution widens the interval by its half span, a transposed convolution maps
+    output `u` to the inputs `t` with `0 <= u - t * stride + padding < kernel_size`.
+    """
+    hop = 1
+    for rate in config.upsample_rates:
+        hop *= rate
+    first, last = start * hop, stop * hop - 1  # inclusive from here on
+    first, last = first - 3, last + 3  # conv_post
+    for rate, kernel_size in reversed(list(zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True))):
+        reach = max(
+            sum((k - 1) * d // 2 + ((k - 1) // 2 if config.resblock_type == 1 else 0) for d in dilations)
+            for k, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+        )
+        first, last = first - reach, last + reach
+        padding = (kernel_size - rate) // 2
+        first, last = -((kernel_size - 1 - first - padding) // rate), (last + padding) // rate
+    return first - 3, last + 3 + 1  # conv_pre
+
+
+def flow_reach(config: VitsConfig) -> int:
+    """How many frames on each side a latent hears through the flow."""
+    layers = range(config.prior_encoder_num_wavenet_layers)
+    spans = sum((config.wavenet_kernel_size - 1) * config.wavenet_dilation_rate**i for i in layers)
+    return config.prior_encoder_num_flows * spans // 2
+
+
+class _Latents:
+    """The flow's outputs, computed as far as asked for and kept as long as needed."""
+
+    def __init__(self, model: "VitsModel", prior: "Prior") -> None:
+        self.model, self.prior = model, prior
+        self.reach = flow_reach(model.config)
+        self.first = 0  # the frame that `kept` begins with
+        self.kept = prior.latents[:, :0]
+
+    def window(self, first: int, last: int) -> Tensor:
+        """The latents `[B, last - first, flow_size]` of the frames `[first, last)`; earlier frames are forgotten."""
+        done = self.first + self.kept.shape[1]
+        if last > done:
+            frames = self.prior.latents.shape[1]
+            begin, end = max(done - self.reach, 0), min(last + self.reach, frames)
+            computed = self.model.flow(
+                self.prior.latents[:, begin:end], valid_lengths(self.prior, begin, end), self.prior.speaker, reverse=True
+            )
+            self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
+        self.kept = self.kept[:, first - self.first :]
+        self.first = first
+        return self.kept[:, : last - first]
+
+
+def valid_lengths(prior: "Prior", begin: int, end: int) -> Tensor | None:
+    """How many of the frames `[begin, end)` each item has, or None where all have all."""
+    return None if prior.lengths is None else (prior.lengths - begin).clamp(0, end - begin)
+
+
+def stream_pieces(model: "VitsModel", prior: "Prior", chunk_frames: int, first_chunk_frames: int) -> Iterator[Tensor]:
+    """Waveforms `[B, n]` of consecutive pieces; see `VitsModel.stream`."""
+    config = model.config
+    frames = prior.latents.shape[1]
+    latents = _Latents(model, prior)
+    start, size = 0, first_chunk_frames
+    while start < frames:
+        stop = min(start + size, frames)
+        first, last = decoder_window(config, start, stop)
+        first, last = max(first, 0), min(last, frames)
+        # Entered for each piece: a context held across a yield would leak into the caller's code.
+        with torch.no_grad(), model.selected_backend():
+            waveform = model.decoder(latents.window(first, last), valid_lengths(prior, first, last), prior.speaker)
+        hop = waveform.shape[1] // (last - first)
+        yield waveform[:, (start - first) * hop : (stop - first) * hop]
+        start, size = stop, chunk_frames
