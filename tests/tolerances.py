@@ -40,3 +40,31 @@ RECOGNISER_WORD_ERROR_POINTS = 2.0
 RESBLOCK_REASSOCIATED = 1e-6
 """A pair against two steps, a mean against the mean of branches, in float32: the same sums of about 100 terms in another
 order. Measured: up to 2e-7."""
+
+LINEAR_IDENTITY_FLOAT64 = 1e-12
+"""Each element of two ways to write one linear map in float64: sums of some tens of products, each rounded to 1e-16."""
+
+ACTIVATION_FLOAT32 = 1e-6
+"""Each element of an activation of a kernel in float32, relative to float64: some eight roundings of 6e-8, over arguments
+from 1e-30 to 1e4; and of one item's sums alone against the same in a batch, which may be tiled otherwise."""
+
+ATTENTION_PROPERTY_FLOAT32 = 2e-6
+"""Each element of attention in float32 against the same sum in another order, absolute, for values of order 1: some tens of
+roundings of 6e-8."""
+
+LAYER_NORM_PROPERTY_FLOAT32 = 5e-6
+"""Each element of a layer normalisation against an equal one by another way, absolute, for values of order 1: the division by the
+standard deviation and the sums over some tens of channels round by 6e-8 each, magnified by the shift of the input."""
+
+SPLINE_KNOT_MARGIN = 1e-2
+"""How far from a knot, as a share of its bin, a spline's input counts as clear of ties: float32 knots near 5 are off by some
+1e-6, and the smallest bin is 1e-2 wide."""
+
+SPLINE_ROUND_TRIP = 1e-5
+"""The spline at its bounds, and its inverse after it, in float32: relative to the bound and, between bins, to their number."""
+
+SPLINE_DERIVATIVE_FLOAT64 = 1e-9
+"""The log-determinant against autograd's derivative in float64."""
+
+GATE_ELEMENTWISE = 1e-6
+"""Each element of the gate in float32, relative: four divisions and exponentials with two units of round-off each."""
