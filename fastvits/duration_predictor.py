@@ -1,15 +1,17 @@
-"""The two duration predictors (Kim et al. 2021, section 2.2.2 and appendix B; the plain one is that of Ren et al. 2019).
+"""The two duration predictors (Kim et al. 2021, section 2.2.2 and appendix B; the plain one is that of Ren et al.
+2019).
 
 They compute in float32 when the model is float32 or half precision, and in float64 when the model is float64.
 """
 
 from typing import cast
 
-import fastvits_kernels as kernels
 import torch
-from fastvits_kernels.depth_separable import depth_separable_layer_with_dropout
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+
+import fastvits_kernels as kernels
+from fastvits_kernels.depth_separable import depth_separable_layer_with_dropout
 
 from .configuration import VitsConfig
 from .layers import Conv1d, Float32Module, LayerNorm
@@ -79,7 +81,8 @@ class VitsConvFlow(nn.Module):
         self.conv_proj = Conv1d(config.hidden_size, self.half_channels * (3 * self.num_bins - 1), 1)
 
     def inverse(self, z: Tensor, lengths: Tensor | None, condition: Tensor) -> Tensor:
-        """`z` `[B, T, depth_separable_channels]`, `condition` `[B, T, hidden_size]` -> the shape of `z`, zero beyond `lengths`."""
+        """`z` `[B, T, depth_separable_channels]`, `condition` `[B, T, hidden_size]` -> the shape of `z`, zero beyond
+        `lengths`."""
         first, second = z.split(self.half_channels, dim=-1)
         h = self.conv_dds(self.conv_pre(first, residual=condition, lengths=lengths), lengths)
         second, _ = kernels.spline_coupling(
@@ -136,8 +139,8 @@ class VitsStochasticDurationPredictor(Float32Module):
             self.post_flows.extend(VitsConvFlow(config) for _ in range(num_flows))
 
     def forward(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor) -> Tensor:
-        """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None, `noise` `[B, T_text, 2]` (already scaled)
-        -> log durations `[B, T_text]`."""
+        """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None, `noise` `[B, T_text,
+        2]` (already scaled) -> log durations `[B, T_text]`."""
         cond = None if speaker is None else self.cond.project(speaker.detach())
         # What is beyond the lengths is read as zero by the first layer of conv_dds.
         x = self.conv_pre(hidden.detach(), cond=cond, lengths=lengths)
@@ -165,7 +168,8 @@ class VitsDurationPredictor(Float32Module):
             self.cond = Conv1d(config.speaker_embedding_size, config.hidden_size, 1)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
-        """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None -> log durations `[B, T_text]`."""
+        """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None -> log durations `[B,
+        T_text]`."""
         x = hidden.detach()
         if speaker is not None:
             x = x + self.cond.project(speaker.detach()).unsqueeze(1)

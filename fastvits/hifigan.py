@@ -1,10 +1,11 @@
-"""The HiFi-GAN decoder (Kong et al. 2020, "HiFi-GAN: Generative Adversarial Networks for Efficient and High Fidelity Speech
-Synthesis", section 2.2), batch-true: no item hears its padding."""
+"""The HiFi-GAN decoder (Kong et al. 2020, "HiFi-GAN: Generative Adversarial Networks for Efficient and High Fidelity
+Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
 from typing import cast
 
-import fastvits_kernels as kernels
 from torch import Tensor, nn
+
+import fastvits_kernels as kernels
 
 from .configuration import VitsConfig
 from .layers import Conv1d, ConvTranspose1d, taps_first
@@ -29,8 +30,8 @@ class HifiGanResidualBlock(nn.Module):
 class VitsHifiGan(nn.Module):
     """Latents `[B, T_frames, flow_size]` -> waveform `[B, T_samples]` in [-1, 1].
 
-    A stage upsamples and averages residual blocks of different receptive fields (multi-receptive-field fusion); its blocks run
-    side by side, one step of all of them at a time.
+    A stage upsamples and averages residual blocks of different receptive fields (multi-receptive-field fusion); its
+    blocks run side by side, one step of all of them at a time.
     """
 
     def __init__(self, config: VitsConfig) -> None:

@@ -15,8 +15,9 @@ from .text_encoder import VitsAttention
 def initialize(module: nn.Module, config: VitsConfig) -> None:
     """Initialise the parameters that `module` holds itself (not its children's).
 
-    Convolutions: Kaiming normal weights (He et al. 2015) and biases uniform within `1 / sqrt(C_in K)`; linear maps and embeddings:
-    normal with `initializer_range`; relative embeddings: normal with `head_dim ** -0.5`; affine flows: the identity.
+    Convolutions: Kaiming normal weights (He et al. 2015) and biases uniform within `1 / sqrt(C_in K)`; linear maps and
+    embeddings: normal with `initializer_range`; relative embeddings: normal with `head_dim ** -0.5`; affine flows: the
+    identity.
     """
     if isinstance(module, (Conv1d, ConvTranspose1d, _DepthwiseConv1d)):
         nn.init.kaiming_normal_(module.weight)

@@ -1,15 +1,16 @@
 """What a call is given, checked: token ids, attention mask, speakers, rates.
 
-Shapes and dtypes are checked by the host at once. Values (ids in the vocabulary, masks without holes, speakers that exist) are
-checked where the tensors are, as flags `[len(FAULTS)]`: on a CPU they are read at once, on a GPU together with the number of
-frames, so that a call costs one synchronisation.
+Shapes and dtypes are checked by the host at once. Values (ids in the vocabulary, masks without holes, speakers that
+exist) are checked where the tensors are, as flags `[len(FAULTS)]`: on a CPU they are read at once, on a GPU together
+with the number of frames, so that a call costs one synchronisation.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,10 +44,14 @@ def _take(x: Tensor, positions: Tensor, dim: int) -> Tensor:
     return x.gather(dim, positions.view(shape).expand(x.shape))
 
 
-def text_input(input_ids: Tensor | None, attention_mask: Tensor | None, vocab_size: int, device: torch.device) -> TextInput:
-    """Check and normalise token ids `[B, T_text]` and the mask `[B, T_text]` (1 for tokens, 0 for padding on either side).
+def text_input(
+    input_ids: Tensor | None, attention_mask: Tensor | None, vocab_size: int, device: torch.device
+) -> TextInput:
+    """Check and normalise token ids `[B, T_text]` and the mask `[B, T_text]` (1 for tokens, 0 for padding on either
+    side).
 
-    Raises TypeError for what is no integer tensor, ValueError for shapes or devices that do not fit and for empty texts.
+    Raises TypeError for what is no integer tensor, ValueError for shapes or devices that do not fit and for empty
+    texts.
     """
     if not isinstance(input_ids, Tensor):
         raise TypeError(f"input_ids must be an integer tensor [B, T_text], got {type(input_ids).__name__}")
@@ -68,10 +73,11 @@ def text_input(input_ids: Tensor | None, attention_mask: Tensor | None, vocab_si
         raise TypeError(f"attention_mask must be a tensor [B, T_text], got {type(attention_mask).__name__}")
     if attention_mask.shape != input_ids.shape:
         raise ValueError(
-            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
+            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)},"
+            f" got {tuple(attention_mask.shape)}"
         )
     if attention_mask.device != device:
-        raise ValueError(f"attention_mask is on {attention_mask.device}, the model is on {device}; move one to the other")
+        raise ValueError(f"attention_mask is on {attention_mask.device}, the model is on {device}: move one of them")
     if attention_mask.dtype.is_complex:
         raise TypeError(f"attention_mask must hold 0 and 1, got {attention_mask.dtype}")
     mask = attention_mask != 0
@@ -94,8 +100,8 @@ def speaker_input(
 ) -> tuple[Tensor | None, Tensor]:
     """Speakers `[B]` int64 (None for a model with one speaker) and a flag that one of them does not exist.
 
-    Raises ValueError without a speaker on a multi-speaker model, for a number of speakers that is neither 1 nor `B`, or for an
-    unknown speaker that the host can see; TypeError for what is no integer.
+    Raises ValueError without a speaker on a multi-speaker model, for a number of speakers that is neither 1 nor `B`,
+    or for an unknown speaker that the host can see; TypeError for what is no integer.
     """
     num_speakers = max(num_speakers, 1)
     allowed = f"0 to {num_speakers - 1}" if num_speakers > 1 else "0, for the model has one speaker"
@@ -110,9 +116,9 @@ def speaker_input(
             raise ValueError(f"speaker_id must be one speaker or one an item, [B], got shape {tuple(speaker_id.shape)}")
         speakers = speaker_id.to(device=device, dtype=torch.int64).reshape(-1)
     else:
-        given = speaker_id if isinstance(speaker_id, (list, tuple)) else [speaker_id]
+        given: list[Any] = list(speaker_id) if isinstance(speaker_id, (list, tuple)) else [speaker_id]
         for one in given:
-            if isinstance(one, bool) or not isinstance(one, Integral):
+            if isinstance(one, bool) or not isinstance(one, (int, np.integer)):
                 raise TypeError(f"speaker_id must be an integer, a list of them or a tensor, got {one!r}")
             if not 0 <= one < num_speakers:
                 raise ValueError(f"speaker_id {one} is out of range: allowed is {allowed}")
@@ -128,28 +134,30 @@ def speaker_embedding_input(
 ) -> Tensor:
     """Speaker embeddings `[B, speaker_embedding_size]` from what a caller gives, `[B or 1, size]`.
 
-    Raises ValueError for a model that takes none, a shape that does not fit or values that are not finite; TypeError for what is
-    no floating-point tensor.
+    Raises ValueError for a model that takes none, a shape that does not fit or values that are not finite; TypeError
+    for what is no floating-point tensor.
     """
     if not size:
         raise ValueError("speaker_embedding: the model has one voice and takes no speaker embedding")
     if not isinstance(speaker_embedding, Tensor) or not speaker_embedding.is_floating_point():
         raise TypeError(f"speaker_embedding must be a floating-point tensor [B, {size}]")
     if speaker_embedding.shape not in ((batch, size), (1, size)):
-        raise ValueError(f"speaker_embedding must be [{batch}, {size}] or [1, {size}], got {tuple(speaker_embedding.shape)}")
+        raise ValueError(
+            f"speaker_embedding must be [{batch}, {size}] or [1, {size}], got {tuple(speaker_embedding.shape)}"
+        )
     if not bool(speaker_embedding.isfinite().all()):
         raise ValueError("speaker_embedding must be finite")
     return speaker_embedding.to(device=device, dtype=dtype).expand(batch, size)
 
 
-def seed_input(seed: int | Sequence[int], batch: int) -> list[torch.Generator]:
-    """A random generator on the CPU for each item. Raises TypeError for what is no integer, ValueError for a wrong number of
-    seeds or one outside [0, 2**63)."""
+def seed_input(seed: int | Sequence[int] | Tensor, batch: int) -> list[torch.Generator]:
+    """A random generator on the CPU for each item. Raises TypeError for what is no integer, ValueError for a wrong
+    number of seeds or one outside [0, 2**63)."""
     if isinstance(seed, Tensor):
         seed = seed.tolist()
-    seeds = list(seed) if isinstance(seed, (list, tuple)) else [seed]
+    seeds: list[Any] = list(seed) if isinstance(seed, (list, tuple)) else [seed]
     for one in seeds:
-        if isinstance(one, bool) or not isinstance(one, Integral):
+        if isinstance(one, bool) or not isinstance(one, (int, np.integer)):
             raise TypeError(f"seed must be an integer, or a list of one an item, got {one!r}")
         if not 0 <= one < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got {one}")
@@ -161,13 +169,15 @@ def seed_input(seed: int | Sequence[int], batch: int) -> list[torch.Generator]:
 def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tensor:
     """Forced durations `[B, T_text]` in frames, checked and moved to our positions.
 
-    Raises TypeError for what is no integer tensor, ValueError for a shape that is not that of `input_ids`, a negative value,
-    frames under the attention mask, an item without a frame, or one of more than `max_frames`.
+    Raises TypeError for what is no integer tensor, ValueError for a shape that is not that of `input_ids`, a negative
+    value, frames under the attention mask, an item without a frame, or one of more than `max_frames`.
     """
     if not isinstance(durations, Tensor) or durations.dtype not in INTEGER_DTYPES:
         raise TypeError("durations must be an integer tensor [B, T_text], frames of each token")
     if durations.shape != text.ids.shape:
-        raise ValueError(f"durations must have the shape of input_ids, {tuple(text.ids.shape)}, got {tuple(durations.shape)}")
+        raise ValueError(
+            f"durations must have the shape of input_ids, {tuple(text.ids.shape)}, got {tuple(durations.shape)}"
+        )
     frames = text.shifted(durations.to(device=text.ids.device, dtype=torch.int64), 1)
     if bool((frames < 0).any()):
         raise ValueError("durations must not be negative")
@@ -179,25 +189,28 @@ def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tens
     if bool((total < 1).any()):
         raise ValueError("durations must give every item a frame at least")
     if bool((total > max_frames).any()):
-        raise ValueError(f"durations give an item {int(total.max())} frames; at most {max_frames} are allowed (config.max_frames)")
+        raise ValueError(
+            f"durations give an item {int(total.max())} frames; at most {max_frames} are allowed (config.max_frames)"
+        )
     return frames
 
 
 def check_frames(value: object, name: str) -> None:
     """Raise TypeError or ValueError unless `value` is a positive number of frames."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be a whole number of frames, got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1 frame, got {value}")
 
 
 def per_item(name: str, value: object, batch: int, *, minimum: float, exclusive: bool) -> list[float]:
-    """`value`, a number or one an item, as a list of `batch` floats; each finite and above `minimum` (or at it, unless `exclusive`)."""
+    """`value`, a number or one an item, as a list of `batch` floats; each finite and above `minimum` (or at it, unless
+    `exclusive`)."""
     if isinstance(value, Tensor):
         value = value.tolist()
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    values: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
     for one in values:
-        if isinstance(one, bool) or not isinstance(one, Real):
+        if isinstance(one, bool) or not isinstance(one, (int, float, np.number)):
             raise TypeError(f"{name} must be a number, or a list of one an item, got {one!r}")
         if not math.isfinite(one) or one < minimum or (exclusive and one == minimum):
             raise ValueError(f"{name} must be finite and {'>' if exclusive else '>='} {minimum:g}, got {one!r}")

@@ -1,24 +1,26 @@
 """The parameter holders that the model's modules are built of, and weights derived from parameters.
 
-A holder keeps its parameters under the names and shapes of published checkpoints (`weight` `[C_out, C_in, K]`, weight norm as
-`parametrizations.weight.original0` and `original1`) and calls the ops, which want taps-first weights `[K, C_in, C_out]`. Holders
-leave their parameters uninitialised: `VitsModel` initialises all of them, unless they are on the meta device.
+A holder keeps its parameters under the names and shapes of published checkpoints (`weight` `[C_out, C_in, K]`, weight
+norm as `parametrizations.weight.original0` and `original1`) and calls the ops, which want taps-first weights `[K,
+C_in, C_out]`. Holders leave their parameters uninitialised: `VitsModel` initialises all of them, unless they are on
+the meta device.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import fastvits_kernels as kernels
 import torch
 from torch import Tensor, nn
+
+import fastvits_kernels as kernels
 
 
 class Derived:
     """Tensors computed from parameters, kept until a parameter changes.
 
-    A change is seen by the parameter's identity, storage, version counter, dtype and device: optimiser steps, `load_state_dict`,
-    `.to()`, assignment and in-place arithmetic all count. With gradients nothing is kept, so that they flow; nor for
-    tensors made in inference mode, which have no version.
+    A change is seen by the parameter's identity, storage, version counter, dtype and device: optimiser steps,
+    `load_state_dict`, `.to()`, assignment and in-place arithmetic all count. With gradients nothing is kept, so that
+    they flow; nor for tensors made in inference mode, which have no version.
     """
 
     def __init__(self) -> None:
@@ -52,8 +54,8 @@ def taps_first(weight: Tensor) -> Tensor:
 class Float32Module(nn.Module):
     """A module that stays in float32 when the model goes to half precision, and in float64 when it goes there.
 
-    What decides an utterance's length lives here: `ceil(exp(log_duration))` amplifies noise, so lengths would depend on the
-    precision otherwise.
+    What decides an utterance's length lives here: `ceil(exp(log_duration))` amplifies noise, so lengths would depend
+    on the precision otherwise.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32Module":
@@ -113,8 +115,11 @@ class WeightNormConv1d(nn.Module):
         """The normalised weight `[C_out, C_in, K]`, following its two parts."""
         parts = self.parametrizations["weight"]
         g, v = parts.original0, parts.original1
-        assert isinstance(g, Tensor) and isinstance(v, Tensor)
-        return self.derived.get("weight", (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True)))
+        assert isinstance(g, Tensor)
+        assert isinstance(v, Tensor)
+        return self.derived.get(
+            "weight", (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))
+        )
 
     def project(self, x: Tensor) -> Tensor:
         """As `Conv1d.project`."""
@@ -122,7 +127,8 @@ class WeightNormConv1d(nn.Module):
 
 
 class ConvTranspose1d(nn.Module):
-    """A transposed convolution that multiplies the length by `stride`: `weight` `[C_in, C_out, K]`, `bias` `[C_out]`."""
+    """A transposed convolution that multiplies the length by `stride`: `weight` `[C_in, C_out, K]`, `bias`
+    `[C_out]`."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,6 @@ from .output import VitsModelOutput
 from .posterior_encoder import VitsPosteriorEncoder
 from .text_encoder import TextEncoding, VitsTextEncoder
 
-
 PerItem: TypeAlias = float | Sequence[float] | Tensor
 """A number for all items of a batch, or one an item."""
 
@@ -56,16 +55,17 @@ class Prior(NamedTuple):
 
 
 class SpeakerEmbedding(Float32Module, nn.Embedding):
-    """Speaker embeddings `[num_speakers, speaker_embedding_size]`; float32 in half precision, for durations depend on them."""
+    """Speaker embeddings `[num_speakers, speaker_embedding_size]`; float32 in half precision, for durations depend on
+    them."""
 
 
 class VitsModel(nn.Module):
     """VITS for synthesis: a drop-in for the `VitsModel` of transformers.
 
-    `inference_only` leaves out what only training needs: the posterior encoder, the posterior half of the stochastic duration
-    predictor, and its one flow that synthesis omits. A new model has random weights and is in training mode;
-    `from_pretrained` returns one in eval mode. `speaking_rate`, `noise_scale` and `noise_scale_duration` are attributes, read at
-    each call.
+    `inference_only` leaves out what only training needs: the posterior encoder, the posterior half of the stochastic
+    duration predictor, and its one flow that synthesis omits. A new model has random weights and is in training mode;
+    `from_pretrained` returns one in eval mode. `speaking_rate`, `noise_scale` and `noise_scale_duration` are
+    attributes, read at each call.
     """
 
     def __init__(self, config: VitsConfig, *, inference_only: bool = False) -> None:
@@ -96,7 +96,8 @@ class VitsModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the flow and the decoder (the text encoder and the duration predictor do not go below float32)."""
+        """The dtype of the flow and the decoder (the text encoder and the duration predictor do not go below
+        float32)."""
         return self.decoder.conv_pre.weight.dtype
 
     @property
@@ -119,7 +120,8 @@ class VitsModel(nn.Module):
         self._backend = value
 
     def selected_backend(self) -> AbstractContextManager[None]:
-        """A context in which ops run under `self.backend`, unless it is None or a `use_backend` block surrounds the call."""
+        """A context in which ops run under `self.backend`, unless it is None or a `use_backend` block surrounds the
+        call."""
         selection = parse_backend(self._backend)
         if selection is None or registry.context_is_set():
             return nullcontext()
@@ -144,29 +146,32 @@ class VitsModel(nn.Module):
     ) -> VitsModelOutput | tuple[Any, ...]:
         """Speak.
 
-        `input_ids` `[B, T_text]`, integers; `attention_mask` `[B, T_text]`, 1 for tokens and 0 for padding on the left or the right
-        (ids there are not looked at; None: no padding). `output_attentions`, `output_hidden_states` and `return_dict` default to the
-        configuration's. A call's controls, each for all items or one an item:
+        `input_ids` `[B, T_text]`, integers; `attention_mask` `[B, T_text]`, 1 for tokens and 0 for padding on the left
+        or the right (ids there are not looked at; None: no padding). `output_attentions`, `output_hidden_states` and
+        `return_dict` default to the configuration's. A call's controls, each for all items or one an item:
 
-        - `speaker_id`: an integer, a list or a tensor; or `speaker_embedding` `[B or 1, speaker_embedding_size]`, for mixed voices.
-        - `speaking_rate` (larger is faster), `noise_scale`, `noise_scale_duration`: a number or one an item; None takes the model's.
-        - `seed`: an integer or one an item. The noise of an item then comes from a generator of its own (on the CPU, in float32,
-          duration noise `[2, n]` of its `n` tokens first, then the prior's `[T_frames, flow_size]`), so that its audio depends on
-          its seed alone, not on its neighbours or the padding. None: torch's global generators, in the published order and shapes:
-          same seed, same audio as the published model on the same device.
-        - `durations`: `[B, T_text]` integers, frames of each token instead of predicted ones (random numbers are drawn all the same, so a
-          call that is given back the durations it returned says the same).
+        - `speaker_id`: an integer, a list or a tensor; or `speaker_embedding` `[B or 1, speaker_embedding_size]`, for
+          mixed voices.
+        - `speaking_rate` (larger is faster), `noise_scale`, `noise_scale_duration`: a number or one an item; None
+          takes the model's.
+        - `seed`: an integer or one an item. The noise of an item then comes from a generator of its own (on the CPU,
+          in float32, duration noise `[2, n]` of its `n` tokens first, then the prior's `[T_frames, flow_size]`), so
+          that its audio depends on its seed alone, not on its neighbours or the padding. None: torch's global
+          generators, in the published order and shapes: same seed, same audio as the published model on the same
+          device.
+        - `durations`: `[B, T_text]` integers, frames of each token instead of predicted ones (random numbers are drawn
+          all the same, so a call that is given back the durations it returned says the same).
 
-        Returns a `VitsModelOutput`, or with `return_dict=False` the published tuple: its first five fields that are not None. An
-        item's samples do not depend on the others in its batch but for the random numbers.
+        Returns a `VitsModelOutput`, or with `return_dict=False` the published tuple: its first five fields that are
+        not None. An item's samples do not depend on the others in its batch but for the random numbers.
 
-        Raises TypeError or ValueError for inputs that do not fit (naming what is allowed), ValueError where the predicted durations
-        overflow or exceed `config.max_frames`, and NotImplementedError for `labels`.
+        Raises TypeError or ValueError for inputs that do not fit (naming what is allowed), ValueError where the
+        predicted durations overflow or exceed `config.max_frames`, and NotImplementedError for `labels`.
         """
         if labels is not None:
             raise NotImplementedError("labels: training is not supported; call the model without them")
         config = self.config
-        need_weights = config.output_attentions if output_attentions is None else output_attentions
+        need_weights = bool(config.output_attentions if output_attentions is None else output_attentions)
         need_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         with self.selected_backend():
             prior = self.prior(
@@ -213,9 +218,10 @@ class VitsModel(nn.Module):
     ) -> Iterator[Tensor]:
         """Speak piece by piece: an iterator of waveforms `[B, n]` whose concatenation is the waveform of a plain call.
 
-        Each piece has `chunk_frames` frames (of `prod(upsample_rates)` samples), the first `first_chunk_frames` so that it comes early
-        (None: as the others), the last what is left. A piece is computed when it is asked for, from the latents that it can
-        hear and no others. Text and durations are computed, and bad input is refused, when `stream` is called. No gradients.
+        Each piece has `chunk_frames` frames (of `prod(upsample_rates)` samples), the first `first_chunk_frames` so
+        that it comes early (None: as the others), the last what is left. A piece is computed when it is asked for,
+        from the latents that it can hear and no others. Text and durations are computed, and bad input is refused,
+        when `stream` is called. No gradients.
         """
         from .streaming import stream_pieces
 
@@ -249,7 +255,8 @@ class VitsModel(nn.Module):
         durations: Tensor | None = None,
         need_weights: bool = False,
     ) -> Prior:
-        """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in `forward`."""
+        """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in
+        `forward`."""
         config = self.config
         text = text_input(input_ids, attention_mask, config.vocab_size, self.device)
         batch = text.ids.shape[0]
@@ -267,7 +274,9 @@ class VitsModel(nn.Module):
             raise ValueError("give durations or speaking_rate, not both: durations are frames and set the rate")
 
         def setting(name: str, given: PerItem | None, exclusive: bool = False) -> list[float]:
-            return per_item(name, getattr(self, name) if given is None else given, batch, minimum=0, exclusive=exclusive)
+            return per_item(
+                name, getattr(self, name) if given is None else given, batch, minimum=0, exclusive=exclusive
+            )
 
         rates = setting("speaking_rate", speaking_rate, exclusive=True)
         noise_scales = setting("noise_scale", noise_scale)
@@ -308,7 +317,11 @@ class VitsModel(nn.Module):
         return self.text_encoder.embed_tokens.weight.dtype
 
     def _duration_noise(
-        self, encoding: TextEncoding, text: TextInput, noise_scales: list[float], generators: list[torch.Generator] | None
+        self,
+        encoding: TextEncoding,
+        text: TextInput,
+        noise_scales: list[float],
+        generators: list[torch.Generator] | None,
     ) -> Tensor | None:
         """Scaled noise `[B, T_text, 2]` for the stochastic duration predictor, drawn on the CPU whatever the device."""
         if not self.config.use_stochastic_duration_prediction:
@@ -342,7 +355,8 @@ class VitsModel(nn.Module):
         return durations
 
     def _checked_frames(self, total: Tensor, faults: Tensor) -> list[int]:
-        """The frames of each item, on the host: the one synchronisation of a call, which carries the inputs' faults along."""
+        """The frames of each item, on the host: the one synchronisation of a call, which carries the inputs' faults
+        along."""
         values = torch.cat([faults.to(torch.float64), total.detach().to(torch.float64)]).tolist()
         count = faults.numel()
         raise_for_faults(values[:count], self.config.vocab_size, self.config.num_speakers)
@@ -350,7 +364,7 @@ class VitsModel(nn.Module):
             if not value <= self.config.max_frames:
                 length = f"{value:.0f} frames" if math.isfinite(value) else "a length that overflows"
                 raise ValueError(
-                    f"item {item} would take {length}; at most {self.config.max_frames} are allowed (config.max_frames):"
+                    f"item {item} would take {length}; at most {self.config.max_frames} are allowed (max_frames):"
                     " split the text, or raise speaking_rate"
                 )
         return [max(int(value), 1) for value in values[count:]]
@@ -359,7 +373,8 @@ class VitsModel(nn.Module):
         """Noise `[B, T_frames, flow_size]` for the prior, in the model's dtype."""
         shape = (len(frames), max(frames), self.config.flow_size)
         if generators is None:
-            # The published draw is over [B, C, T] with the strides of a contiguous [B, T, C], and strides decide its order.
+            # The published draw is over [B, C, T] with the strides of a contiguous [B, T, C], and strides decide its
+            # order.
             layout = torch.empty(shape, device=self.device, dtype=self.dtype)
             return torch.randn_like(layout.transpose(1, 2)).transpose(1, 2)
         noise = torch.zeros(shape)
@@ -397,7 +412,11 @@ class VitsModel(nn.Module):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"new_num_tokens must be a positive integer, got {new_num_tokens!r}")
         if pad_to_multiple_of is not None:
-            if isinstance(pad_to_multiple_of, bool) or not isinstance(pad_to_multiple_of, int) or pad_to_multiple_of < 1:
+            if (
+                isinstance(pad_to_multiple_of, bool)
+                or not isinstance(pad_to_multiple_of, int)
+                or pad_to_multiple_of < 1
+            ):
                 raise ValueError(f"pad_to_multiple_of must be a positive integer, got {pad_to_multiple_of!r}")
             count = math.ceil(count / pad_to_multiple_of) * pad_to_multiple_of
         if count == old.num_embeddings:
@@ -438,21 +457,18 @@ class VitsModel(nn.Module):
         from .checkpoint import load_pretrained
 
         parse_backend(backend)
-        model = cast(
-            VitsModel,
-            load_pretrained(
-                cls,
-                pretrained_model_name_or_path,
-                dtype=dtype,
-                device_map=device_map,
-                revision=revision,
-                subfolder=subfolder,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                token=token,
-                force_download=force_download,
-                inference_only=inference_only,
-            ),
+        model = load_pretrained(
+            cls,
+            pretrained_model_name_or_path,
+            dtype=dtype,
+            device_map=device_map,
+            revision=revision,
+            subfolder=subfolder,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+            force_download=force_download,
+            inference_only=inference_only,
         )
         model.backend = backend
         return model

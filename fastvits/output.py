@@ -11,8 +11,8 @@ from torch import Tensor
 class VitsModelOutput:
     """The result of `VitsModel.__call__`; fields that were not asked for are None.
 
-    Reads by attribute, by name (`output["waveform"]`) and by position (`output[0]`, `output[:2]`) among the fields that are not
-    None, as transformers' output does; iterating gives the names.
+    Reads by attribute, by name (`output["waveform"]`) and by position (`output[0]`, `output[:2]`) among the fields
+    that are not None, as transformers' output does; iterating gives the names.
     """
 
     waveform: Tensor | None = None

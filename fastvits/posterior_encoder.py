@@ -9,7 +9,8 @@ from .wavenet import VitsWaveNet
 
 
 class VitsPosteriorEncoder(nn.Module):
-    """A linear spectrogram `[B, T, spectrogram_bins]` -> latents, their means and log standard deviations `[B, T, flow_size]`."""
+    """A linear spectrogram `[B, T, spectrogram_bins]` -> latents, their means and log standard deviations `[B, T,
+    flow_size]`."""
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
 """The waveform piece by piece, with the samples of the whole.
 
-A sample hears a bounded stretch of latents, and a latent a bounded stretch of the prior's: the reach of the decoder and of the
-flow, computed from the configuration. A piece decodes the latents that it hears and cuts off what the ends of that window have
-spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo is computed twice.
+A sample hears a bounded stretch of latents, and a latent a bounded stretch of the prior's: the reach of the decoder
+and of the flow, computed from the configuration. A piece decodes the latents that it hears and cuts off what the ends
+of that window have spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo is
+computed twice.
 """
 
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]:
-    """The latent frames `[first, last)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both ends).
+    """The latent frames `[first, last)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both
+    ends).
 
-    Traced backwards through every layer: a convolution widens the interval by its half span, a transposed convolution maps
-    output `u` to the inputs `t` with `0 <= u - t * stride + padding < kernel_size`.
+    Traced backwards through every layer: a convolution widens the interval by its half span, a transposed convolution
+    maps output `u` to the inputs `t` with `0 <= u - t * stride + padding < kernel_size`.
     """
     hop = 1
     for rate in config.upsample_rates:
@@ -62,7 +64,10 @@ class _Latents:
             frames = self.prior.latents.shape[1]
             begin, end = max(done - self.reach, 0), min(last + self.reach, frames)
             computed = self.model.flow(
-                self.prior.latents[:, begin:end], valid_lengths(self.prior, begin, end), self.prior.speaker, reverse=True
+                self.prior.latents[:, begin:end],
+                valid_lengths(self.prior, begin, end),
+                self.prior.speaker,
+                reverse=True,
             )
             self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
         self.kept = self.kept[:, first - self.first :]

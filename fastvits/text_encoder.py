@@ -4,14 +4,14 @@ It computes in float32 when the model is float32 or half precision, and in float
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
-import fastvits_kernels as kernels
 import torch
-from fastvits_kernels.attention import attention_with_dropout
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+
+import fastvits_kernels as kernels
+from fastvits_kernels.attention import attention_with_dropout
 
 from .configuration import VitsConfig
 from .layers import Conv1d, Derived, Float32Module, LayerNorm, Linear
@@ -85,9 +85,7 @@ class VitsFeedForward(nn.Module):
         if isinstance(self.activation, str):
             h = self.conv_1(x, pad_left=self.pad_left, activation=self.activation, lengths=lengths)
         else:  # the configuration's own function; conv_2 reads zeros beyond `lengths` whatever it makes of the padding
-            h = cast(Callable[[Tensor], Tensor], self.activation)(
-                self.conv_1(x, pad_left=self.pad_left, lengths=lengths)
-            )
+            h = self.activation(self.conv_1(x, pad_left=self.pad_left, lengths=lengths))
         h = dropout(h, self.dropout, self.training)
         return cast(Tensor, self.conv_2(h, pad_left=self.pad_left, lengths=lengths))
 

@@ -1,8 +1,10 @@
-"""The WaveNet stack of the residual couplings and the posterior encoder (van den Oord et al. 2016; Prenger et al. 2019)."""
+"""The WaveNet stack of the residual couplings and the posterior encoder (van den Oord et al. 2016; Prenger et al.
+2019)."""
+
+from torch import Tensor, nn
 
 import fastvits_kernels as kernels
 from fastvits_kernels.wavenet import wavenet_layer_with_dropout
-from torch import Tensor, nn
 
 from .configuration import VitsConfig
 from .layers import WeightNormConv1d, taps_first
@@ -21,7 +23,9 @@ class VitsWaveNet(nn.Module):
         self.channels = channels
         self.dropout = config.wavenet_dropout
         self.in_layers = nn.ModuleList(
-            WeightNormConv1d(channels, 2 * channels, config.wavenet_kernel_size, dilation=config.wavenet_dilation_rate**i)
+            WeightNormConv1d(
+                channels, 2 * channels, config.wavenet_kernel_size, dilation=config.wavenet_dilation_rate**i
+            )
             for i in range(num_layers)
         )
         self.res_skip_layers = nn.ModuleList(
@@ -35,12 +39,22 @@ class VitsWaveNet(nn.Module):
         conditions = None if speaker is None else self.cond_layer.project(speaker).split(2 * self.channels, dim=1)
         state, skip = x, None
         for i, (in_layer, out_layer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
-            assert isinstance(in_layer, WeightNormConv1d) and isinstance(out_layer, WeightNormConv1d)
+            assert isinstance(in_layer, WeightNormConv1d)
+            assert isinstance(out_layer, WeightNormConv1d)
             cond = None if conditions is None else conditions[i]
             in_weight, out_weight = taps_first(in_layer.weight), out_layer.weight.squeeze(-1).t()
             if self.training and self.dropout:
                 state = wavenet_layer_with_dropout(
-                    x, skip, in_weight, in_layer.bias, cond, out_weight, out_layer.bias, lengths, in_layer.dilation, self.dropout
+                    x,
+                    skip,
+                    in_weight,
+                    in_layer.bias,
+                    cond,
+                    out_weight,
+                    out_layer.bias,
+                    lengths,
+                    in_layer.dilation,
+                    self.dropout,
                 )
             else:
                 state = kernels.wavenet_layer(

@@ -37,7 +37,11 @@ def speak(model: VitsModel, *args: Any, **kwargs: Any) -> Any:
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_an_item_depends_on_its_seed_alone(voices: VitsModel, side: str) -> None:
     ids, mask = padded(side)
-    controls = {"speaking_rate": [0.3, 0.2, 0.4], "noise_scale": [0.5, 0.9, 0.0], "noise_scale_duration": [0.8, 0.1, 0.5]}
+    controls = {
+        "speaking_rate": [0.3, 0.2, 0.4],
+        "noise_scale": [0.5, 0.9, 0.0],
+        "noise_scale_duration": [0.8, 0.1, 0.5],
+    }
     batch = speak(voices, ids, mask, speaker_id=[0, 2, 1], seed=[7, 8, 9], **controls)
     for item in range(3):
         alone = speak(
@@ -98,7 +102,9 @@ def test_voices_mix(voices: VitsModel) -> None:
     by_id = speak(voices, ids, speaker_id=2, seed=1)
     by_vector = speak(voices, ids, speaker_embedding=table[2:], seed=1)
     assert torch.equal(by_id.waveform, by_vector.waveform)
-    pair = speak(voices, ids.expand(2, -1), speaker_embedding=torch.stack([table[2], (table[0] + table[2]) / 2]), seed=1)
+    pair = speak(
+        voices, ids.expand(2, -1), speaker_embedding=torch.stack([table[2], (table[0] + table[2]) / 2]), seed=1
+    )
     samples = int(by_id.sequence_lengths)
     assert relative_rms(pair.waveform[0, :samples], by_id.waveform[0]) <= MODEL_FLOAT32
     assert relative_rms(pair.waveform[1, :samples], pair.waveform[0, :samples]) > 0.01
@@ -109,7 +115,11 @@ BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "negative seed": (ValueError, r"\[0, 2\*\*63\)", {"seed": -1}),
     "two seeds": (ValueError, "one an item", {"seed": [1, 2]}),
     "both speakers": (ValueError, "not both", {"speaker_embedding": torch.zeros(1, 8)}),
-    "embedding of another size": (ValueError, r"\[1, 8\]", {"speaker_id": None, "speaker_embedding": torch.zeros(1, 9)}),
+    "embedding of another size": (
+        ValueError,
+        r"\[1, 8\]",
+        {"speaker_id": None, "speaker_embedding": torch.zeros(1, 9)},
+    ),
     "integer embedding": (
         TypeError,
         "floating-point",
@@ -125,7 +135,11 @@ BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "negative durations": (ValueError, "negative", {"durations": torch.tensor([[1, -1, 2]])}),
     "no frames": (ValueError, "a frame at least", {"durations": torch.zeros(1, 3, dtype=torch.long)}),
     "too many frames": (ValueError, "max_frames", {"durations": torch.full((1, 3), 10**7)}),
-    "durations and a rate": (ValueError, "not both", {"durations": torch.ones(1, 3, dtype=torch.long), "speaking_rate": 2}),
+    "durations and a rate": (
+        ValueError,
+        "not both",
+        {"durations": torch.ones(1, 3, dtype=torch.long), "speaking_rate": 2},
+    ),
     "durations under the mask": (
         ValueError,
         "attention_mask is 0",
@@ -152,7 +166,9 @@ def test_a_single_voice_takes_no_embedding() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", ["multi-speaker", "upsampling-5-3-2", "uneven-resblocks", "wavenet-dilation-3", "plain-durations"])
+@pytest.mark.parametrize(
+    "name", ["multi-speaker", "upsampling-5-3-2", "uneven-resblocks", "wavenet-dilation-3", "plain-durations"]
+)
 def test_a_stream_is_the_plain_call_in_pieces(name: str, dtype: torch.dtype) -> None:
     settings = CONFIGURATIONS[name]
     model = own_model(settings).to(dtype)

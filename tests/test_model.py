@@ -48,7 +48,11 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     ),
     "id too large": (ValueError, "allowed is 0 to 37", {"input_ids": torch.tensor([[1, 38]])}),
     "negative id": (ValueError, "allowed is 0 to 37", {"input_ids": torch.tensor([[1, -1]])}),
-    "other device": (ValueError, "input_ids are on meta", {"input_ids": torch.ones(1, 3, dtype=torch.long, device="meta")}),
+    "other device": (
+        ValueError,
+        "input_ids are on meta",
+        {"input_ids": torch.ones(1, 3, dtype=torch.long, device="meta")},
+    ),
     "mask is a list": (TypeError, "attention_mask must be a tensor", {"attention_mask": [[1, 1, 1]]}),
     "mask of another shape": (ValueError, r"shape of input_ids, \(1, 3\)", {"attention_mask": torch.ones(1, 4)}),
     "mask with a hole": (ValueError, "no holes", {"attention_mask": torch.tensor([[1, 0, 1]])}),
@@ -137,7 +141,9 @@ def test_noise_scales_are_read_at_each_call(model: VitsModel) -> None:
 
 def test_mask_may_be_boolean_or_floating(model: VitsModel) -> None:
     ids, mask = random_ids(2, 9), torch.tensor([[1] * 9, [1] * 4 + [0] * 5])
-    outputs = [speak(model, ids, attention_mask=mask.to(dtype)).waveform for dtype in (torch.long, torch.bool, torch.float32)]
+    outputs = [
+        speak(model, ids, attention_mask=mask.to(dtype)).waveform for dtype in (torch.long, torch.bool, torch.float32)
+    ]
     assert torch.equal(outputs[0], outputs[1])
     assert torch.equal(outputs[0], outputs[2])
     full = speak(model, ids[:1], attention_mask=torch.ones(1, 9))
@@ -150,7 +156,9 @@ def test_ids_of_other_integer_types(model: VitsModel, dtype: torch.dtype) -> Non
     assert torch.equal(speak(model, ids.to(dtype)).waveform, speak(model, ids).waveform)
 
 
-@pytest.mark.parametrize("change", [lambda m: m.half(), lambda m: m.to(torch.bfloat16), lambda m: m.bfloat16().float().half()])
+@pytest.mark.parametrize(
+    "change", [lambda m: m.half(), lambda m: m.to(torch.bfloat16), lambda m: m.bfloat16().float().half()]
+)
 def test_half_precision_keeps_the_modules_that_decide_lengths(change: Any) -> None:
     reference, model = own_model(MULTI), own_model(MULTI)
     ids = random_ids(2, 25)
@@ -175,7 +183,9 @@ def test_gradients_reach_every_parameter_that_synthesis_uses() -> None:
     without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     # Durations are whole numbers: no gradient passes. The rest that synthesis leaves out is for training.
     training_only = ("posterior_encoder.", "duration_predictor.")
-    assert {name for name in without if not name.startswith(training_only) and not name.endswith("k_proj.bias")} == set()
+    assert {
+        name for name in without if not name.startswith(training_only) and not name.endswith("k_proj.bias")
+    } == set()
 
 
 def test_training_mode_drops_out(model: VitsModel) -> None:

@@ -1,7 +1,8 @@
 """Every op, case and dtype against the reference in float64, under one rule.
 
-`err(fast) <= 2 * err(eager, same dtype) + floor`, and an absolute ceiling beside it, where the error is the relative RMS
-distance from the reference run in float64 on the same rounded inputs. Kernels run in Triton's interpreter where there is no GPU.
+`err(fast) <= 2 * err(eager, same dtype) + floor`, and an absolute ceiling beside it, where the error is the relative
+RMS distance from the reference run in float64 on the same rounded inputs. Kernels run in Triton's interpreter where
+there is no GPU.
 
 Every allocation of an implementation is poisoned with NaN and fenced with sentinels; inputs must come out unchanged; a
 second run must be bit-equal; beyond `lengths` there must be exact zeros.
@@ -13,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from fastvits_kernels import registry
 from torch import Tensor
 
+from fastvits_kernels import registry
 from tests.op_cases import CASES, Case
 from tests.tolerances import OP_ERROR_CEILING, OP_ERROR_FLOOR
 
@@ -41,7 +42,11 @@ def outputs_of(result: Any) -> tuple[Tensor, ...]:
 def converted(arguments: tuple[Any, ...], convert: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
     """The arguments with every tensor, in lists too, converted."""
     return tuple(
-        convert(a) if isinstance(a, Tensor) else [convert(t) for t in a] if isinstance(a, list) and a and isinstance(a[0], Tensor) else a
+        convert(a)
+        if isinstance(a, Tensor)
+        else [convert(t) for t in a]
+        if isinstance(a, list) and a and isinstance(a[0], Tensor)
+        else a
         for a in arguments
     )
 
@@ -52,7 +57,8 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def poisoned_allocations() -> Iterator[Callable[[], None]]:
-    """`torch.empty` and its kin give NaN (or the largest integer) inside, between fences; yields a check of the fences."""
+    """`torch.empty` and its kin give NaN (or the largest integer) inside, between fences; yields a check of the
+    fences."""
     fenced: list[Tensor] = []
     real_empty = torch.empty
 
@@ -77,7 +83,9 @@ def poisoned_allocations() -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         for whole in fenced:
-            expected = torch.full((FENCE,), SENTINEL if whole.dtype != torch.bool else True, dtype=whole.dtype, device=whole.device)
+            expected = torch.full(
+                (FENCE,), SENTINEL if whole.dtype != torch.bool else True, dtype=whole.dtype, device=whole.device
+            )
             assert torch.equal(whole[:FENCE], expected), "a kernel wrote before its output"
             assert torch.equal(whole[-FENCE:], expected), "a kernel wrote beyond its output"
 
@@ -93,7 +101,9 @@ def padding(expected: Tensor) -> Tensor:
     return (expected == 0).all(-1, keepdim=True).expand_as(expected)
 
 
-def assert_as_good_as_eager(op: registry.Op, fast: Callable[..., Any], arguments: tuple[Any, ...], dtype: torch.dtype) -> None:
+def assert_as_good_as_eager(
+    op: registry.Op, fast: Callable[..., Any], arguments: tuple[Any, ...], dtype: torch.dtype
+) -> None:
     """The whole rule for one implementation at one set of arguments."""
     expected = outputs_of(op.reference(*converted(arguments, to_float64)))
     eager = outputs_of(op.reference(*arguments))

@@ -86,9 +86,12 @@ def test_output_has_the_published_order(return_dict: bool) -> None:
             assert [t.shape for t in _tensors(mine)] == [t.shape for t in _tensors(other)]
 
 
-@pytest.mark.parametrize("name", ["small", "multi-speaker", "plain-durations", "wavenet-dilation-3", "uneven-resblocks"])
+@pytest.mark.parametrize(
+    "name", ["small", "multi-speaker", "plain-durations", "wavenet-dilation-3", "uneven-resblocks"]
+)
 def test_an_item_sounds_the_same_alone_and_in_a_batch(name: str) -> None:
-    """Where the published model lets padding leak into the tail of shorter items, ours does not; durations agree with both."""
+    """Where the published model lets padding leak into the tail of shorter items, ours does not; durations agree with
+    both."""
     settings = CONFIGURATIONS[name]
     published = published_model(settings)
     published.noise_scale = published.noise_scale_duration = 0.0
@@ -103,7 +106,9 @@ def test_an_item_sounds_the_same_alone_and_in_a_batch(name: str) -> None:
         theirs = published(ids, attention_mask=mask, **extra)
         garbled = torch.where(mask.bool(), ids, -77)  # ids under the mask are never looked at
         batch = model(garbled, attention_mask=mask, output_hidden_states=True, output_attentions=True, **extra)
-        shift = [(torch.roll(row, 40 - n), torch.roll(m, 40 - n)) for row, m, n in zip(garbled, mask, lengths, strict=True)]
+        shift = [
+            (torch.roll(row, 40 - n), torch.roll(m, 40 - n)) for row, m, n in zip(garbled, mask, lengths, strict=True)
+        ]
         left = model(
             torch.stack([row for row, _ in shift]),
             attention_mask=torch.stack([m for _, m in shift]),
@@ -122,7 +127,9 @@ def test_an_item_sounds_the_same_alone_and_in_a_batch(name: str) -> None:
                 assert not padded.waveform[item, samples:].any()
                 assert relative_rms(padded.spectrogram[item, :, :frames], alone.spectrogram[0]) <= MODEL_FLOAT32
                 assert not padded.spectrogram[item, :, frames:].any()
-                assert relative_rms(padded.hidden_states[-1][item, columns], alone.hidden_states[-1][0]) <= MODEL_FLOAT32
+                assert (
+                    relative_rms(padded.hidden_states[-1][item, columns], alone.hidden_states[-1][0]) <= MODEL_FLOAT32
+                )
                 attention = padded.attentions[-1][item][:, columns, columns]
                 assert relative_rms(attention, alone.attentions[-1][0]) <= MODEL_FLOAT32
     # The comparison can fail: the published model's short item differs from its own single run.
@@ -133,7 +140,8 @@ def test_an_item_sounds_the_same_alone_and_in_a_batch(name: str) -> None:
 
 
 def test_the_comparison_sees_every_parameter() -> None:
-    """Moving any parameter that synthesis uses moves the waveform by more than the tolerance: the parity tests are not blind."""
+    """Moving any parameter that synthesis uses moves the waveform by more than the tolerance: the parity tests are not
+    blind."""
     settings = SMALL | {"num_speakers": 2, "speaker_embedding_size": 6}
     model = VitsModel(_config(settings), inference_only=True).eval()
     model.load_state_dict(published_model(settings).state_dict(), strict=False)
