@@ -364,7 +364,7 @@ class VitsModel(nn.Module):
             if not value <= self.config.max_frames:
                 length = f"{value:.0f} frames" if math.isfinite(value) else "a length that overflows"
                 raise ValueError(
-                    f"item {item} would take {length}; at most {self.config.max_frames} are allowed (max_frames):"
+                    f"item {item} would take {length}; config.max_frames allows {self.config.max_frames}:"
                     " split the text, or raise speaking_rate"
                 )
         return [max(int(value), 1) for value in values[count:]]
