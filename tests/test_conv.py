@@ -152,3 +152,15 @@ def test_gradients_come_from_the_reference() -> None:
     for pair in grads:
         for actual, one in zip(pair, wanted, strict=True):
             torch.testing.assert_close(actual, one, rtol=1e2 * ACTIVATION_FLOAT32, atol=1e2 * ACTIVATION_FLOAT32)
+
+
+def test_a_weight_that_changes_is_seen() -> None:
+    """Kernels keep a contiguous copy of a published weight `[C_out, C_in, K]`; writing to the weight must renew it."""
+    x, published = normal(1, 12, 16), normal(16, 16, 3, seed=1)
+    weight = published.permute(2, 1, 0)
+    with use_backend("triton"):
+        before = conv1d(x, weight)
+        with torch.no_grad():
+            published.mul_(2.0)
+        after = conv1d(x, weight)
+    assert torch.equal(after, 2.0 * before)

@@ -16,7 +16,7 @@ In Triton it is an implicit GEMM: a program makes `[BLOCK_T, BLOCK_C_OUT]` outpu
 of a shifted tile of `x` with a tile of `weight`, accumulated in float32. Fewer than 16 input channels are too few for
 tensor cores and are summed as outer products; a single output channel is summed along `C_in` without a product of
 matrices. Takes float32, float16 and bfloat16, one dtype for all tensors; not supported: float64, an item of 2^31
-elements or more. `weight` should have `C_out` contiguous: other strides are right, and read slowly.
+elements or more. A `weight` that is not contiguous is copied once and kept (`packing`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from .jit import dot_precision, kernel, launch, unsupported
 from .masking import zero_beyond
+from .packing import contiguous
 from .registry import Implementation, Op
 from .tiles import Tile, choose, fit, preference
 
@@ -292,6 +293,7 @@ def _launch_conv1d(
     lengths = None if lengths is None else lengths.expand(batch)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    weight = contiguous(weight)
     tile = _tile(x, weight)
     block_out = 1 if outputs == 1 else fit(tile.sizes["BLOCK_C_OUT"], outputs)
     block_t = tile.sizes["BLOCK_T"]

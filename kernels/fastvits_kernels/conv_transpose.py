@@ -20,7 +20,7 @@ Work: `2 B T K C_in C_out` FLOPs. Eager moves `B T (3 C_in + 2 stride C_out)` el
 fused `B T (C_in + stride C_out)`; phases and blocks of channels that share a tile of `x` run beside each other, and
 find it in L2. In Triton a program makes `[BLOCK_T, BLOCK_C_OUT]` outputs of one phase, accumulated in float32. Takes
 float32, float16 and bfloat16, one dtype for all tensors; not supported: float64, an item of 2^31 elements or more.
-`weight` should have `C_out` contiguous: other strides are right, and read slowly.
+A `weight` that is not contiguous is copied once and kept (`packing`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from torch.nn import functional
 from .conv import item_extent
 from .jit import dot_precision, kernel, launch, unsupported
 from .masking import zero_beyond
+from .packing import contiguous
 from .registry import Implementation, Op
 from .tiles import Tile, choose, fit, preference
 
@@ -167,6 +168,7 @@ def _launch_conv_transpose1d(
     # Raises, as eager does, where a shape does not fit.
     bias = None if bias is None else bias.expand(outputs)
     lengths = None if lengths is None else lengths.expand(batch)
+    weight = contiguous(weight)
     tile = _tile(x, weight)
     block_t, block_out = tile.sizes["BLOCK_T"], fit(tile.sizes["BLOCK_C_OUT"], outputs)
     out = torch.empty(batch, steps * stride, outputs, dtype=x.dtype, device=x.device)

@@ -43,3 +43,8 @@ def packed(weight: Tensor, form: Hashable, build: Callable[[], Packed]) -> Packe
                 del _kept[dead]
             _sweep_at = max(1024, 2 * len(_kept))
     return result
+
+
+def contiguous(weight: Tensor) -> Tensor:
+    """`weight` where it is contiguous already, else its packed contiguous copy: kernels read `C_out` in long pieces."""
+    return weight if weight.is_contiguous() else packed(weight, "contiguous", weight.contiguous)
