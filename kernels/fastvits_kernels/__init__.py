@@ -15,6 +15,8 @@ from .resblock import resblock_pair, resblock_step
 from .spline import rational_quadratic_spline, spline_coupling
 from .wavenet import gated_activation, wavenet_layer
 
+from . import onednn  # isort: skip - registers the CPU's implementations of the ops above
+
 __all__ = [
     "BACKENDS",
     "BackendError",
@@ -24,6 +26,7 @@ __all__ = [
     "gated_activation",
     "layer_norm",
     "length_regulator",
+    "onednn",
     "rational_quadratic_spline",
     "relative_attention",
     "relative_attention_weights",

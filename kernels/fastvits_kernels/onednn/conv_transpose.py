@@ -1,0 +1,62 @@
+"""`conv_transpose1d` on oneDNN: one ordinary convolution whose output channels are the phases.
+
+With `v = u + padding = q * stride + p`, the transposed convolution of `x` without its padding is
+
+    full[q, p] = bias + sum_i  f(x[q - i]) @ weight[p + i * stride],      0 <= q < T + I - 1,   I = ceil(K / stride)
+
+a convolution of `I` taps with `stride * C_out` output channels. Its result `[T + I - 1, stride * C_out]` is, in memory, the sequence
+`[(T + I - 1) * stride, C_out]`, of which `T * stride` steps from `padding` on are what is asked for: a slice, not a copy.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..packing import packed
+from ..registry import Implementation, ops
+from .convolution import activated, clear_beyond, compute_dtype, convolve, items, reordered, unsupported
+
+
+def _phases(weight: Tensor, stride: int, dtype: torch.dtype) -> Tensor:
+    """`[K, C_in, C_out]` -> packed `[I, C_in, stride * C_out]`, the taps in the order of the input's steps."""
+
+    def build() -> Tensor:
+        taps, inputs, outputs = weight.shape
+        rows = -(-taps // stride)
+        whole = functional.pad(weight.detach().to(dtype), (0, 0, 0, 0, 0, rows * stride - taps))
+        phases = whole.view(rows, stride, inputs, outputs).flip(0).transpose(1, 2)
+        return reordered(phases.reshape(rows, inputs, stride * outputs))
+
+    return packed(weight, ("onednn phases", dtype, stride), build)
+
+
+def _run(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+) -> Tensor:
+    batch, steps, _ = x.shape
+    taps, _, outputs = weight.shape
+    if taps - 2 * padding != stride:
+        raise ValueError(f"kernel size - 2 * padding must equal the stride, got {taps} - 2 * {padding} and {stride}")
+    dtype = compute_dtype(x.dtype)
+    weights = _phases(weight, stride, dtype)
+    phase_bias = None if bias is None else bias.to(dtype).repeat(stride)
+    pad = -(-taps // stride) - 1
+    out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device) if batch != 1 else None
+    for chosen, length in items(lengths, batch, steps):
+        full = convolve(activated(x[chosen, :length], slope, dtype), weights, phase_bias, pad=pad)
+        kept = full.reshape(full.shape[0], -1, outputs)[:, padding : padding + length * stride]
+        if out is None and length == steps:
+            return kept.to(x.dtype)
+        if out is None:
+            out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device)
+        out[chosen, : length * stride].copy_(kept)
+    if out is None:
+        return x.new_zeros(batch, steps * stride, outputs)
+    return clear_beyond(out, None if lengths is None else lengths * stride).to(x.dtype)
+
+
+def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, *_: object) -> str | None:
+    return unsupported(x, weight, bias)
+
+
+ops()["conv_transpose1d"].register("onednn", Implementation(_run, _supports))

@@ -1,0 +1,195 @@
+"""oneDNN's convolution with prepacked weights and post-operations, for channels-last sequences.
+
+Three things decide the speed of a convolution here, measured on two AVX-512 cores: channels-last instead of channels-first is worth
+a factor of 1.5 to 3; a dilated convolution that pads by itself is half as fast as one whose input is padded in memory; a call costs
+some 50 us beside its work. Hence weights are packed once, the pass that a leaky ReLU needs anyway writes into a padded buffer, and
+the residual is summed by the convolution itself.
+
+Half precision takes the processor's own instructions where it has them. Elsewhere activations are widened to float32, computed
+there and rounded at the end of an op, which is said once.
+"""
+
+import logging
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..devices import device_of
+from ..packing import packed
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+logger = logging.getLogger("fastvits")
+
+
+@lru_cache
+def native_dtypes() -> frozenset[torch.dtype]:
+    """The dtypes that this processor has instructions for and oneDNN uses."""
+    found = {torch.float32}
+
+    def processor_has(*names: str) -> bool:
+        return any(getattr(torch.cpu, name, bool)() for name in names)
+
+    if processor_has("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        found.add(torch.bfloat16)
+    if processor_has("_is_amx_fp16_supported"):
+        found.add(torch.float16)
+    return frozenset(found)
+
+
+@lru_cache
+def _say_widened(dtype: torch.dtype) -> None:
+    logger.warning("this CPU has no instructions for %s: computing in float32", str(dtype).removeprefix("torch."))
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that activations of `dtype` are computed in; warns once where it is another one."""
+    if dtype in native_dtypes() or dtype not in DTYPES:
+        return dtype
+    _say_widened(dtype)
+    return torch.float32
+
+
+@lru_cache
+def _broken() -> str | None:
+    """Why oneDNN's convolutions cannot be used, found by trying a small one; None where they can."""
+    if not torch.backends.mkldnn.is_available():
+        return "this torch is built without oneDNN"
+    with torch.inference_mode(False), torch.no_grad():
+        x, out = (torch.linspace(-1, 1, 9 * 16).view(1, 9, 16) for _ in range(2))
+        weight, bias = torch.linspace(-1, 1, 3 * 16 * 16).view(3, 16, 16), torch.linspace(-1, 1, 16)
+        expected = functional.conv1d(x.transpose(1, 2), weight.permute(2, 1, 0), bias).transpose(1, 2)
+        try:
+            one = convolve(x, reordered(weight), bias, activation="leaky_relu", slope=0.1)
+            convolve_onto(out[:, 1:8], x, reordered(weight), bias)
+        except (AttributeError, RuntimeError, TypeError) as error:
+            return f"oneDNN's fused convolutions do not run here: {str(error).splitlines()[0]}"
+        right = torch.allclose(one, functional.leaky_relu(expected, 0.1), atol=1e-4)
+        right = right and torch.allclose(out[:, 1:8], x[:, 1:8] + expected, atol=1e-4)
+    return None if right else "oneDNN's fused convolutions give wrong results here"
+
+
+def unsupported(x: Tensor, *others: Tensor | None) -> str | None:
+    """Why activations `x` with these weights and further inputs cannot run on oneDNN, or None.
+
+    Weights may have another dtype than the activations: they are converted when they are packed.
+    """
+    if device_of(x).type != "cpu":
+        return f"oneDNN is for CPUs, not {device_of(x).type}"
+    for tensor in (x, *others):
+        if tensor is not None and tensor.dtype not in DTYPES:
+            return f"oneDNN is for float32, bfloat16 and float16, not {tensor.dtype}"
+    return _broken()
+
+
+def reordered(weight: Tensor, dilation: int = 1) -> Tensor:
+    """`weight` `[K, C_in, C_out]` in the opaque layout that oneDNN wants."""
+    image = weight.permute(2, 1, 0).unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    shape = [1, weight.shape[1], 1, 1024]  # the layout does not depend on the length; oneDNN wants to know one
+    return torch.ops.mkldnn._reorder_convolution_weight(image, [0, 0], [1, 1], [1, dilation], 1, shape)
+
+
+def packed_weight(weight: Tensor, dtype: torch.dtype, dilation: int = 1, alpha: float = 1.0) -> Tensor:
+    """`alpha * weight`, `[K, C_in, C_out]`, converted to `dtype` and packed once."""
+
+    def build() -> Tensor:
+        # The product is rounded once, to the dtype of the computation.
+        scaled = weight.detach().to(dtype) if alpha == 1.0 else (weight.detach().float() * alpha).to(dtype)
+        return reordered(scaled, dilation)
+
+    return packed(weight, ("onednn", dtype, dilation, alpha), build)
+
+
+def scaled_bias(bias: Tensor | None, cond: Tensor | None, dtype: torch.dtype, alpha: float = 1.0) -> Tensor | None:
+    """`alpha * (bias + cond)`, `[C_out]`; None if both are."""
+    parts = [part.to(dtype) for part in (bias, cond) if part is not None]
+    if not parts:
+        return None
+    total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    return (total if alpha == 1.0 else total * alpha).contiguous()
+
+
+def _image(x: Tensor) -> Tensor:
+    """A contiguous `[N, T, C]` as the image `[N, C, 1, T]`, channels last."""
+    return x.unsqueeze(1).permute(0, 3, 1, 2)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    pad: int = 0,
+    dilation: int = 1,
+    activation: str = "none",
+    slope: float | None = None,
+    algorithm: str = "",
+    groups: int = 1,
+) -> Tensor:
+    """Contiguous `x` `[N, T, C_in]`, packed weight -> `[N, T + 2 pad - (K - 1) dilation, C_out]`, contiguous.
+
+    `activation` is a post-operation of oneDNN: none, relu, leaky_relu (with `slope`), tanh, sigmoid, gelu (with `algorithm`).
+    """
+    scalars = [] if slope is None else [slope]
+    y = torch.ops.mkldnn._convolution_pointwise(
+        _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], groups, activation, scalars, algorithm
+    )
+    return y.permute(0, 2, 3, 1).squeeze(1)
+
+
+def convolve_onto(
+    out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *, pad: int = 0, dilation: int = 1
+) -> None:
+    """`out += convolution of x`: contiguous `[N, T_out, C_out]` and `[N, T, C_in]`."""
+    torch.ops.mkldnn._convolution_pointwise_(
+        _image(out), _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], 1, "add", 1.0, None, [], None
+    )
+
+
+def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right: int = 0) -> Tensor:
+    """The leaky ReLU of `x` `[N, T, C]` in `dtype`, between `left` and `right` steps of zeros; contiguous.
+
+    `x` itself where there is nothing to do.
+    """
+    if slope == 1.0 and not left and not right:
+        return x.to(dtype).contiguous()
+    batch, steps, channels = x.shape
+    out = torch.empty(batch, left + steps + right, channels, dtype=dtype, device=x.device)
+    inner = out[:, left : left + steps]
+    if left:
+        out[:, :left].zero_()
+    if right:
+        out[:, left + steps :].zero_()
+    if slope == 1.0:
+        inner.copy_(x)
+    elif x.dtype == dtype:
+        torch.ops.aten.leaky_relu.out(x, slope, out=inner)
+    else:
+        functional.leaky_relu_(inner.copy_(x), slope)
+    return out
+
+
+def items(lengths: Tensor | None, batch: int, steps: int) -> Iterator[tuple[slice, int]]:
+    """Which items to run together, and how many steps they have: all without lengths, else one by one.
+
+    One by one, an item costs what its real length costs.
+    """
+    if lengths is None:
+        if batch and steps:
+            yield slice(0, batch), steps
+        return
+    for item, length in enumerate(lengths.tolist()):
+        if length > 0:
+            yield slice(item, item + 1), min(length, steps)
+
+
+def clear_beyond(out: Tensor, lengths: Tensor | None) -> Tensor:
+    """`out` `[B, T, ...]` with zeros written beyond the lengths, in place."""
+    if lengths is not None:
+        for item, length in enumerate(lengths.tolist()):
+            if length < out.shape[1]:
+                out[item, max(length, 0) :].zero_()
+    return out

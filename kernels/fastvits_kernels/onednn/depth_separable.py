@@ -1,0 +1,63 @@
+"""`depth_separable_layer` on oneDNN: a depthwise and a pointwise convolution, channels-last, without the masks' passes."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..packing import packed
+from ..registry import Implementation, ops
+from .convolution import activated, clear_beyond, compute_dtype, convolve, items, packed_weight, unsupported
+
+
+def _depthwise_weight(weight: Tensor, dilation: int, dtype: torch.dtype) -> Tensor:
+    """`[K, C]` packed as the groups of a depthwise convolution."""
+
+    def build() -> Tensor:
+        channels = weight.shape[1]
+        image = weight.detach().to(dtype).t().reshape(channels, 1, 1, -1).contiguous()
+        return torch.ops.mkldnn._reorder_convolution_weight(
+            image, [0, 0], [1, 1], [1, dilation], channels, [1, channels, 1, 256]
+        )
+
+    return packed(weight, ("onednn depthwise", dtype, dilation), build)
+
+
+def _run(
+    x: Tensor,
+    depthwise: Tensor,
+    depthwise_bias: Tensor,
+    norm1_weight: Tensor,
+    norm1_bias: Tensor,
+    pointwise: Tensor,
+    pointwise_bias: Tensor,
+    norm2_weight: Tensor,
+    norm2_bias: Tensor,
+    lengths: Tensor | None,
+    dilation: int,
+    eps: float,
+) -> Tensor:
+    batch, steps, channels = x.shape
+    dtype = compute_dtype(x.dtype)
+    pad = (depthwise.shape[0] - 1) * dilation // 2
+    depthwise_weight = _depthwise_weight(depthwise, dilation, dtype)
+    pointwise_weight = packed_weight(pointwise.unsqueeze(0), dtype)
+    vectors = (depthwise_bias, norm1_weight, norm1_bias, pointwise_bias, norm2_weight, norm2_bias)
+    bias1, scale1, shift1, bias2, scale2, shift2 = (vector.to(dtype).contiguous() for vector in vectors)
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
+    for chosen, length in items(lengths, batch, steps):
+        inner = x[chosen, :length]
+        h = convolve(
+            activated(inner, 1.0, dtype, pad, pad), depthwise_weight, bias1, dilation=dilation, groups=channels
+        )
+        h = functional.gelu(functional.layer_norm(h, (channels,), scale1, shift1, eps))
+        h = convolve(h, pointwise_weight, bias2)
+        h = functional.gelu(functional.layer_norm(h, (channels,), scale2, shift2, eps))
+        torch.add(h, inner, out=out[chosen, :length])
+    return clear_beyond(out, lengths).to(x.dtype)
+
+
+def _supports(*args: Tensor) -> str | None:
+    return unsupported(*args[:9])
+
+
+ops()["depth_separable_layer"].register("onednn", Implementation(_run, _supports))

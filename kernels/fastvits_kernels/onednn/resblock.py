@@ -1,0 +1,152 @@
+"""`resblock_step` and `resblock_pair` on oneDNN, branch by branch and item by item.
+
+The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last convolution sums
+into the output, where the residual (or its mean over the branches) lies already. The mean's factor belongs to the weights.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..registry import Implementation, ops
+from .convolution import (
+    activated,
+    clear_beyond,
+    compute_dtype,
+    convolve,
+    convolve_onto,
+    items,
+    packed_weight,
+    scaled_bias,
+    unsupported,
+)
+
+
+class _Branches:
+    """The inputs' leaky ReLU for each branch, computed once where the branches share one input."""
+
+    def __init__(self, x: Tensor, slope: float, dtype: torch.dtype, pads: Sequence[int]) -> None:
+        self._x, self._slope, self._dtype, self._pads = x, slope, dtype, pads
+        self._shared: Tensor | None = None
+
+    def __getitem__(self, branch: int) -> Tensor:
+        """`[1, T + 2 pads[branch], C]`, contiguous."""
+        pad = self._pads[branch]
+        if self._x.shape[0] > 1 or len(self._pads) == 1:
+            return activated(self._x[branch : branch + 1], self._slope, self._dtype, pad, pad)
+        widest = max(self._pads)
+        if self._shared is None:
+            self._shared = activated(self._x, self._slope, self._dtype, widest, widest)
+        return self._shared[:, widest - pad : self._shared.shape[1] - (widest - pad)]
+
+
+def _start(out: Tensor, residual: Tensor | None, mean: bool) -> None:
+    """Put into `out` `[R or 1, T, C]` what the convolutions are summed onto: the residual `[R or 1, T, C]`, or its mean, or zeros."""
+    if residual is None:
+        out.zero_()
+    elif mean and residual.shape[0] > 1:
+        torch.sum(residual, 0, keepdim=True, dtype=out.dtype, out=out).mul_(1 / residual.shape[0])
+    else:
+        out.copy_(residual)
+
+
+def _run_step(
+    x: Tensor,
+    residual: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+) -> Tensor:
+    return _run(x, residual, None, None, weights, biases, lengths, dilations, slope, mean)
+
+
+def _run_pair(
+    x: Tensor,
+    weights1: Sequence[Tensor],
+    biases1: Sequence[Tensor],
+    weights2: Sequence[Tensor],
+    biases2: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+) -> Tensor:
+    return _run(x, x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean)
+
+
+def _run(
+    x: Tensor,
+    residual: Tensor | None,
+    weights1: Sequence[Tensor] | None,
+    biases1: Sequence[Tensor] | None,
+    weights2: Sequence[Tensor],
+    biases2: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+) -> Tensor:
+    """A pair, or without `weights1` a single step: `dilations` are those of the first convolution."""
+    branches = len(weights2)
+    _, batch, steps, channels = x.shape
+    dtype = compute_dtype(x.dtype)
+    alpha = 1 / branches if mean else 1.0
+    first = None
+    if weights1 is not None and biases1 is not None:
+        first = [
+            (packed_weight(w, dtype, d), scaled_bias(b, None, dtype))
+            for w, b, d in zip(weights1, biases1, dilations, strict=True)
+        ]
+    last_dilations = list(dilations) if first is None else [1] * branches
+    last = [
+        (packed_weight(w, dtype, d, alpha), scaled_bias(b, None, dtype, alpha))
+        for w, b, d in zip(weights2, biases2, last_dilations, strict=True)
+    ]
+    pads = [(w.shape[0] - 1) * d // 2 for w, d in zip(weights2 if first is None else weights1 or (), dilations, strict=True)]
+
+    out = torch.empty(1 if mean else branches, batch, steps, channels, dtype=dtype, device=x.device)
+    for item, length in _single_items(lengths, batch, steps):
+        target = out[:, item, :length]
+        _start(target, None if residual is None else residual[:, item, :length], mean)
+        inputs = _Branches(x[:, item, :length], slope, dtype, pads)
+        for branch in range(branches):
+            h, pad, dilation = inputs[branch], 0, last_dilations[branch]
+            if first is not None:
+                h = convolve(h, *first[branch], dilation=dilations[branch], activation="leaky_relu", slope=slope)
+                pad, dilation = (weights2[branch].shape[0] - 1) // 2, 1
+            onto = target if mean else target[branch : branch + 1]
+            convolve_onto(onto, h, *last[branch], pad=pad, dilation=dilation)
+    for sequence in out:
+        clear_beyond(sequence, lengths)
+    return (out[0] if mean else out).to(x.dtype)
+
+
+def _single_items(lengths: Tensor | None, batch: int, steps: int) -> list[tuple[int, int]]:
+    """Each item that has steps, and how many: a slice of one item is contiguous, one of several is not."""
+    if lengths is None:
+        return [(item, steps) for item in range(batch if steps else 0)]
+    return [(chosen.start, length) for chosen, length in items(lengths, batch, steps)]
+
+
+def _supports_step(
+    x: Tensor, residual: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor], *_: Any
+) -> str | None:
+    for tensor in (x, x if residual is None else residual):
+        if tensor.shape[0] not in (1, len(weights)):
+            return f"there must be 1 input or one a branch, not {tensor.shape[0]} for {len(weights)} branches"
+    return unsupported(x, residual, *weights, *biases)
+
+
+def _supports_pair(
+    x: Tensor, weights1: Sequence[Tensor], biases1: Sequence[Tensor], weights2: Sequence[Tensor], biases2: Sequence[Tensor], *_: Any
+) -> str | None:
+    return _supports_step(x, x, [*weights1], [*biases1]) or unsupported(x, *weights2, *biases2)
+
+
+ops()["resblock_step"].register("onednn", Implementation(_run_step, _supports_step))
+ops()["resblock_pair"].register("onednn", Implementation(_run_pair, _supports_pair))
