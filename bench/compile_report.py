@@ -135,7 +135,8 @@ def calls_of_the_models(
             for sizes in utterances(settings, seconds, batches):
                 with registry.use_backend("eager"):
                     calls = planned_calls(model, **vars(sizes))
-                for call in calls:
+                    weighted = planned_calls(model, **vars(sizes), output_attentions=True)
+                for call in calls + [call for call in weighted if call.op.name == "relative_attention_weights"]:
                     # In half precision the text encoder and the duration predictor stay in IEEE float32.
                     half = dtype in (torch.float16, torch.bfloat16)
                     wide = all(t.dtype not in (torch.float16, torch.bfloat16) for t in registry.tensors_in(call.args))
@@ -178,8 +179,14 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
     calls = list(calls_of_the_models(seconds))
     called = {call.op.name for _, call in calls}
     calls += calls_of_the_cases(set(registry.ops()) - called)
-    # For each op and dtype of a table's row: the calls that look there, by channels and kernel size.
+    # For each op and dtype of a table's row: a call that looks there, by channels and kernel size. The models' come last
+    # and take the place of the others.
     samples: dict[tuple[str, str], dict[tuple[int, int], tuple[str, registry.Call]]] = {}
+    for mode, call in calls_of_the_cases(called):
+        with tiles.observing() as choices:
+            launches_of(call, mode, "default")
+        for choice in choices:
+            samples.setdefault((choice.op, choice.dtype), {})[choice.channels, choice.kernel_size] = mode, call
     for arch, group in groups.items():
         used: set[tuple[str, str, str]] = set()
         for mode, call in calls:
@@ -201,12 +208,22 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
 
 
 def _rows(arch: str) -> Iterator[tuple[str, str, tiles.Tile, dict[str, Any]]]:
-    """Every row of an architecture's table, once for each dtype it serves."""
+    """Every row of an architecture's table, once for each dtype it serves; not where an earlier row serves all it could."""
     for op, rows in tiles.table(arch).items():
-        for row in rows:
-            when = row.get("when", {})
-            for dtype in when.get("dtype", MODES):
-                yield op, dtype, tiles.tile_of(row), when
+        for dtype in MODES:
+            earlier: list[dict[str, Any]] = []
+            for row in rows:
+                when = row.get("when", {})
+                if dtype in when.get("dtype", MODES):
+                    if not any(_covers(other, when) for other in earlier):
+                        yield op, dtype, tiles.tile_of(row), when
+                    earlier.append(when)
+
+
+def _covers(wide: dict[str, Any], narrow: dict[str, Any]) -> bool:
+    """Whether the upper bounds of `wide` let in all that those of `narrow` do."""
+    bounds = ("channels", "kernel_size", "work")
+    return all(narrow.get(name, float("inf")) <= wide[name] for name in bounds if name in wide)
 
 
 def _fitting(
@@ -405,7 +422,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in rows:
         print(as_line(row))
     for row in rows:
-        failures += [f"{row['op']} for {row['target']} {fault} ({row['config']})" for fault in faults(row)]
+        failures += [f"{fault}\n    {as_line(row)}" for fault in faults(row)]
     missing = sorted(name for name, op in registry.ops().items() if "triton" not in op.implementations)
     if missing:
         print(f"without a Triton kernel: {', '.join(missing)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import fastvits_kernels as kernels
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,16 @@ from fastvits_kernels.registry import BackendError, Decision, Selection, set_bac
 if TYPE_CHECKING:
     from .model import VitsModel
 
-__all__ = ["BackendError", "ExplainedOp", "Explanation", "explain", "parse_backend", "planned_calls", "set_backend", "use_backend"]
+__all__ = [
+    "BackendError",
+    "ExplainedOp",
+    "Explanation",
+    "explain",
+    "parse_backend",
+    "planned_calls",
+    "set_backend",
+    "use_backend",
+]
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,9 @@ def _explanation(counts: Mapping[Decision, int]) -> Explanation:
     return Explanation(
         tuple(
             ExplainedOp(decision.op, decision.backend, decision.reason, decision.measured, count)
-            for decision, count in sorted(counts.items(), key=lambda item: (item[0].op, item[0].backend, item[0].reason))
+            for decision, count in sorted(
+                counts.items(), key=lambda item: (item[0].op, item[0].backend, item[0].reason)
+            )
         )
     )
 
@@ -118,7 +130,9 @@ def planned_calls(
             twin.duration_predictor(encoding.hidden, text_lengths, speaker, noise)
         else:
             twin.duration_predictor(encoding.hidden, text_lengths, speaker)
-        latents = twin._prior_latents(encoding, ids, frames, [1.0] * batch)
+        noise = torch.empty(batch, frames, config.flow_size, dtype=twin.dtype, device="meta")
+        scale = encoding.means.new_empty(batch)
+        latents = kernels.length_regulator(encoding.means, encoding.log_scales, ids, noise, scale)
         speaker = None if speaker is None else speaker.to(latents.dtype)
         twin.decoder(twin.flow(latents, lengths, speaker, reverse=True), lengths, speaker)
     return calls
