@@ -403,8 +403,8 @@ def _cdiv(a: int, b: int) -> int:
 
 
 def _block(channels: int, limit: int) -> int:
-    """A block of channels: the largest power of two up to `limit` that divides them; where only a small one does, a masked
-    block of at most 64 (masks cost registers: 128 by 128 outputs of 100 channels spill on sm_80)."""
+    """A block of channels: the largest power of two up to `limit` that divides them; where only a small one does, a
+    masked block of at most 64 (masks cost registers: 128 by 128 outputs of 100 channels spill on sm_80)."""
     block = 16
     while block < min(limit, channels):
         block *= 2
