@@ -121,6 +121,28 @@ def _module_of(node: onnx.NodeProto) -> str:
     raise ValueError(f"cannot tell which layer the node {node.name!r} with the weight {node.input[1]!r} belongs to")
 
 
+def _log_scale(graph: _Graph, translate: str) -> tuple[str, _Array]:
+    """The log scale of the duration predictor's affine flow, and the tensor of the graph that it is derived from.
+
+    The graph computes `(x - translate) * exp(-log_scale)`. Some exporters fold the factor, some only its exponent.
+    """
+    difference = graph.consumer(translate, "Sub")
+    product = graph.consumer(difference.output[0], "Mul") if difference is not None else None
+    for name in product.input if product is not None else ():
+        exponential = graph.producer.get(name)
+        exponent = exponential is not None and exponential.op_type == "Exp" and name not in graph.tensors
+        stored = exponential.input[0] if exponential is not None and exponent else name
+        if stored not in graph.tensors or graph.tensors[stored].shape != graph.tensors[translate].shape:
+            continue
+        value = graph.tensors[stored].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_scale = -value if exponent else -np.log(value)
+        if not np.isfinite(log_scale).all():
+            raise ValueError("the scale of the affine flow dp.flows.0 is not a positive number")
+        return stored, log_scale.astype(np.float32)
+    raise ValueError("cannot find the scale of the affine flow dp.flows.0 in the graph")
+
+
 def _collect(graph: _Graph) -> tuple[dict[str, _Array], dict[str, onnx.NodeProto]]:
     """All parameters by their name in Piper's model, and the nodes of all convolutions by the path of their module."""
     parameters: dict[str, str] = {name: name for name in graph.tensors if _PARAMETER_NAME.match(name)}
@@ -144,22 +166,10 @@ def _collect(graph: _Graph) -> tuple[dict[str, _Array], dict[str, onnx.NodeProto
         raise ValueError("the graph has no table that the input ids index: no text embedding")
 
     used = set(parameters.values())
-    translate = parameters.get("dp.flows.0.m")
-    if translate is not None and "dp.flows.0.logs" not in parameters:
-        # reverse: (x - translate) * exp(-log_scale), the factor folded into a constant
-        difference = graph.consumer(translate, "Sub")
-        product = difference and graph.consumer(difference.output[0], "Mul")
-        scale = next((name for name in product.input if name in graph.tensors), None) if product else None
-        if scale is None or graph.tensors[scale].shape != graph.tensors[translate].shape:
-            raise ValueError("cannot find the scale of the affine flow dp.flows.0 in the graph")
-        used.add(scale)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_scale = -np.log(graph.tensors[scale].astype(np.float64))
-        if not np.isfinite(log_scale).all():
-            raise ValueError("the scale of the affine flow dp.flows.0 is not positive")
-        parameters["dp.flows.0.logs"] = scale
-    else:
-        log_scale = None
+    log_scale = None
+    if "dp.flows.0.m" in parameters and "dp.flows.0.logs" not in parameters:
+        stored, log_scale = _log_scale(graph, parameters["dp.flows.0.m"])
+        used.add(stored)
 
     strays = {
         f"{name} {list(tensor.shape)}"
@@ -176,7 +186,7 @@ def _collect(graph: _Graph) -> tuple[dict[str, _Array], dict[str, onnx.NodeProto
             raise ValueError(f"{name} has the type {tensor.dtype}; only float32 and float16 voices can be converted")
         collected[name] = tensor.astype(np.float32)
     if log_scale is not None:
-        collected["dp.flows.0.logs"] = log_scale.astype(np.float32)
+        collected["dp.flows.0.logs"] = log_scale
     return collected, convolutions
 
 
@@ -216,6 +226,7 @@ _RULES: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         lambda m: f"text_encoder.encoder.layers.{m[2]}.{'final_' if m[1] == '2' else ''}layer_norm.{_NORM[m[3]]}",
     ),
     (r"dp\.(pre|proj)\.(weight|bias)", lambda m: f"duration_predictor.{_PREFIX_OF_FLOW[m[1]]}.{m[2]}"),
+    (r"plain dp\.proj\.(weight|bias)", lambda m: f"duration_predictor.proj.{m[1]}"),
     (r"dp\.cond\.(weight|bias)", lambda m: f"duration_predictor.cond.{m[1]}"),
     (r"dp\.conv_([12])\.(weight|bias)", lambda m: f"duration_predictor.conv_{m[1]}.{m[2]}"),
     (r"dp\.norm_([12])\.(gamma|beta)", lambda m: f"duration_predictor.norm_{m[1]}.{_NORM[m[2]]}"),
@@ -272,8 +283,9 @@ def _weight_norm(name: str) -> bool:
 def _state_dict(parameters: Mapping[str, _Array]) -> dict[str, _Array]:
     """The tensors of model.safetensors."""
     state: dict[str, _Array] = {}
+    plain = "dp.conv_1.weight" in parameters  # this predictor's last layer has another name than the stochastic one's
     for piper_name, tensor in parameters.items():
-        name = _rename(piper_name)
+        name = _rename(f"plain {piper_name}" if plain and piper_name.startswith("dp.proj.") else piper_name)
         if name.endswith("_proj.weight") and ".attention." in name:
             if tensor.ndim != 3 or tensor.shape[2] != 1:
                 raise ValueError(f"{piper_name} has the shape {list(tensor.shape)}; expected a kernel of one step")

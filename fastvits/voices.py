@@ -105,6 +105,8 @@ def voice_folder(voice: str | os.PathLike[str] = DEFAULT_VOICE) -> str | Path:
         ImportError: `DEFAULT_VOICE`, or the package that reads ONNX files, is not installed.
     """
     name = os.fspath(voice)
+    if not name:
+        raise FileNotFoundError("there is no voice ''")
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -117,6 +119,6 @@ def voice_folder(voice: str | os.PathLike[str] = DEFAULT_VOICE) -> str | Path:
     if path.is_file():
         raise ValueError(f"{path} is a file, but no voice: a voice is a folder, a .onnx file or an id on the hub")
     separators = name.count("/") + name.count(os.sep if os.sep != "/" else "\\")
-    if isinstance(voice, os.PathLike) or separators > 1 or name.startswith((".", "~", "/")) or not name:
+    if isinstance(voice, os.PathLike) or separators > 1 or name.startswith((".", "~", "/")):
         raise FileNotFoundError(f"there is no voice {name!r}")
     return name
