@@ -217,14 +217,14 @@ def _resblock(
             case(op, name)(make)
 
 
-_resblock("one-step", (1, 1, 16), mean=True)
+_resblock("one-step", (1, 1, 16), (3, 5), (1, 3), mean=True)
 _resblock("ragged-shared", (3, 64, 32), (1, 3, 5), shared=True, lengths=[64, 0, 17])
 _resblock("ragged-mean-sliced", (2, 63, 16), (3, 7), (5, 1), mean=True, lengths=[63, 30], layout="sliced")
 _resblock("transposed", (2, 40, 16), (3, 5), (1, 3), layout="transposed", lengths=[40, 39])
 _resblock("long-thin-mean", (1, 1000, 16), (3,), (3,), mean=True)
 _resblock("dilation-beyond-T-four-branches", (1, 7, 32), (3, 3, 1, 5), (9, 1, 2, 12), lengths=[6])
-_resblock("wide-192", (1, 20, 192), (3,), (1,), mean=True, shared=True, lengths=[19])
-_resblock("wide-256-no-residual", (1, 17, 256), (1,), (3,), residual=False)
+_resblock("wide-192", (1, 20, 192), (1,), (1,), mean=True, shared=True, lengths=[19])
+_resblock("wide-256-no-residual", (1, 17, 256), (1,), (3,), residual=False, ops=["resblock_step"])
 _resblock("uneven-channels", (2, 33, 24), (3, 5), (5, 1), mean=True, lengths=[33, 20], slope=0.2)
 _resblock("96-channels-slope-1", (1, 30, 96), (3,), (2,), slope=1.0)
 _resblock("five-branches", (1, 8, 16), (3, 3, 3, 3, 3), (1, 1, 1, 1, 1))
@@ -439,6 +439,7 @@ def _spline(
 
 _spline("ten-bins", (2, 63, 2))
 _spline("one-value-one-bin", (1,), 1)
+_spline("parameters-of-ten-thousand", (2, 30), scale=1e4)
 _spline("long-seventeen-bins", (1000,), 17, tail_bound=3.0, directions=[True])
 _spline("empty-batch", (0, 5, 1), directions=[True])
 
@@ -482,7 +483,7 @@ def _coupling(
         )
 
 
-_coupling("one-step", (24, 1, 16))
+_coupling("one-step", (8, 1, 16))
 _coupling("inverse-192-ragged", (3, 63, 192), lengths=[63, 0, 17])
 _coupling("forward-96-two-channels", (2, 64, 96), 2, lengths=[64, 31], reverse=False)
 _coupling("transposed-five-bins", (2, 20, 32), 3, bins=5, layout="transposed")
@@ -524,7 +525,7 @@ def _depth_separable(
 
 
 _depth_separable("one-step", (3, 1, 16))
-_depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[63, 0, 17])
+_depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[32, 0, 16])
 _depth_separable("96-sliced", (2, 64, 96), 5, lengths=[64, 31], layout="sliced")
 _depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, lengths=[9, 4], layout="transposed")
 _depth_separable("long-thin", (1, 1000, 16), dilation=9)
