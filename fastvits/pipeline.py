@@ -2,15 +2,20 @@
 
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, SupportsIndex, TypedDict, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, overload
 
 import numpy
 import torch
 
+from fastvits.batch_encoding import BatchEncoding
 from fastvits.checkpoint import resolve_dtype, usable_device
 from fastvits.model import VitsModel
+from fastvits.output import VitsModelOutput
 from fastvits.tokenization import VitsTokenizer
+
+if TYPE_CHECKING:
+    from fastvits.long_form import SpokenSentence
 
 __all__ = ["AudioOutput", "TextToAudioPipeline", "pipeline", "resolve_device"]
 
@@ -18,24 +23,31 @@ TASKS = ("text-to-speech", "text-to-audio")
 """Names of the one task there is."""
 
 SpeakerId = int | Sequence[int] | torch.Tensor
-SpeakingRate = float | Sequence[float] | torch.Tensor
+Number = float | Sequence[float] | torch.Tensor
 DeviceLike = int | str | torch.device
 
-_FORWARD_PARAMETERS = ("speaker_id", "speaking_rate")
+CONTROLS = ("speaker_id", "speaker_embedding", "speaking_rate", "noise_scale", "noise_scale_duration", "seed")
+"""What a call may set for each text."""
 # What the pipeline itself decides about a call of the tokenizer.
 _OWN_TOKENIZER_ARGUMENTS = ("text", "text_pair", "padding", "return_tensors", "return_attention_mask")
 
 
-class AudioOutput(TypedDict):
+class _Audio(TypedDict):
+    audio: numpy.ndarray
+    sampling_rate: int
+
+
+class AudioOutput(_Audio, total=False):
     """What one text becomes.
 
     Keys:
         audio: float32 samples in [-1, 1], shape `[T_samples]`.
         sampling_rate: samples a second.
+        timestamps: with `return_timestamps`, when each token, character and word of the text is heard, as
+            `fastvits.timestamps` tells it.
     """
 
-    audio: numpy.ndarray
-    sampling_rate: int
+    timestamps: list[Any]
 
 
 def resolve_device(device: DeviceLike | None) -> torch.device:
@@ -96,7 +108,12 @@ class TextToAudioPipeline:
         text_inputs: str,
         *,
         speaker_id: SpeakerId | None = None,
-        speaking_rate: SpeakingRate | None = None,
+        speaker_embedding: torch.Tensor | None = None,
+        speaking_rate: Number | None = None,
+        noise_scale: Number | None = None,
+        noise_scale_duration: Number | None = None,
+        seed: int | Sequence[int] | None = None,
+        return_timestamps: bool = False,
         batch_size: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
@@ -108,7 +125,12 @@ class TextToAudioPipeline:
         text_inputs: list[str] | tuple[str, ...],
         *,
         speaker_id: SpeakerId | None = None,
-        speaking_rate: SpeakingRate | None = None,
+        speaker_embedding: torch.Tensor | None = None,
+        speaking_rate: Number | None = None,
+        noise_scale: Number | None = None,
+        noise_scale_duration: Number | None = None,
+        seed: int | Sequence[int] | None = None,
+        return_timestamps: bool = False,
         batch_size: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
@@ -119,22 +141,33 @@ class TextToAudioPipeline:
         text_inputs: str | list[str] | tuple[str, ...],
         *,
         speaker_id: SpeakerId | None = None,
-        speaking_rate: SpeakingRate | None = None,
+        speaker_embedding: torch.Tensor | None = None,
+        speaking_rate: Number | None = None,
+        noise_scale: Number | None = None,
+        noise_scale_duration: Number | None = None,
+        seed: int | Sequence[int] | None = None,
+        return_timestamps: bool = False,
         batch_size: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
     ) -> AudioOutput | list[AudioOutput]:
-        """Synthesise one text, or each of several.
+        """Synthesise one text, or each of several, each in one go (`sentences` and `stream` go through long texts).
 
         Every text is tokenized and checked before the first is synthesised.
 
         Args:
             text_inputs: a text, or a list or tuple of texts.
             speaker_id: the voice of a multi-speaker model: one for all texts, or one for each.
+            speaker_embedding: floats `[1, speaker_embedding_size]` or one row for each text, instead of `speaker_id`: a
+                voice that may be a mixture.
             speaking_rate: above 1 is faster: one for all texts, or one for each; the model's own where None.
+            noise_scale, noise_scale_duration: variation of the sound and of the rhythm, likewise.
+            seed: a whole number below 2**63 for all texts, or one for each: what a text sounds like then depends on its
+                seed alone, not on the others or the batch. None draws from torch's global generators, text after text.
+            return_timestamps: add `timestamps` to each output.
             batch_size: how many texts go through the model at a time, in the order given; the pipeline's own where
                 None. At 1, each text draws its random numbers as it would alone.
-            forward_params: `speaker_id` and `speaking_rate` in a dictionary instead.
+            forward_params: any of the controls above in a dictionary instead.
             preprocess_params: further arguments of the tokenizer's call, such as `truncation` and `max_length`.
 
         Returns:
@@ -142,57 +175,105 @@ class TextToAudioPipeline:
 
         Raises:
             TypeError: a text that is no str, an unknown parameter, or one given twice.
-            ValueError: a text that is empty or that has no character this voice can say.
+            ValueError: a text that is empty or that has no character this voice can say, or a control out of range.
         """
-        settings = _forward_settings({"speaker_id": speaker_id, "speaking_rate": speaking_rate}, forward_params)
+        keywords = {
+            "speaker_id": speaker_id,
+            "speaker_embedding": speaker_embedding,
+            "speaking_rate": speaking_rate,
+            "noise_scale": noise_scale,
+            "noise_scale_duration": noise_scale_duration,
+            "seed": seed,
+        }
+        settings = _forward_settings(keywords, forward_params)
         size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
         texts = [text_inputs] if isinstance(text_inputs, str) else text_inputs
         if not isinstance(texts, list | tuple):
             raise TypeError(f"text_inputs must be a str or a list of str, not {type(text_inputs).__name__}")
         tokenizer_arguments = _tokenizer_arguments(preprocess_params)
-        ids = [self._encode(text, tokenizer_arguments) for text in texts]
-        for_each = {name: _one_a_text(name, value, len(ids)) for name, value in settings.items()}
+        encodings = [self.encode(text, **tokenizer_arguments) for text in texts]
+        for_each = {name: one_a_text(name, value, len(encodings)) for name, value in settings.items()}
         outputs: list[AudioOutput] = []
-        for start in range(0, len(ids), size):
+        for start in range(0, len(encodings), size):
             chunk = slice(start, start + size)
-            outputs.extend(self._synthesise(ids[chunk], {name: value[chunk] for name, value in for_each.items()}))
+            controls = {name: value[chunk] for name, value in for_each.items()}
+            for encoding, (audio, output) in zip(
+                encodings[chunk], self.synthesise(encodings[chunk], controls), strict=True
+            ):
+                result = AudioOutput(audio=audio, sampling_rate=self.sampling_rate)
+                if return_timestamps:
+                    result["timestamps"] = self.timestamps(encoding, output)
+                outputs.append(result)
         return outputs[0] if isinstance(text_inputs, str) else outputs
 
-    def _encode(self, text: str, tokenizer_arguments: Mapping[str, Any]) -> list[int]:
-        """Return the ids of one text, and refuse a text that nothing can be heard of."""
+    def sentences(self, text: str, **options: Any) -> "Iterator[SpokenSentence]":
+        """Speak a text of any length sentence by sentence; see `fastvits.long_form.speak_sentences` for the options."""
+        from fastvits.long_form import speak_sentences
+
+        return speak_sentences(self, text, **options)
+
+    def stream(self, text: str, **options: Any) -> Iterator[numpy.ndarray]:
+        """Speak a text of any length piece by piece, the first one as early as the network allows.
+
+        The pieces are float32 arrays `[n]` to be played one after another, pauses included; see
+        `fastvits.long_form.stream_speech` for the options.
+        """
+        from fastvits.long_form import stream_speech
+
+        return stream_speech(self, text, **options)
+
+    def encode(self, text: str, **tokenizer_arguments: Any) -> BatchEncoding:
+        """The encoding of one text, `[1, T_text]`; refuses a text that nothing can be heard of by ValueError."""
         if not isinstance(text, str):
             raise TypeError(f"text_inputs must be a str or a list of str, but holds {type(text).__name__}")
         if not text.strip():
             raise ValueError("text is empty, so that there is nothing to say")
-        ids = list(self.tokenizer(text, **tokenizer_arguments)["input_ids"])
-        if not self._says_something(ids):
+        encoding = self.tokenizer([text], return_tensors="pt", **tokenizer_arguments)
+        if not self.says_something(encoding):
             raise ValueError(f"text {_shortened(text)!r} has no character that this voice can say")
-        return ids
+        return encoding
 
-    def _says_something(self, ids: Sequence[int]) -> bool:
-        """Tell whether ids hold more than blanks, padding, marks of beginning and end, and what is unknown."""
+    def says_something(self, encoding: BatchEncoding) -> bool:
+        """Whether an encoding holds more than blanks, padding, marks of beginning and end, and what is unknown."""
         tokenizer = self.tokenizer
         silent = {tokenizer.pad_token_id, tokenizer.unk_token_id}
         if tokenizer.frontend == "piper":
             silent |= {tokenizer.bos_token_id, tokenizer.eos_token_id}
         elif tokenizer.add_blank:
             silent.add(0)
-        return any(number not in silent for number in ids)
+        return any(number not in silent for number in encoding["input_ids"].flatten().tolist())
 
-    def _synthesise(self, ids: Sequence[list[int]], settings: Mapping[str, Any]) -> Iterable[AudioOutput]:
-        """Run the model once over a batch of ids and cut its waveforms to their lengths."""
-        batch = self.tokenizer.pad({"input_ids": list(ids)}, padding=True, return_tensors="pt")
+    def synthesise(
+        self, encodings: Sequence[BatchEncoding], controls: Mapping[str, Sequence[Any]]
+    ) -> Iterator[tuple[numpy.ndarray, VitsModelOutput]]:
+        """Run the model once over encodings of one text each, with controls for each.
+
+        Yields for each text its samples (float32, `[T_samples]`) and what the model tells of it: `sequence_lengths`
+        `[1]` and `durations` `[1, T_text]`.
+        """
+        ids = [encoding["input_ids"][0].tolist() for encoding in encodings]
+        batch = self.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="right", return_tensors="pt")
         with torch.no_grad():
             output = self.model(
                 input_ids=batch["input_ids"].to(self.device),
                 attention_mask=batch["attention_mask"].to(self.device),
                 return_dict=True,
-                **settings,
+                **batch_controls(controls),
             )
         waveforms = output.waveform.to(device="cpu", dtype=torch.float32).numpy()
-        for waveform, length in zip(waveforms, output.sequence_lengths.tolist(), strict=True):
+        lengths, durations = output.sequence_lengths.cpu(), output.durations.cpu()
+        for row, (waveform, tokens) in enumerate(zip(waveforms, ids, strict=True)):
+            one = VitsModelOutput(
+                sequence_lengths=lengths[row : row + 1], durations=durations[row : row + 1, : len(tokens)]
+            )
             # A copy, so that one item kept does not keep its whole batch.
-            yield AudioOutput(audio=waveform[: int(length)].copy(), sampling_rate=self.sampling_rate)
+            yield waveform[: int(lengths[row])].copy(), one
+
+    def timestamps(self, encoding: BatchEncoding, output: VitsModelOutput) -> list[Any]:
+        """When the tokens, characters and words of one text are heard; see `fastvits.timestamps`."""
+        from fastvits.timestamps import timestamps
+
+        return list(timestamps(self.tokenizer, encoding, output)[0])
 
 
 def pipeline(
@@ -274,8 +355,8 @@ def _forward_settings(keywords: Mapping[str, Any], forward_params: Mapping[str, 
     """Merge the keywords of a call with its dictionary of the same parameters."""
     settings = {name: value for name, value in keywords.items() if value is not None}
     for name, value in (forward_params or {}).items():
-        if name not in _FORWARD_PARAMETERS:
-            raise TypeError(f"unknown parameter {name!r} in forward_params: use {' and '.join(_FORWARD_PARAMETERS)}")
+        if name not in CONTROLS:
+            raise TypeError(f"unknown parameter {name!r} in forward_params: allowed are {', '.join(CONTROLS)}")
         if name in settings:
             raise TypeError(f"{name} is given twice, as a keyword and in forward_params")
         if value is not None:
@@ -291,16 +372,25 @@ def _tokenizer_arguments(preprocess_params: Mapping[str, Any] | None) -> dict[st
     return arguments
 
 
-def _one_a_text(name: str, value: Any, count: int) -> list[Any]:
+def one_a_text(name: str, value: Any, count: int) -> list[Any]:
     """Return a parameter of the model as one value a text (the model checks the values themselves)."""
     if isinstance(value, torch.Tensor):
-        value = value.tolist()
+        value = list(value) if name == "speaker_embedding" and value.dim() == 2 else value.tolist()
     values = list(value) if isinstance(value, list | tuple) else [value]
     if len(values) == 1:
         return values * count
     if len(values) != count:
         raise ValueError(f"{name} must be one for all texts or one a text ({count}), got {len(values)}")
     return values
+
+
+def batch_controls(controls: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The keywords of the model's call from values one a text, those of speaker embeddings as one tensor."""
+    keywords: dict[str, Any] = {name: list(values) for name, values in controls.items()}
+    embeddings = keywords.get("speaker_embedding")
+    if embeddings is not None and all(isinstance(row, torch.Tensor) for row in embeddings):
+        keywords["speaker_embedding"] = torch.stack(embeddings)
+    return keywords
 
 
 def _shortened(text: str, limit: int = 60) -> str:

@@ -5,9 +5,9 @@ long to be spoken in one breath, at clauses, at spaces, and at last between any 
 spans of the pieces follow one another without a gap: put together they are the text, so that whatever is known about a
 piece (such as the time of its words) is known about the text.
 
-Marks that also have other uses are told apart by what surrounds them: "3.14", "example.org", "Dr. Smith", "z. B.", "J.
-K. Rowling",
-"am 3. Mai". In doubt a sentence goes on: two sentences in one piece sound well, half a sentence does not.
+Marks that also have other uses are told apart by what surrounds them: "3.14", "example.org", "Dr. Smith", "z. B.",
+"J. K. Rowling", "am 3. Mai". In doubt a sentence goes on: two sentences in one piece sound well, half a sentence does
+not.
 
 Source of the marks: the property Sentence_Terminal of Unicode 15 (UAX #44), and the Tibetan shad, which it leaves out.
 """
@@ -21,7 +21,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from numbers import Integral
 from typing import Literal
 
 __all__ = ["DEFAULT_MAX_LENGTH", "Boundary", "Sentence", "split_sentences"]
@@ -198,11 +197,11 @@ def split_sentences(text: str, max_length: int = DEFAULT_MAX_LENGTH) -> Iterator
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, not {type(text).__name__}")
-    if isinstance(max_length, bool) or not isinstance(max_length, Integral):
+    if isinstance(max_length, bool) or not isinstance(max_length, int):
         raise TypeError(f"max_length must be a whole number of characters, not {max_length!r}")
     if max_length < 20:
         raise ValueError(f"max_length must be at least 20 characters, not {max_length}")
-    return _pieces(text, int(max_length))
+    return _pieces(text, max_length)
 
 
 def _pieces(text: str, max_length: int) -> Iterator[Sentence]:

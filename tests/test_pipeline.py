@@ -141,7 +141,7 @@ def test_text_that_says_nothing_is_refused(say, text):
         ({"text_inputs": 3}, "text_inputs must be a str or a list of str, not int"),
         ({"text_inputs": ["a", None]}, "holds NoneType"),
         ({"text_inputs": "a", "speed": 2}, "speed"),
-        ({"text_inputs": "a", "forward_params": {"noise_scale": 0.1}}, "unknown parameter 'noise_scale'"),
+        ({"text_inputs": "a", "forward_params": {"noise": 0.1}}, "unknown parameter 'noise'"),
         ({"text_inputs": "a", "forward_params": {"speaker_id": 0}, "speaker_id": 0}, "given twice"),
         ({"text_inputs": "a", "preprocess_params": {"return_tensors": "np"}}, "the pipeline's own"),
         ({"text_inputs": "a", "preprocess_params": {"nonsense": 1}}, "nonsense"),
