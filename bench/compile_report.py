@@ -125,22 +125,40 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 def calls_of_the_models(
-    seconds: Sequence[int], batches: Sequence[int] = BATCHES, modes: Iterable[str] = MODES
+    seconds: Sequence[int], batches: Sequence[int] = BATCHES
 ) -> Iterator[tuple[str, registry.Call]]:
-    """Every call of an op that the two configurations make, with the mode it is made in."""
+    """The distinct calls of ops that the two configurations make, each with the mode it is made in."""
     for settings in CONFIGURATIONS.values():
-        for mode in modes:
-            dtype, allow_tf32 = MODES[mode]
+        for dtype in dict.fromkeys(dtype for dtype, _ in MODES.values()):
+            modes = [mode for mode, (other, _) in MODES.items() if other == dtype]
             model = meta_model(settings, dtype)
+            seen: set[Any] = set()
             for sizes in utterances(settings, seconds, batches):
                 with registry.use_backend("eager"):
                     calls = planned_calls(model, **vars(sizes))
-                    weighted = planned_calls(model, **vars(sizes), output_attentions=True)
-                for call in calls + [call for call in weighted if call.op.name == "relative_attention_weights"]:
-                    # In half precision the text encoder and the duration predictor stay in IEEE float32.
-                    half = dtype in (torch.float16, torch.bfloat16)
-                    wide = all(t.dtype not in (torch.float16, torch.bfloat16) for t in registry.tensors_in(call.args))
-                    yield ("float32" if half and wide else mode), call
+                for call in calls:
+                    # In half precision the text encoder and the duration predictor are as in the float32 model.
+                    if dtype != torch.float32 and all(t.dtype != dtype for t in registry.tensors_in(call.args)):
+                        continue
+                    key = call.op.name, _key(call.args)
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                    # With `output_attentions` the model makes another op's call with the same arguments.
+                    named = (WEIGHTS_OF[call.op.name],) if call.op.name in WEIGHTS_OF else ()
+                    for op in (call.op, *(registry.ops()[name] for name in named)):
+                        for mode in modes:
+                            yield mode, registry.Call(op, call.args, call.decision)
+
+
+WEIGHTS_OF = {"relative_attention": "relative_attention_weights"}
+
+
+def _key(argument: Any) -> Any:
+    """All that a launcher can see of an argument."""
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.shape, argument.stride(), argument.storage_offset()
+    return tuple(map(_key, argument)) if isinstance(argument, (list, tuple)) else argument
 
 
 def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iterator[tuple[str, registry.Call]]:

@@ -50,20 +50,21 @@ def meta_model(settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> 
 
 
 def utterances(settings: dict[str, Any], seconds: Iterable[int], batches: Iterable[int]) -> list[Utterance]:
-    """Calls that last `seconds`, at each size of batch.
+    """Calls that last about `seconds`, at each size of batch, with an attention mask and without.
 
-    Triton compiles anew for a length that 16 divides, so both kinds of lengths are among them. A single text is never ragged; a
-    batch is with and without an attention mask.
+    Triton compiles anew for a stride that 16 divides, and some strides are lengths: even seconds have odd lengths, odd
+    seconds such that 16 divides. A single text is never ragged.
     """
     config = VitsConfig(**settings)
     found = []
     for second in seconds:
         frames = round(second * config.sampling_rate / torch.tensor(config.upsample_rates).prod().item())
         tokens = TOKENS_A_SECOND * second + 1
-        for exact in (True, False):
-            # A little off: the next multiple of 16, or just beside one.
-            frames_, tokens_ = (-(-frames // 16) * 16, -(-tokens // 16) * 16) if exact else (frames | 1, tokens | 1)
-            for batch in batches:
-                found.append(Utterance(tokens_, frames_, batch, masked=True, ragged=batch > 1))
-                found.append(Utterance(tokens_, frames_, batch, masked=False, ragged=False))
+        if second % 2:
+            frames, tokens = -(-frames // 16) * 16, -(-tokens // 16) * 16
+        else:
+            frames, tokens = frames | 1, tokens | 1
+        for batch in batches:
+            found.append(Utterance(tokens, frames, batch, masked=True, ragged=batch > 1))
+            found.append(Utterance(tokens, frames, batch, masked=False, ragged=False))
     return found
