@@ -18,7 +18,7 @@ The kernel is an implicit GEMM: a program owns `[BLOCK_T, BLOCK_CO]` outputs of 
 accumulates `[BLOCK_T, BLOCK_CI] @ [BLOCK_CI, BLOCK_CO]` over taps and chunks of input channels in float32. All branches
 are one launch. Kernel sizes and dilations are run-time numbers, so that one binary serves every step of a stage. A mean
 is one more level of that accumulation: no atomics, no pass of its own. Weights are read as contiguous `[K_r, C_in,
-C_out]`; others are copied first, which costs a launch a weight.
+C_out]`; others are packed so once (`packing.contiguous`).
 
 A pair is two launches. The first stores `f(hidden)`, so that the second need not apply `f` once a tap. One launch for
 both would still pass the hidden tile through memory, since Triton cannot shift a tile by a tap, and would
@@ -32,14 +32,15 @@ Triton kernels: float32 (TF32 where torch's flags allow it), float16, bfloat16; 
 C; at most four branches.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+# torch 2.6 reads `typing.Sequence` in an operator's signature, and not that of collections.abc.
+from typing import TYPE_CHECKING, Any, Sequence  # noqa: UP035
 
 import torch
 from torch import Tensor
 
 from .conv import conv1d_reference
 from .jit import dot_precision, kernel, launch, unavailable
+from .packing import contiguous
 from .registry import Implementation, Op
 from .tiles import Tile, choose, preference
 
@@ -345,8 +346,8 @@ def _launch(
     block_co = _block(channels, tile.sizes["BLOCK_CO"])
     # Branches that are not there repeat the last one; the kernel never looks at them.
     which = [min(r, branches - 1) for r in range(MAX_BRANCHES)]
-    weights = [weight.contiguous() for weight in weights]
-    biases = [bias.contiguous() for bias in biases]
+    weights = [contiguous(weight) for weight in weights]
+    biases = [contiguous(bias) for bias in biases]
     args = (
         x,
         residual,
