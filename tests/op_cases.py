@@ -464,6 +464,7 @@ def _coupling(
     bins: int = 10,
     lengths: Sequence[int] | None = None,
     reverse: bool = True,
+    scale: float = 4.0,
     layout: str = "normal",
 ) -> None:
     batch, steps, features = shape
@@ -472,7 +473,7 @@ def _coupling(
     def make(draw: Draw) -> tuple[Any, ...]:
         outputs = channels * (3 * bins - 1)
         return (
-            getattr(draw, layout)(*shape, scale=4.0),
+            getattr(draw, layout)(*shape, scale=scale),
             draw.weight(1, outputs, features)[0].t(),
             draw.normal(outputs),
             getattr(draw, layout)(batch, steps, channels, scale=2.5),
@@ -483,7 +484,7 @@ def _coupling(
         )
 
 
-_coupling("one-step", (8, 1, 16))
+_coupling("one-step", (8, 1, 16), scale=1.0)
 _coupling("inverse-192-ragged", (3, 63, 192), lengths=[63, 0, 17])
 _coupling("forward-96-two-channels", (2, 64, 96), 2, lengths=[64, 31], reverse=False)
 _coupling("transposed-five-bins", (2, 20, 32), 3, bins=5, layout="transposed")
