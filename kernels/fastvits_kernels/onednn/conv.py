@@ -45,7 +45,6 @@ def _run(
     linear = activation == "none"
     # Without an activation in between, the scale belongs to the weights.
     folded = alpha if linear else 1.0
-    weights = packed_weight(weight, dtype, dilation, folded)
     cond = None if cond is None else cond.expand(batch, outputs)
     residual = None if residual is None else residual.expand(batch, steps, outputs)
     in_place = linear and residual is not None
@@ -55,6 +54,7 @@ def _run(
         source = activated(x[chosen, :length], slope, dtype, *((0, 0) if by_itself else (pad_left, right)))
         pad = pad_left if by_itself else 0
         total_bias = scaled_bias(bias, None if cond is None else cond[chosen.start], dtype, folded)
+        weights = packed_weight(weight, dtype, length, dilation, folded)
         target = out[chosen, :length]
         if in_place:
             assert residual is not None

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from ..packing import packed
 from ..registry import Implementation, ops
-from .convolution import activated, clear_beyond, compute_dtype, convolve, items, reordered, unsupported
+from .convolution import activated, clear_beyond, compute_dtype, convolve, is_short, items, packed_weight, unsupported
 
 
-def _phases(weight: Tensor, stride: int, dtype: torch.dtype) -> Tensor:
+def _phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tensor:
     """`[K, C_in, C_out]` -> packed `[I, C_in, stride * C_out]`, the taps in the order of the input's steps."""
 
     def build() -> Tensor:
@@ -25,9 +25,9 @@ def _phases(weight: Tensor, stride: int, dtype: torch.dtype) -> Tensor:
         rows = -(-taps // stride)
         whole = functional.pad(weight.detach().to(dtype), (0, 0, 0, 0, 0, rows * stride - taps))
         phases = whole.view(rows, stride, inputs, outputs).flip(0).transpose(1, 2)
-        return reordered(phases.reshape(rows, inputs, stride * outputs))
+        return packed_weight(phases.reshape(rows, inputs, stride * outputs), dtype, steps)
 
-    return packed(weight, ("onednn phases", dtype, stride), build)
+    return packed(weight, ("onednn phases", dtype, stride, is_short(steps)), build)
 
 
 def _run(
@@ -38,11 +38,11 @@ def _run(
     if taps - 2 * padding != stride:
         raise ValueError(f"kernel size - 2 * padding must equal the stride, got {taps} - 2 * {padding} and {stride}")
     dtype = compute_dtype(x.dtype)
-    weights = _phases(weight, stride, dtype)
     phase_bias = None if bias is None else bias.to(dtype).repeat(stride)
     pad = -(-taps // stride) - 1
     out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device) if batch != 1 else None
     for chosen, length in items(lengths, batch, steps):
+        weights = _phases(weight, stride, dtype, length)
         full = convolve(activated(x[chosen, :length], slope, dtype), weights, phase_bias, pad=pad)
         kept = full.reshape(full.shape[0], -1, outputs)[:, padding : padding + length * stride]
         if out is None and length == steps:

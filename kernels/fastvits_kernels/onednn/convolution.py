@@ -63,8 +63,8 @@ def _broken() -> str | None:
         weight, bias = torch.linspace(-1, 1, 3 * 16 * 16).view(3, 16, 16), torch.linspace(-1, 1, 16)
         expected = functional.conv1d(x.transpose(1, 2), weight.permute(2, 1, 0), bias).transpose(1, 2)
         try:
-            one = convolve(x, reordered(weight), bias, activation="leaky_relu", slope=0.1)
-            convolve_onto(out[:, 1:8], x, reordered(weight), bias)
+            one = convolve(x, reordered(weight, 1, 9), bias, activation="leaky_relu", slope=0.1)
+            convolve_onto(out[:, 1:8], x, reordered(weight, 1, 9), bias)
         except (AttributeError, RuntimeError, TypeError) as error:
             return f"oneDNN's fused convolutions do not run here: {str(error).splitlines()[0]}"
         right = torch.allclose(one, functional.leaky_relu(expected, 0.1), atol=1e-4)
@@ -85,22 +85,37 @@ def unsupported(x: Tensor, *others: Tensor | None) -> str | None:
     return _broken()
 
 
-def reordered(weight: Tensor, dilation: int = 1) -> Tensor:
-    """`weight` `[K, C_in, C_out]` in the opaque layout that oneDNN wants."""
+_SHORT = 80
+"""Up to this many steps oneDNN wants some weights (192 outputs) in another layout. Rearranging them costs 5 ms a call."""
+
+
+def is_short(steps: int) -> bool:
+    """Whether sequences of `steps` want their weights in the layout for short ones."""
+    return steps <= _SHORT
+
+
+def reordered(weight: Tensor, dilation: int, steps: int) -> Tensor:
+    """`weight` `[K, C_in, C_out]` in the opaque layout that oneDNN wants for sequences of `steps`."""
     image = weight.permute(2, 1, 0).unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    shape = [1, weight.shape[1], 1, 1024]  # the layout does not depend on the length; oneDNN wants to know one
+    shape = [1, weight.shape[1], 1, _SHORT if is_short(steps) else 1024]
     return torch.ops.mkldnn._reorder_convolution_weight(image, [0, 0], [1, 1], [1, dilation], 1, shape)
 
 
-def packed_weight(weight: Tensor, dtype: torch.dtype, dilation: int = 1, alpha: float = 1.0) -> Tensor:
-    """`alpha * weight`, `[K, C_in, C_out]`, converted to `dtype` and packed once."""
+def packed_weight(weight: Tensor, dtype: torch.dtype, steps: int, dilation: int = 1, alpha: float = 1.0) -> Tensor:
+    """`alpha * weight`, `[K, C_in, C_out]`, converted to `dtype` and packed once, for `convolve` over `steps`.
+
+    A single tap is a product of matrices, and its weight a plain matrix `[C_in, C_out]`: oneDNN would want a layout
+    that depends on the number of steps, and rearrange the weights, for milliseconds, in every call where it is not the packed one.
+    """
+    if weight.shape[0] == 1 and weight.dtype == dtype and alpha == 1.0:
+        return weight.detach()[0]
 
     def build() -> Tensor:
         # The product is rounded once, to the dtype of the computation.
         scaled = weight.detach().to(dtype) if alpha == 1.0 else (weight.detach().float() * alpha).to(dtype)
-        return reordered(scaled, dilation)
+        return scaled[0].contiguous() if weight.shape[0] == 1 else reordered(scaled, dilation, steps)
 
-    return packed(weight, ("onednn", dtype, dilation, alpha), build)
+    return packed(weight, ("onednn", dtype, dilation, alpha, is_short(steps)), build)
 
 
 def scaled_bias(bias: Tensor | None, cond: Tensor | None, dtype: torch.dtype, alpha: float = 1.0) -> Tensor | None:
@@ -133,6 +148,9 @@ def convolve(
 
     `activation` is a post-operation of oneDNN: none, relu, leaky_relu (with `slope`), tanh, sigmoid, gelu (with `algorithm`).
     """
+    if not weight.is_mkldnn:
+        y = _matrix_product(x, weight, bias)
+        return y if activation == "none" else _apply_in_place(y, activation, slope, algorithm)
     scalars = [] if slope is None else [slope]
     y = torch.ops.mkldnn._convolution_pointwise(
         _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], groups, activation, scalars, algorithm
@@ -144,9 +162,29 @@ def convolve_onto(
     out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *, pad: int = 0, dilation: int = 1
 ) -> None:
     """`out += convolution of x`: contiguous `[N, T_out, C_out]` and `[N, T, C_in]`."""
+    if not weight.is_mkldnn:
+        if bias is not None:
+            out.add_(bias)
+        out.view(-1, out.shape[2]).addmm_(x.view(-1, x.shape[2]), weight)
+        return
     torch.ops.mkldnn._convolution_pointwise_(
         _image(out), _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], 1, "add", 1.0, None, [], None
     )
+
+
+def _matrix_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`[N, T, C_in]`, `[C_in, C_out]` -> `[N, T, C_out]`."""
+    rows = x.view(-1, x.shape[2])
+    y = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+    return y.view(x.shape[0], x.shape[1], -1)
+
+
+def _apply_in_place(y: Tensor, activation: str, slope: float | None, algorithm: str) -> Tensor:
+    if activation == "leaky_relu":
+        return functional.leaky_relu_(y, slope or 0.0)
+    if activation == "gelu":
+        return functional.gelu(y, approximate=algorithm)
+    return {"relu": y.relu_, "tanh": y.tanh_, "sigmoid": y.sigmoid_}[activation]()
 
 
 def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right: int = 0) -> Tensor:

@@ -40,7 +40,7 @@ def _run(
     dtype = compute_dtype(x.dtype)
     pad = (depthwise.shape[0] - 1) * dilation // 2
     depthwise_weight = _depthwise_weight(depthwise, dilation, dtype)
-    pointwise_weight = packed_weight(pointwise.unsqueeze(0), dtype)
+    pointwise_weight = packed_weight(pointwise.unsqueeze(0), dtype, steps)
     vectors = (depthwise_bias, norm1_weight, norm1_bias, pointwise_bias, norm2_weight, norm2_bias)
     bias1, scale1, shift1, bias2, scale2, shift2 = (vector.to(dtype).contiguous() for vector in vectors)
     out = torch.empty(x.shape, dtype=dtype, device=x.device)

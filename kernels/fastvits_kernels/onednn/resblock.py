@@ -96,31 +96,37 @@ def _run(
     _, batch, steps, channels = x.shape
     dtype = compute_dtype(x.dtype)
     alpha = 1 / branches if mean else 1.0
-    first = None
-    if weights1 is not None and biases1 is not None:
-        first = [
-            (packed_weight(w, dtype, d), scaled_bias(b, None, dtype))
-            for w, b, d in zip(weights1, biases1, dilations, strict=True)
-        ]
-    last_dilations = list(dilations) if first is None else [1] * branches
-    last = [
-        (packed_weight(w, dtype, d, alpha), scaled_bias(b, None, dtype, alpha))
-        for w, b, d in zip(weights2, biases2, last_dilations, strict=True)
-    ]
-    pads = [(w.shape[0] - 1) * d // 2 for w, d in zip(weights2 if first is None else weights1 or (), dilations, strict=True)]
+    firsts = None if weights1 is None or biases1 is None else list(zip(weights1, biases1, dilations, strict=True))
+    inner = dilations if firsts is None else [1] * branches
+    lasts = list(zip(weights2, biases2, inner, strict=True))
+    pads = [(w.shape[0] - 1) * d // 2 for w, _, d in (lasts if firsts is None else firsts)]
 
     out = torch.empty(1 if mean else branches, batch, steps, channels, dtype=dtype, device=x.device)
     for item, length in _single_items(lengths, batch, steps):
         target = out[:, item, :length]
         _start(target, None if residual is None else residual[:, item, :length], mean)
         inputs = _Branches(x[:, item, :length], slope, dtype, pads)
-        for branch in range(branches):
-            h, pad, dilation = inputs[branch], 0, last_dilations[branch]
-            if first is not None:
-                h = convolve(h, *first[branch], dilation=dilations[branch], activation="leaky_relu", slope=slope)
-                pad, dilation = (weights2[branch].shape[0] - 1) // 2, 1
-            onto = target if mean else target[branch : branch + 1]
-            convolve_onto(onto, h, *last[branch], pad=pad, dilation=dilation)
+        for branch, (weight, bias, dilation) in enumerate(lasts):
+            h, pad = inputs[branch], 0
+            if firsts is not None:
+                weight1, bias1, dilation1 = firsts[branch]
+                h = convolve(
+                    h,
+                    packed_weight(weight1, dtype, length, dilation1),
+                    scaled_bias(bias1, None, dtype),
+                    dilation=dilation1,
+                    activation="leaky_relu",
+                    slope=slope,
+                )
+                pad = (weight.shape[0] - 1) // 2
+            convolve_onto(
+                target if mean else target[branch : branch + 1],
+                h,
+                packed_weight(weight, dtype, length, dilation, alpha),
+                scaled_bias(bias, None, dtype, alpha),
+                pad=pad,
+                dilation=dilation,
+            )
     for sequence in out:
         clear_beyond(sequence, lengths)
     return (out[0] if mean else out).to(x.dtype)

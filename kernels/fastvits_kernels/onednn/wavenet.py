@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..packing import packed
 from ..registry import Implementation, ops
 from .convolution import (
     activated,
@@ -18,20 +17,15 @@ from .convolution import (
     convolve_onto,
     items,
     packed_weight,
-    reordered,
     scaled_bias,
     unsupported,
 )
 
 
-def _half(weight: Tensor, first: int, dilation: int, dtype: torch.dtype) -> Tensor:
+def _half(weight: Tensor, first: int, dilation: int, dtype: torch.dtype, steps: int) -> Tensor:
     """The packed half `[K, C, C]` of `[K, C, 2 C]` that begins at output channel `first`."""
-    channels = weight.shape[2] // 2
-    return packed(
-        weight,
-        ("onednn half", dtype, dilation, first),
-        lambda: reordered(weight.detach()[..., first : first + channels].to(dtype), dilation),
-    )
+    half = weight.detach()[..., first : first + weight.shape[2] // 2]
+    return packed_weight(half, dtype, steps, dilation)
 
 
 def _run_layer(
@@ -48,8 +42,7 @@ def _run_layer(
     batch, steps, channels = x.shape
     outputs = out_weight.shape[1]
     dtype = compute_dtype(x.dtype)
-    filter_weight, gate_weight = (_half(in_weight, first, dilation, dtype) for first in (0, channels))
-    last_weight, last_bias = packed_weight(out_weight.unsqueeze(0), dtype), scaled_bias(out_bias, None, dtype)
+    last_bias = scaled_bias(out_bias, None, dtype)
     span = (in_weight.shape[0] - 1) * dilation // 2
     in_memory, by_itself = (0, span) if dilation == 1 else (span, 0)
 
@@ -57,6 +50,8 @@ def _run_layer(
     # A condition is a bias of its own for each item.
     together = lengths if cond is None or batch == 1 or lengths is not None else torch.full((batch,), steps)
     for chosen, length in items(together, batch, steps):
+        filter_weight, gate_weight = (_half(in_weight, first, dilation, dtype, length) for first in (0, channels))
+        last_weight = packed_weight(out_weight.unsqueeze(0), dtype, length)
         target = out[chosen, :length]
         if outputs == 2 * channels:
             target[..., :channels].copy_(x[chosen, :length])
