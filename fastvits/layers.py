@@ -35,7 +35,9 @@ class Derived:
         key = tuple((id(s), s.data_ptr(), s._version, s.dtype, s.device) for s in sources)
         kept = self._kept.get(name)
         if kept is None or kept[0] != key:
-            kept = (key, build())
+            # Normal tensors even in inference mode, whose own ones have no version: others derive from these in turn.
+            with torch.inference_mode(False), torch.no_grad():
+                kept = (key, build())
             self._kept[name] = kept
         return kept[1]
 
