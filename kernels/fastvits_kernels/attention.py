@@ -20,7 +20,7 @@ The fused kernel walks over tiles of keys with a running maximum and sum (Milako
 in float32 and holds no scores but one tile's. In tiles that the band crosses, and only there,
 the products of the queries with the relative keys are formed and picked along the diagonals, and the probabilities
 along the diagonals are picked and multiplied by the relative values. With the weights asked for, it walks over the keys
-once more and stores them. Not supported by it: float64, head dimensions above 512, tensors of mixed dtypes.
+once more and stores them. Not supported by it: float64, head dimensions above 256, tensors of mixed dtypes.
 """
 
 import math
@@ -137,10 +137,10 @@ def _add_relative_scores(
         rel_k_pointers = rel_k_ptr + offs_r[None, :] * stride_rel_r + offs_d[:, None] * stride_rel_d
         rel_k = tl.load(rel_k_pointers, mask=mask_rel, other=0.0)  # [BLOCK_D, BLOCK_R]
         by_row = tl.dot(q, rel_k, input_precision=PRECISION) * scale  # [BLOCK_T, BLOCK_R]
-        row = distance - r0
-        inside = (row >= 0) & (row < BLOCK_R) & (row + r0 < ROWS)
-        picked = tl.gather(by_row, tl.where(inside, row, 0), 1)
-        scores += tl.where(inside, picked, 0.0)
+        # Diagonal by diagonal: a `tl.gather` of the whole tile compiles to long chains of shuffles, in twice the time.
+        for r in tl.static_range(BLOCK_R if ROWS > BLOCK_R else ROWS):
+            column = tl.sum(tl.where((offs_r == r0 + r)[None, :], by_row, 0.0), 1)
+            scores += tl.where(distance == r0 + r, column[:, None], 0.0)
     return scores
 
 
@@ -199,12 +199,14 @@ def _add_relative_values(
     PRECISION: "tl.constexpr",
 ):
     """`acc + sum_s p(t, s) * rel_v[s - t + w]` over the tile's keys within the band."""
+    distance = (s0 + tl.arange(0, BLOCK_S))[None, :] - (t0 + tl.arange(0, BLOCK_T))[:, None] + ROWS // 2
     first, last = _table_rows(t0, s0, BLOCK_T, BLOCK_S, BLOCK_R, ROWS)
     for r0 in range(first, last, BLOCK_R):
         offs_r = r0 + tl.arange(0, BLOCK_R)
-        key = (t0 - s0 - ROWS // 2 + tl.arange(0, BLOCK_T))[:, None] + offs_r[None, :]
-        inside = (key >= 0) & (key < BLOCK_S) & (offs_r < ROWS)[None, :]
-        band = tl.where(inside, tl.gather(p, tl.where(inside, key, 0), 1), 0.0)  # [BLOCK_T, BLOCK_R]
+        band = tl.zeros([BLOCK_T, BLOCK_R], tl.float32)
+        for r in tl.static_range(BLOCK_R if ROWS > BLOCK_R else ROWS):
+            column = tl.sum(tl.where(distance == r0 + r, p, 0.0), 1)
+            band = tl.where((offs_r == r0 + r)[None, :], column[:, None], band)
         mask_rel = (offs_r < ROWS)[:, None] & mask_d[None, :]
         rel_v_pointers = rel_v_ptr + offs_r[:, None] * stride_rel_r + offs_d[None, :] * stride_rel_d
         rel_v = tl.load(rel_v_pointers, mask=mask_rel, other=0.0)  # [BLOCK_R, BLOCK_D]
@@ -305,6 +307,7 @@ def _attention_fwd_kernel(
         v_tile += BLOCK_S * stride_vt
 
     # Rows beyond the length have a total of 0, or that of a query of zeros: neither is kept.
+    total = tl.where(mask_t, total, 1.0)
     out = tl.where(mask_t[:, None], acc / total[:, None], 0.0)
     out_tile = out_ptr + ((b * T + t0) * H + h) * D
     out_pointers = out_tile + tl.arange(0, BLOCK_T)[:, None] * (H * D) + offs_d[None, :]
@@ -368,13 +371,28 @@ def _launch(
         "PRECISION": dot_precision(q.dtype),
     }
     strides = (*q.stride(), *k.stride(), *v.stride())
-    for table in (rel_k, rel_v):
-        strides += (0, 0) if table is None else table.stride()
+    table_strides = tuple(
+        stride for table in (rel_k, rel_v) for stride in ((0, 0) if table is None else table.stride())
+    )
     launch(
         op.name,
         _attention_fwd_kernel,
         (-(-steps // tile.sizes["BLOCK_T"]) * heads * batch,),
-        (q, k, v, rel_k, rel_v, lengths, out, weights, *strides, steps, heads, head_dim**-0.5 * math.log2(math.e)),
+        (
+            q,
+            k,
+            v,
+            rel_k,
+            rel_v,
+            lengths,
+            out,
+            weights,
+            *strides,
+            *table_strides,
+            steps,
+            heads,
+            head_dim**-0.5 * math.log2(math.e),
+        ),
         constants,
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
@@ -397,8 +415,8 @@ def _launch_relative_attention_weights(
 def _supports(
     q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
 ) -> str | None:
-    if not 1 <= q.shape[3] <= 512:
-        return f"head dimensions are 1 to 512, not {q.shape[3]}"
+    if not 1 <= q.shape[3] <= 256:
+        return f"head dimensions are 1 to 256, not {q.shape[3]}"
     return unsupported(q, k, v, rel_k, rel_v)
 
 
@@ -414,7 +432,7 @@ def _fake(q: Tensor, *_: object) -> Tensor:
 
 
 def _weights_fake(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    batch, steps, heads, _ = q.shape
+    batch, steps, heads = q.shape[:3]
     return q.new_empty(q.shape), q.new_empty(batch, heads, steps, steps)
 
 
