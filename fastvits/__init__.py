@@ -6,6 +6,7 @@ The public names are those below; everything else may move between versions.
 from fastvits.backend import BackendError, explain, set_backend, use_backend
 from fastvits.batch_encoding import BatchEncoding
 from fastvits.configuration import VitsConfig
+from fastvits.corpus import synthesize
 from fastvits.model import VitsModel, VitsModelOutput
 from fastvits.pipeline import pipeline
 from fastvits.seeding import set_seed
@@ -25,5 +26,6 @@ __all__ = [
     "pipeline",
     "set_backend",
     "set_seed",
+    "synthesize",
     "use_backend",
 ]

@@ -17,6 +17,7 @@ PUBLIC_NAMES = [
     "pipeline",
     "set_backend",
     "set_seed",
+    "synthesize",
     "use_backend",
 ]
 

@@ -1,0 +1,199 @@
+"""What the commands have in common: a parser whose errors are one line, types of arguments, options of every voice."""
+
+import argparse
+import math
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fastvits.pipeline import TextToAudioPipeline, pipeline, resolve_device
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used; the message says what, in one line."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage above it, and whose epilogue keeps its lines."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and one line."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fills paragraphs, but leaves lines that are indented, such as examples, alone."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return "".join(indent + line for line in text.splitlines(keepends=True))
+        return super()._fill_text(text, width, indent)
+
+
+Commands = "argparse._SubParsersAction[OneLineParser]"
+
+
+def one_line(message: str) -> str:
+    """A message on one line."""
+    return " ".join(message.split())
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 on."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return value
+
+
+def whole_number(limit: int, least: int = 0) -> Callable[[str], int]:
+    """A type of whole numbers from `least` to `limit`."""
+
+    def parse(text: str) -> int:
+        if re.fullmatch(r"[0-9]+", text) is None or not least <= int(text) <= limit:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {limit}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+seed = whole_number(2**32 - 1)
+
+
+def device(text: str) -> str:
+    """A device that is there."""
+    try:
+        resolve_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def output_file(text: str) -> Path:
+    """A file that can be written, or `-` for standard output."""
+    path = Path(text)
+    if text == "-":
+        return path
+    if not text or path.is_dir():
+        raise argparse.ArgumentTypeError(f"must name a file, not the folder {text or '.'}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"folder {path.parent} does not exist")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written")
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """A folder, or one that can be made."""
+    path = Path(text)
+    if not text or (path.exists() and not path.is_dir()):
+        raise argparse.ArgumentTypeError(f"must name a folder, and {text!r} is none")
+    return path
+
+
+def onnx_file(text: str) -> Path:
+    """A Piper voice's file."""
+    path = Path(text)
+    if path.suffix != ".onnx":
+        raise argparse.ArgumentTypeError(f"must be a Piper voice's .onnx file, not {text}")
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return path
+
+
+def voice(text: str) -> str:
+    """A voice that may exist: local files are looked for here, hub ids by who loads them."""
+    path = Path(text)
+    if path.suffix == ".onnx":
+        return str(onnx_file(text))
+    if path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is a file, but no Piper voice's .onnx file")
+    # A hub id is `name` or `organisation/name`; whatever else does not exist can only have been meant as a folder.
+    if not path.is_dir() and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", text) is None:
+        raise argparse.ArgumentTypeError(f"folder {text or repr(text)} does not exist")
+    return text
+
+
+def add_voice_options(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a voice and say how it speaks."""
+    parser.add_argument(
+        "--voice",
+        metavar="VOICE",
+        type=voice,
+        help="a folder with a model, a hub id such as facebook/mms-tts-eng, or a Piper voice's .onnx file "
+        "(default: the English voice that the extra 'voice' installs)",
+    )
+    parser.add_argument(
+        "--speaker", metavar="ID", help="which voice of a multi-speaker model: its number, or its name if it has one"
+    )
+    parser.add_argument(
+        "--speaking-rate", metavar="RATE", type=positive, help="above 1 is faster (default: the voice's)"
+    )
+    parser.add_argument(
+        "--noise-scale", metavar="SCALE", type=not_negative, help="variation of the sound (default: the voice's)"
+    )
+    parser.add_argument(
+        "--noise-scale-duration",
+        metavar="SCALE",
+        type=not_negative,
+        help="variation of the rhythm (default: the voice's)",
+    )
+    parser.add_argument(
+        "--sentence-silence",
+        metavar="SECONDS",
+        type=not_negative,
+        default=0.2,
+        help="silence between sentences (default: 0.2); twice as long between paragraphs, which empty lines separate",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        type=device,
+        help="such as cpu, cuda or cuda:1 (default: the first CUDA device where there is one, else cpu)",
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="what to compute in (default: the voice's)")
+
+
+def load_pipeline(options: argparse.Namespace) -> TextToAudioPipeline:
+    """The voice that the options name."""
+    from fastvits.voices import DEFAULT_VOICE, voice_folder
+
+    name = DEFAULT_VOICE if options.voice is None else options.voice
+    return pipeline("text-to-speech", model=voice_folder(name), dtype=options.dtype, device=options.device)
+
+
+def read_input(path: str) -> tuple[bytes, str]:
+    """The bytes of a file, or of standard input for `-`, and what to call it."""
+    if path == "-":
+        return sys.stdin.buffer.read(), "standard input"
+    try:
+        return Path(path).read_bytes(), path
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None

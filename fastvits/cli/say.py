@@ -1,0 +1,165 @@
+"""`fastvits say`: a text of any length into a file or a pipe."""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy
+
+from fastvits.audio_files import FORMATS, AudioWriter, audio_format
+from fastvits.cli.arguments import (
+    InputError,
+    OneLineParser,
+    add_voice_options,
+    load_pipeline,
+    output_file,
+    read_input,
+    seed,
+)
+from fastvits.corpus import speaker_number
+
+EPILOG = """examples:
+  fastvits say "Hello, my dog is cute." --output hello.wav
+  fastvits say --file letter.txt --speaking-rate 1.2 --seed 7 --output letter.wav --timestamps letter.srt
+  fastvits say --file book.txt --stream --output - | aplay
+  fastvits say --file book.txt --stream --output - --format raw | ffmpeg -f s16le -ar 22050 -i - book.opus
+"""
+
+TIMESTAMP_FORMATS = (".json", ".srt", ".vtt")
+
+
+def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "say",
+        help="synthesise a text into a file or a pipe",
+        description="Synthesise a text of any length, sentence by sentence, into one channel of 16-bit PCM, and report "
+        "its length, the time to synthesise it (from text to samples, without loading the voice) and the real-time "
+        "factor (that time divided by the length).",
+        epilog=EPILOG,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to say; - reads standard input")
+    parser.add_argument("--file", metavar="TEXTFILE", help="read the text from this UTF-8 file; - reads standard input")
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, type=output_file, help="where the audio goes; - is standard output"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="default: as the file's name ends, else wav")
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="write pieces of sentences as soon as they are there, for a player at the other end of a pipe",
+    )
+    parser.add_argument(
+        "--timestamps",
+        metavar="FILE",
+        type=_timestamp_file,
+        help="write when each word is heard: .json (tokens, characters and words), .srt (SubRip) or .vtt (WebVTT)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=seed,
+        help="make the variation repeatable; sentence i of the text has the seed N + i",
+    )
+    add_voice_options(parser)
+
+
+def _timestamp_file(text: str) -> Path:
+    path = output_file(text)
+    if path.suffix.lower() not in TIMESTAMP_FORMATS:
+        raise argparse.ArgumentTypeError(f"must end with {', '.join(TIMESTAMP_FORMATS)}, not {text!r}")
+    return path
+
+
+def run(options: argparse.Namespace) -> None:
+    """Say the text, and report on standard output, or on standard error where the audio goes there."""
+    from fastvits.long_form import utterances
+
+    text = _text(options)
+    if not text.strip():
+        raise InputError("the text is empty, so that there is nothing to say")
+    to_pipe = str(options.output) == "-"
+    form = options.format or audio_format(options.output)
+    say = load_pipeline(options)
+    spoken = utterances(
+        say,
+        text,
+        sentence_silence=options.sentence_silence,
+        seed=options.seed,
+        return_timestamps=options.timestamps is not None,
+        chunk_frames=128 if options.stream else None,
+        first_chunk_frames=32 if options.stream else None,
+        speaker_id=speaker_number(say.model.config, options.speaker),
+        speaking_rate=options.speaking_rate,
+        noise_scale=options.noise_scale,
+        noise_scale_duration=options.noise_scale_duration,
+    )
+    spans: list[Any] = []
+    seconds, first = 0.0, None
+    start = time.perf_counter()
+    with _opened(options.output) as file, AudioWriter(file, say.sampling_rate, form) as writer:
+        for one in spoken:
+            spans.extend(one.timestamps or [])
+            for piece in one.pieces:
+                seconds += time.perf_counter() - start  # synthesis alone: whoever reads a pipe may be slow
+                first = seconds if first is None else first
+                writer.write(piece)
+                start = time.perf_counter()
+            if one.pause:
+                writer.write(numpy.zeros(one.pause, numpy.float32))
+        samples = writer.samples
+    if options.timestamps is not None:
+        _write_timestamps(options.timestamps, spans, text)
+    length = samples / say.sampling_rate
+    report = sys.stderr if to_pipe else sys.stdout
+    print(f"file:             {'standard output' if to_pipe else options.output.resolve()}", file=report)
+    print(f"length:           {length:.2f} s", file=report)
+    if options.stream:
+        print(f"first piece:      {first:.2f} s", file=report)
+    print(f"synthesis time:   {seconds:.2f} s", file=report)
+    print(f"real-time factor: {seconds / length:.3f}", file=report)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file to write to: standard output for `-`; a regular file appears when it is complete, and not before."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    if path.exists() and not path.is_file():  # a device or a named pipe
+        with open(path, "wb") as file:
+            yield file
+        return
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        with open(temporary, "w+b") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_timestamps(path: Path, spans: list[Any], text: str) -> None:
+    from fastvits.timestamps import write_timestamps
+
+    write_timestamps(path, spans, text)
+
+
+def _text(options: argparse.Namespace) -> str:
+    """Return the text that the options ask for, wherever it stands."""
+    if (options.text is None) == (options.file is None):
+        raise InputError("give the text either as TEXT or with --file")
+    source = options.file if options.text is None else options.text
+    if source != "-" and options.file is None:
+        return str(options.text)
+    encoded, name = read_input(source)
+    try:
+        return encoded.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text: byte {error.start} is invalid") from None
