@@ -236,7 +236,9 @@ def _conv1d_fwd_kernel(
     if cond_ptr is not None:
         cond_ptrs = cond_ptr + pid_b * stride_cb + offs_o * stride_cc
         acc += tl.load(cond_ptrs, mask=mask_o, other=0.0).to(tl.float32)[None, :]
-    acc = activation_tile(acc, ACTIVATION) * alpha
+    if ACTIVATION != "none":
+        acc = activation_tile(acc, ACTIVATION)
+    acc *= alpha
     if residual_ptr is not None:
         r_ptrs = residual_ptr + pid_b * stride_rb + offs_t[:, None] * stride_rt + offs_o[None, :] * stride_rc
         acc += tl.load(r_ptrs, mask=valid, other=0.0).to(tl.float32)
