@@ -2,15 +2,15 @@
 
     python -m bench.compile_report [--json FILE] [--quick] [--op OP ...] [--target TARGET ...] [--jobs N]
 
-What is compiled is what the launchers launch: the published and the bundled configuration run on tensors without memory at 1 to
-30 seconds, batch 1 and 32, in float32 (IEEE and TF32), float16 and bfloat16, and their launches are recorded instead of
-launched. Every tile of `tuned/*.json` that this leaves out is compiled too. `--quick` keeps one configuration for each
-op, dtype and target.
+What is compiled is what the launchers launch: the published and the bundled configuration run on tensors without memory
+at 1 to 30 seconds, batch 1 and 32, in float32 (IEEE and TF32), float16 and bfloat16, and their launches are recorded
+instead of launched. Every tile of `tuned/*.json` that this leaves out is compiled too. `--quick` keeps one
+configuration for each op, dtype and target.
 
-A row: op, config, target, registers (a thread's), stack_bytes and local_bytes (a thread's spills; 0 where all is well), shared_bytes,
-tensor_cores, wgmma, compile_seconds. The exit status is 1 if a kernel does not compile, spills, needs more shared memory
-than its target has, or multiplies float16, bfloat16 or TF32 matrices without tensor cores. IEEE float32 products have no
-tensor cores and spill early: they are exempt from the first and the last.
+A row: op, config, target, registers (a thread's), stack_bytes and local_bytes (a thread's spills; 0 where all is well),
+shared_bytes, tensor_cores, wgmma, compile_seconds. The exit status is 1 if a kernel does not compile, spills, needs
+more shared memory than its target has, or multiplies float16, bfloat16 or TF32 matrices without tensor cores. IEEE
+float32 products have no tensor cores and spill early: they are exempt from the first and the last.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastvits_kernels import jit, registry, tiles
 
 from bench.configurations import CONFIGURATIONS, meta_model, utterances
 from fastvits.backend import planned_calls
+from fastvits_kernels import jit, registry, tiles
 
 TARGETS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
 
@@ -48,7 +48,9 @@ SHARED_LIMITS = {
     "sm_120": 99 * 1024,
     "gfx942": 64 * 1024,
 }
-"""Bytes of shared memory that one block can have (CUDA C++ programming guide, table of compute capabilities; CDNA 3 ISA)."""
+"""Bytes of shared memory that one block can have (CUDA C++ programming guide, table of compute capabilities; CDNA 3
+ISA).
+"""
 
 MODES = {
     "float32": (torch.float32, False),
@@ -175,7 +177,9 @@ def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iter
 
 
 def launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
-    """What a call's Triton implementation launches on a GPU of architecture `target`; nothing where it declines the call."""
+    """What a call's Triton implementation launches on a GPU of architecture `target`; nothing where it declines the
+    call.
+    """
     implementation = call.op.implementations.get("triton")
     if implementation is None:
         return []
@@ -197,8 +201,8 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
     calls = list(calls_of_the_models(seconds))
     called = {call.op.name for _, call in calls}
     calls += calls_of_the_cases(set(registry.ops()) - called)
-    # For each op and dtype of a table's row: a call that looks there, by channels and kernel size. The models' come last
-    # and take the place of the others.
+    # For each op and dtype of a table's row: a call that looks there, by channels and kernel size. The models' come
+    # last and take the place of the others.
     samples: dict[tuple[str, str], dict[tuple[int, int], tuple[str, registry.Call]]] = {}
     for mode, call in calls_of_the_cases(called):
         with tiles.observing() as choices:
@@ -226,7 +230,9 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
 
 
 def _rows(arch: str) -> Iterator[tuple[str, str, tiles.Tile, dict[str, Any]]]:
-    """Every row of an architecture's table, once for each dtype it serves; not where an earlier row serves all it could."""
+    """Every row of an architecture's table, once for each dtype it serves; not where an earlier row serves all it
+    could.
+    """
     for op, rows in tiles.table(arch).items():
         for dtype in MODES:
             earlier: list[dict[str, Any]] = []
@@ -254,7 +260,7 @@ def _fitting(
 
 
 def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str]]:
-    """One configuration for each op and dtype: of what a text of ten seconds launches, the one with the most channels."""
+    """One configuration for each op and dtype: the largest of those that a text of ten seconds launches."""
     chosen: dict[tuple[str, str], Configuration] = {}
     for configuration in plan(targets, seconds=(10,)):
         key = configuration.op, configuration.mode
@@ -412,8 +418,9 @@ def as_line(row: dict[str, Any]) -> str:
     tile = " ".join(f"{name}={value}" for name, value in names.items())
     matrix = "wgmma" if row["wgmma"] else "tensor cores" if row["tensor_cores"] else "-"
     return (
-        f"{row['op']:<26} {row['target']:<7} {config['dtype']:<9} regs {row['registers']:>3}  stack {row['stack_bytes']:>4}"
-        f"  local {row['local_bytes']:>4}  shared {row['shared_bytes']:>6}  {matrix:<12} {row['compile_seconds']:>6.2f} s"
+        f"{row['op']:<26} {row['target']:<7} {config['dtype']:<9} regs {row['registers']:>3}"
+        f"  stack {row['stack_bytes']:>4}  local {row['local_bytes']:>4}  shared {row['shared_bytes']:>6}"
+        f"  {matrix:<12} {row['compile_seconds']:>6.2f} s"
         f"  warps={config['num_warps']} stages={config['num_stages']} {tile}"
     )
 

@@ -22,7 +22,9 @@ BUNDLED: dict[str, Any] = {
     "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
     "sampling_rate": 22050,
 }
-"""The bundled English voice (Piper en_US-joe-medium), 22.05 kHz: residual blocks of the second type, 256 samples a frame."""
+"""The bundled English voice (Piper en_US-joe-medium), 22.05 kHz: residual blocks of the second type, 256 samples a
+frame.
+"""
 
 CONFIGURATIONS = {"standard": STANDARD, "bundled": BUNDLED}
 

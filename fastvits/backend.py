@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import fastvits_kernels as kernels
 import torch
 from torch import Tensor, nn
 
+import fastvits_kernels as kernels
 from fastvits_kernels import devices, registry
 from fastvits_kernels.registry import BackendError, Decision, Selection, set_backend, use_backend
 
@@ -36,7 +36,9 @@ class ExplainedOp:
     implementation: str
     """`eager`, `triton` or `onednn`."""
     reason: str
-    """Why: `asked for`, `measured` or `not measured` (whether a timing on this kind of GPU stands behind it), or what is missing."""
+    """Why: `asked for`, `measured` or `not measured` (whether a timing on this kind of GPU stands behind it), or what
+    is missing.
+    """
     measured: bool
     calls: int
     """How many calls of the op an utterance makes with this outcome; 0 where that was not counted."""
@@ -44,7 +46,7 @@ class ExplainedOp:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A table of ops, implementations and reasons. Printing it shows the table; `rows` and `as_dicts()` hold the data."""
+    """A table of ops, implementations and reasons: printing shows it, `rows` and `as_dicts()` hold the data."""
 
     rows: tuple[ExplainedOp, ...]
 
@@ -74,8 +76,8 @@ def explain(model: "VitsModel | None" = None, *, tokens: int = 100, frames: int 
     """Tell which implementation each op takes, and why.
 
     With a model: what a call would take for `batch` texts of `tokens` tokens that last `frames` frames, on the model's
-    device, in its dtype and under the backend in force. Nothing is computed: the ops are asked on tensors without memory.
-    Without a model: what was taken in this process so far, calls not counted.
+    device, in its dtype and under the backend in force. Nothing is computed: the ops are asked on tensors without
+    memory. Without a model: what was taken in this process so far, calls not counted.
 
     Raises `BackendError` where a call would, ValueError for sizes below 1.
     """
@@ -110,7 +112,8 @@ def planned_calls(
     ragged: bool = False,
     output_attentions: bool = False,
 ) -> list[registry.Call]:
-    """The calls of ops that `model` makes for `batch` texts of `tokens` tokens that last `frames` frames, in their order.
+    """The calls of ops that `model` makes for `batch` texts of `tokens` tokens that last `frames` frames, in their
+    order.
 
     None of them is run: their arguments are on the meta device, and the decisions are those for the model's device.
     `masked` says whether there is an attention mask, `ragged` whether the items last differently long. Raises
@@ -153,7 +156,8 @@ def _meta(tensor: Tensor) -> Tensor:
 
 
 def parse_backend(backend: str | None) -> Selection | None:
-    """The checked selection for `backend`, as the environment variable spells it: `triton`, or `auto,spline_coupling=eager`.
+    """The checked selection for `backend`, as the environment variable spells it: `triton`, or
+    `auto,spline_coupling=eager`.
 
     Raises TypeError for what is neither a string nor None, ValueError for an unknown backend or op.
     """

@@ -1,10 +1,10 @@
 """The shim between the ops and Triton: kernels are built when first launched, and launches can be recorded instead.
 
-An op's file decorates its kernels with `@kernel` and imports nothing of Triton: `tl` in their bodies is put in place on the first
-launch. So every op imports where Triton is missing, and importing fastvits imports no Triton.
+An op's file decorates its kernels with `@kernel` and imports nothing of Triton: `tl` in their bodies is put in place on
+the first launch. So every op imports where Triton is missing, and importing fastvits imports no Triton.
 
-`recording()` collects what the launchers would launch, on tensors of any device (meta tensors too), without launching it: what is
-compiled ahead or counted is thereby exactly what runs.
+`recording()` collects what the launchers would launch, on tensors of any device (meta tensors too), without launching
+it: what is compiled ahead or counted is thereby exactly what runs.
 """
 
 import importlib.util
@@ -25,8 +25,8 @@ from .devices import device_of
 
 _lock = threading.RLock()
 
-# Triton compiles one binary for integers that 16 divides, one for 1 and one for all others. Of strides it has to know, for
-# wide loads; lengths and dilations would only compile the same three times.
+# Triton compiles one binary for integers that 16 divides, one for 1 and one for all others. Of strides it has to know,
+# for wide loads; lengths and dilations would only compile the same three times.
 _VARYING = re.compile(r"steps|T|T_\w+|dilation\d*|kernel_size\d*")
 
 
@@ -183,7 +183,13 @@ def launch(
 
 
 def _describe(
-    op: str, kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], constants: Mapping[str, Any], warps: int, stages: int
+    op: str,
+    kernel: Any,
+    grid: tuple[int, ...],
+    args: tuple[Any, ...],
+    constants: Mapping[str, Any],
+    warps: int,
+    stages: int,
 ) -> Launch:
     fn = kernel.fn
     varying = varying_names(fn)
@@ -233,13 +239,20 @@ def unavailable(*tensors: Tensor | None) -> str | None:
     return _unavailable_on(device_of(*tensors), interpreting())
 
 
+def _installed() -> bool:
+    try:
+        return importlib.util.find_spec("triton") is not None
+    except (ImportError, ValueError):  # a finder that refuses, or a stub in its place
+        return False
+
+
 @lru_cache
 def _unavailable_on(device: torch.device, interpreted: bool) -> str | None:
     if device.type == "cpu" and not interpreted:
         return "triton has no kernels for tensors on cpu (set TRITON_INTERPRET=1 to interpret them)"
     if device.type not in ("cpu", "cuda"):
         return f"triton has no kernels for tensors on {device.type}"
-    if importlib.util.find_spec("triton") is None:
+    if not _installed():
         return "triton is not installed"
     if device.type == "cpu":
         return None
@@ -257,7 +270,9 @@ def _unavailable_on(device: torch.device, interpreted: bool) -> str | None:
 
 
 def unsupported(*tensors: Tensor | None) -> str | None:
-    """Why Triton cannot run on these floating-point tensors, or None: their device, or dtypes that differ or lack a kernel."""
+    """Why Triton cannot run on these floating-point tensors, or None: their device, or dtypes that differ or lack a
+    kernel.
+    """
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors if tensor is not None}
     if len(dtypes) > 1:
         return f"the tensors differ in dtype: {', '.join(sorted(dtypes))}"
@@ -272,6 +287,8 @@ def padded(size: int, least: int = 1) -> int:
 
 
 def dot_precision(dtype: torch.dtype) -> str:
-    """How a kernel multiplies float32 operands: `tf32` where torch's flags allow it, else `ieee`; `ieee` for all other dtypes."""
+    """How a kernel multiplies float32 operands: `tf32` where torch's flags allow it, else `ieee`; `ieee` for all other
+    dtypes.
+    """
     allowed = torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
     return "tf32" if dtype == torch.float32 and allowed else "ieee"

@@ -1,15 +1,15 @@
 """Which implementation each op takes, chosen at run time.
 
-Every op has a reference in plain torch (backend `eager`) and may have faster implementations (`triton`, `onednn`). What is
-asked for is found in this order: `use_backend(...)` around the call, `set_backend(...)` for the process, the environment variable
-`FASTVITS_BACKEND`, and `auto`. A choice is a backend for all ops, with exceptions an op: `use_backend("auto",
-spline_coupling="eager")`, or `FASTVITS_BACKEND=auto,spline_coupling=eager`.
+Every op has a reference in plain torch (backend `eager`) and may have faster implementations (`triton`, `onednn`). What
+is asked for is found in this order: `use_backend(...)` around the call, `set_backend(...)` for the process, the
+environment variable `FASTVITS_BACKEND`, and `auto`. A choice is a backend for all ops, with exceptions an op:
+`use_backend("auto", spline_coupling="eager")`, or `FASTVITS_BACKEND=auto,spline_coupling=eager`.
 
-An explicit backend that cannot run an op raises `BackendError` with the reason. `auto` takes the fastest implementation that
-can run and falls back to the reference, logging each reason once.
+An explicit backend that cannot run an op raises `BackendError` with the reason. `auto` takes the fastest implementation
+that can run and falls back to the reference, logging each reason once.
 
-Each op is also a `torch.library` operator of the namespace `fastvits` with a fake (shape) function, which `torch.compile` and
-`torch.export` carry as one node; the choice is then made inside its body, at run time.
+Each op is also a `torch.library` operator of the namespace `fastvits` with a fake (shape) function, which
+`torch.compile` and `torch.export` carry as one node; the choice is then made inside its body, at run time.
 """
 
 import logging
@@ -86,7 +86,9 @@ def select(backend: str, by_op: Mapping[str, str]) -> Selection:
     """A checked `Selection`; raises ValueError for an unknown backend or op."""
     for name, chosen in [("backend", backend), *by_op.items()]:
         if not isinstance(chosen, str):
-            raise TypeError(f"a backend is a name, one of {', '.join(BACKENDS)}; got {type(chosen).__name__} for {name}")
+            raise TypeError(
+                f"a backend is a name, one of {', '.join(BACKENDS)}; got {type(chosen).__name__} for {name}"
+            )
         if chosen not in BACKENDS:
             raise ValueError(f"unknown backend {chosen!r} for {name}; choose one of {', '.join(BACKENDS)}")
     unknown = [name for name in by_op if name not in _ops]
@@ -131,7 +133,9 @@ def dry_run() -> Iterator[list[Call]]:
 
 
 def set_backend(backend: str | None = "auto", **by_op: str) -> None:
-    """Choose for the whole process what `use_backend` chooses for a block; None gives the choice back to the environment."""
+    """Choose for the whole process what `use_backend` chooses for a block; None gives the choice back to the
+    environment.
+    """
     global _process_selection
     if backend is None and by_op:
         raise ValueError("set_backend(None) takes no exceptions by op; name a backend")
@@ -177,8 +181,9 @@ def _always(*args: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Implementation:
-    """A way to run an op: `supports(*args)` answers None, or why not; `prefers(*args)` says whether `auto` should take it
-    (True or False with the reason, and whether that was measured)."""
+    """A way to run an op: `supports(*args)` answers None, or why not; `prefers(*args)` says whether `auto` should take
+    it (True or False with the reason, and whether that was measured).
+    """
 
     run: Callable[..., Any]
     supports: Callable[..., str | None] = _always
@@ -188,8 +193,8 @@ class Implementation:
 class Op:
     """A function of tensors with a reference and, perhaps, faster implementations.
 
-    `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the right shape
-    and dtype.
+    `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the
+    right shape and dtype.
     """
 
     def __init__(self, name: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
@@ -232,7 +237,11 @@ class Op:
             return Decision(self.name, "eager", "asked for", False)
         if asked != "auto":
             implementation = self.implementations.get(asked)
-            reason = f"{self.name} has no {asked} implementation" if implementation is None else implementation.supports(*args)
+            reason = (
+                f"{self.name} has no {asked} implementation"
+                if implementation is None
+                else implementation.supports(*args)
+            )
             if reason is not None:
                 raise BackendError(f"backend {asked!r} cannot run {self.name}: {reason}")
             return Decision(self.name, asked, "asked for", False)
@@ -282,8 +291,12 @@ def tensors_in(args: tuple[Any, ...]) -> Iterator[Tensor]:
             yield from (item for item in argument if isinstance(item, Tensor))
 
 
-def gradients_of(function: Callable[..., Any], arguments: tuple[Any, ...], grads: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    """The gradients of `function` at `arguments` for these output gradients: one entry an argument, None or lists as fits."""
+def gradients_of(
+    function: Callable[..., Any], arguments: tuple[Any, ...], grads: tuple[Tensor, ...]
+) -> tuple[Any, ...]:
+    """The gradients of `function` at `arguments` for these output gradients: one entry an argument, None or lists as
+    fits.
+    """
     with torch.enable_grad():
         fresh = [_detached(argument) for argument in arguments]
         outputs = function(*fresh)

@@ -1,9 +1,10 @@
 """Tile choices, read from data: `tuned/<arch>.json`, and `tuned/default.json` for GPUs without a file.
 
-A file maps an op to rows, the first of which that fits is taken. A row's `when` gives upper bounds (`channels`, `kernel_size`,
-`work`: outputs' steps times batch, each inclusive) and lists (`dtype`); its `tile` the compile-time sizes with `num_warps` and
-`num_stages`; `winner` (`triton`, `eager`) and `measured` say what `auto` should take there and whether a measurement on that
-GPU says so. No length is a key: work is taken in powers of four, so that a new length compiles nothing.
+A file maps an op to rows, the first of which that fits is taken. A row's `when` gives upper bounds (`channels`,
+`kernel_size`, `work`: outputs' steps times batch, each inclusive) and lists (`dtype`); its `tile` the compile-time
+sizes with `num_warps` and `num_stages`; `winner` (`triton`, `eager`) and `measured` say what `auto` should take there
+and whether a measurement on that GPU says so. No length is a key: work is taken in powers of four, so that a new length
+compiles nothing.
 """
 
 import json
@@ -71,7 +72,9 @@ def observing() -> Iterator[list[Choice]]:
 
 @contextmanager
 def forced_tile(op: str, tile: Tile) -> Iterator[None]:
-    """Take `tile` for every launch of `op` inside the block, whatever the tables say: to tune, and to check all of them."""
+    """Take `tile` for every launch of `op` inside the block, whatever the tables say: to tune, and to check all of
+    them.
+    """
     token = _forced.set({**(_forced.get() or {}), op: tile})
     try:
         yield
@@ -129,7 +132,8 @@ def choose(
     work: int,
     precision: str = "ieee",
 ) -> Tile:
-    """The tile for an op on a device; raises KeyError if the tables have no row that fits (the default has one for all).
+    """The tile for an op on a device; raises KeyError if the tables have no row that fits (the default has one for
+    all).
 
     `precision` is what `jit.dot_precision` says: float32 multiplied as TF32 uses tensor cores, IEEE float32 does not,
     so rows name the former by a dtype of its own, `tf32`.
