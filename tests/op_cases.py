@@ -1,7 +1,10 @@
 """The shapes that ops are checked and timed at: hand-picked cases, shared by `tests/test_ops.py` and the benchmarks.
 
-A case makes an op's arguments from a `Draw`, which knows the dtype, the device and the random generator. The arguments are in the
-order of the op's schema (its reference's parameters).
+`CASES` are small and odd, to check ops at. `MODEL_CASES`, whose names begin with `model-`, are calls that the published
+and the bundled configuration make, to time ops at: too large for Triton's interpreter.
+
+A case makes an op's arguments from a `Draw`, which knows the dtype, the device and the random generator. The arguments
+are in the order of the op's schema (its reference's parameters).
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +34,7 @@ class Draw:
         return values.to(self.device, self.dtype)
 
     def sliced(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """Normal values as a slice of a wider tensor: the last axis has stride 1, the others skip what lies beside it."""
+        """Normal values as a slice of a wider tensor: the last axis has stride 1, the others skip what is beside it."""
         wide = self.normal(*shape[:-1], 2 * shape[-1] + 3, scale=scale)
         return wide[..., 2 : 2 + shape[-1]]
 
@@ -66,13 +69,14 @@ class Case:
 
 
 CASES: list[Case] = []
+MODEL_CASES: list[Case] = []
 
 
 def case(op: str, name: str) -> Callable[[Callable[[Draw], tuple[Any, ...]]], Callable[[Draw], tuple[Any, ...]]]:
     """Decorator: register a function of a `Draw` as a case of `op`."""
 
     def register(make: Callable[[Draw], tuple[Any, ...]]) -> Callable[[Draw], tuple[Any, ...]]:
-        CASES.append(Case(op, name, make))
+        (MODEL_CASES if name.startswith("model-") else CASES).append(Case(op, name, make))
         return make
 
     return register
@@ -231,7 +235,8 @@ _resblock("five-branches", (1, 8, 16), (3, 3, 3, 3, 3), (1, 1, 1, 1, 1))
 _resblock("empty-batch", (0, 5, 16))
 
 
-# --- gated_activation: x, cond; wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation
+# --- gated_activation: x, cond
+# --- wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation
 
 
 @case("gated_activation", "plain-96")
@@ -271,7 +276,7 @@ def _wavenet(
     dilation: int = 1,
     layout: str = "normal",
 ) -> None:
-    batch, steps, channels = shape
+    batch, _, channels = shape
     outputs = channels if last else 2 * channels
 
     @case("wavenet_layer", name)
@@ -532,3 +537,62 @@ _depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, length
 _depth_separable("long-thin", (1, 1000, 16), dilation=9)
 _depth_separable("wide-256", (1, 17, 256), 1)
 _depth_separable("empty-batch", (0, 5, 16))
+
+
+# --- What the models call, by length. The published configuration has 62.5 frames a second, the bundled one 86.
+
+
+def _model_cases(label: str, batch: int, seconds: int) -> None:
+    tokens, frames, samples = 29 * seconds + 1, 125 * seconds // 2, 125 * seconds // 2 * 256
+    text, full_text = (batch, tokens, 192), [tokens] * batch
+    latent = (batch, frames, 192)
+
+    def full(steps: int) -> list[int] | None:
+        # Behind the durations a single item has no padding, and no lengths.
+        return None if batch == 1 else [steps] * batch
+
+    _conv(f"model-{label}-attention-projection", text, 576, 1, lengths=full_text)
+    _conv(f"model-{label}-feed-forward", text, 768, 3, lengths=full_text, activation="relu")
+    _conv(f"model-{label}-decoder-input", latent, 512, 7, lengths=full(frames))
+    last = (batch, samples, 32)
+    _conv(f"model-{label}-waveform", last, 1, 7, lengths=full(samples), slope=0.01, activation="tanh", bias=False)
+    _attention(f"model-{label}", (batch, tokens, 2, 96), lengths=full_text)
+    _layer_norm(f"model-{label}", text, lengths=full_text)
+    _depth_separable(f"model-{label}", text, dilation=3, lengths=full_text)
+    _coupling(f"model-{label}", text, lengths=full_text)
+    _spline(f"model-{label}", (batch, tokens, 1), directions=[True])
+    _length_regulator(f"model-{label}", [_durations(tokens, frames)] * batch, frames, 192)
+    _wavenet(f"model-{label}", latent, skip="normal", lengths=full(frames))
+
+    @case("gated_activation", f"model-{label}")
+    def _(draw: Draw) -> tuple[Any, ...]:
+        return draw.normal(batch, frames, 2 * 192), None
+
+    steps = frames
+    for channels, stride in ((256, 8), (128, 8), (64, 2), (32, 2)):
+        shape = (batch, steps, 2 * channels)
+        _conv_transpose(
+            f"model-{label}-{channels}", shape, channels, 16 if stride == 8 else 4, stride, lengths=full(steps)
+        )
+        steps *= stride
+        _resblock(
+            f"model-{label}-{channels}",
+            (batch, steps, channels),
+            dilations=(5, 5, 5),
+            mean=True,
+            lengths=full(steps),
+            ops=["resblock_pair"],
+        )
+    steps = 86 * seconds * 64
+    shape = (batch, steps, 64)
+    name, lengths = f"model-{label}-bundled-64", full(steps)
+    _resblock(name, shape, (3, 5, 7), (2, 6, 12), mean=True, lengths=lengths, ops=["resblock_step"])
+
+
+def _durations(tokens: int, frames: int) -> list[int]:
+    """Frames for each token, as even as integers allow."""
+    return [frames * (i + 1) // tokens - frames * i // tokens for i in range(tokens)]
+
+
+_model_cases("3s", 1, 3)
+_model_cases("32x10s", 32, 10)
