@@ -3,6 +3,7 @@ Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 import fastvits_kernels as kernels
@@ -64,14 +65,42 @@ class VitsHifiGan(nn.Module):
             x = upsample(x, lengths, self.slope)
             if lengths is not None:
                 lengths = lengths * cast(ConvTranspose1d, upsample).stride
-            x = self._fuse(x, i, lengths)
+            x = self._fuse_in_pieces(x, i, lengths)
         x = self.conv_post(x, slope=LAST_SLOPE, activation="tanh", lengths=lengths)
         return x.squeeze(-1)
 
+    def _reach(self, stage: int) -> int:
+        """How many steps on either side an output step of a stage's residual blocks depends on."""
+        return max(
+            sum((conv.weight.shape[2] - 1) * conv.dilation // 2 for conv in block.modules() if isinstance(conv, Conv1d))
+            for block in self._branches(stage)
+        )
+
+    def _fuse_in_pieces(self, x: Tensor, stage: int, lengths: Tensor | None) -> Tensor:
+        """`_fuse`, on a CPU one piece of time after another: what a piece needs stays in the cache, and memory small.
+
+        A piece hears `_reach` steps more on either side, so that its own steps come out as from the whole.
+        """
+        steps = kernels.onednn.piece_length(x, "resblock_pair" if self.resblock_type == 1 else "resblock_step")
+        if steps is None:
+            return self._fuse(x, stage, lengths)
+        total, reach = x.shape[1], self._reach(stage)
+        out = torch.empty_like(x)
+        for first in range(0, total, steps):
+            last = min(first + steps, total)
+            start, end = max(first - reach, 0), min(last + reach, total)
+            inside = None if lengths is None else (lengths - start).clamp(0, end - start)
+            piece = self._fuse(x[:, start:end], stage, inside)
+            out[:, first:last] = piece[:, first - start : last - start]
+        return out
+
+    def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
+        blocks = self.resblocks[stage * self.num_branches : (stage + 1) * self.num_branches]
+        return [cast(HifiGanResidualBlock, block) for block in blocks]
+
     def _fuse(self, x: Tensor, stage: int, lengths: Tensor | None) -> Tensor:
         """Multi-receptive-field fusion: the mean of the stage's residual blocks, `[B, T, C]` -> `[B, T, C]`."""
-        blocks = self.resblocks[stage * self.num_branches : (stage + 1) * self.num_branches]
-        branches = [cast(HifiGanResidualBlock, block) for block in blocks]
+        branches = self._branches(stage)
         dilated = [block.convs1 if self.resblock_type == 1 else block.convs for block in branches]
         depths = [len(convs) for convs in dilated]
         if len(set(depths)) > 1:

@@ -1,9 +1,20 @@
-"""The CPU's implementations, backend `onednn`: convolutions of oneDNN, reached through torch, and lean elementwise work around them.
+"""The CPU's implementations, backend `onednn`: convolutions of oneDNN, reached through torch, and lean elementwise work
+around them.
 
-A channels-last sequence `[B, T, C]` is a channels-last image of height 1, which oneDNN takes without a copy. Importing a module of
-this package registers its implementations.
+A channels-last sequence `[B, T, C]` is a channels-last image of height 1, which oneDNN takes without a copy. Importing
+a module of this package registers its implementations.
 """
 
 from . import attention, conv, conv_transpose, depth_separable, elementwise, resblock, wavenet
+from .pieces import piece_length
 
-__all__ = ["attention", "conv", "conv_transpose", "depth_separable", "elementwise", "resblock", "wavenet"]
+__all__ = [
+    "attention",
+    "conv",
+    "conv_transpose",
+    "depth_separable",
+    "elementwise",
+    "piece_length",
+    "resblock",
+    "wavenet",
+]

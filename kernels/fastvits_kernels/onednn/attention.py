@@ -1,8 +1,10 @@
-"""Relative-position attention on the CPU, exact, in blocks of queries: memory grows with the text's length, not its square.
+"""Relative-position attention on the CPU, exact, in blocks of queries: memory grows with the text's length, not its
+square.
 
-Keys and values get `w` rows of zeros on either side. In the scores `[Q, n + 2 w]` of the queries from `t0` on, the window of query
-`t` then begins at column `t`, so that the windows of all queries are one strided view: the relative scores are added to it
-in place, and the relative values are multiplied with it. The columns of the margins are minus infinity before the softmax.
+Keys and values get `w` rows of zeros on either side. In the scores `[Q, n + 2 w]` of the queries from `t0` on, the
+window of query `t` then begins at column `t`, so that the windows of all queries are one strided view: the relative
+scores are added to it in place, and the relative values are multiplied with it. The columns of the margins are minus
+infinity before the softmax.
 """
 
 import torch
@@ -32,7 +34,8 @@ def _attend(
     out: Tensor,
     weights: Tensor | None,
 ) -> None:
-    """One item without padding: `q`, `k`, `v` `[n, H, D]` -> `out` `[n, H, D]` and perhaps `weights` `[H, n, n]`, both written."""
+    """One item without padding: `q`, `k`, `v` `[n, H, D]` -> `out` `[n, H, D]` and perhaps `weights` `[H, n, n]`, both
+    written."""
     steps, heads, head_dim = q.shape
     dtype = torch.float32
     window = 0 if rel_k is None else (rel_k.shape[0] - 1) // 2
@@ -59,15 +62,13 @@ def _attend(
             weights[:, first : first + count].copy_(probabilities[..., window : window + steps])
 
 
-def _run(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
-) -> Tensor:
+def _run(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> Tensor:
     batch, steps, _, _ = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     for item, length in enumerate([steps] * batch if lengths is None else lengths.tolist()):
         length = max(min(length, steps), 0)
         if length:
-            _attend(*(t[item, :length] for t in (q, k, v)), rel_k, rel_v, out[item, :length], None)
+            _attend(q[item, :length], k[item, :length], v[item, :length], rel_k, rel_v, out[item, :length], None)
         out[item, length:].zero_()
     return out
 
@@ -82,7 +83,9 @@ def _run_weights(
         length = max(min(length, steps), 0)
         if length:
             _attend(
-                *(t[item, :length] for t in (q, k, v)),
+                q[item, :length],
+                k[item, :length],
+                v[item, :length],
                 rel_k,
                 rel_v,
                 out[item, :length],

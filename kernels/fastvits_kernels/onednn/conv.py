@@ -1,4 +1,5 @@
-"""`conv1d` on oneDNN: prologue into a padded buffer, bias and condition as one bias, activation and residual as post-operations."""
+"""`conv1d` on oneDNN: prologue into a padded buffer, bias and condition as one bias, activation and residual as
+post-operations."""
 
 from typing import Any
 
@@ -19,7 +20,13 @@ from .convolution import (
     unsupported,
 )
 
-_POST_OPERATIONS = {"none": ("none", ""), "relu": ("relu", ""), "tanh": ("tanh", ""), "gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh")}
+_POST_OPERATIONS = {
+    "none": ("none", ""),
+    "relu": ("relu", ""),
+    "tanh": ("tanh", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+}
 """The activations that oneDNN applies itself, each with the names of its operation and its algorithm."""
 
 

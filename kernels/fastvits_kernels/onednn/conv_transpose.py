@@ -4,8 +4,9 @@ With `v = u + padding = q * stride + p`, the transposed convolution of `x` witho
 
     full[q, p] = bias + sum_i  f(x[q - i]) @ weight[p + i * stride],      0 <= q < T + I - 1,   I = ceil(K / stride)
 
-a convolution of `I` taps with `stride * C_out` output channels. Its result `[T + I - 1, stride * C_out]` is, in memory, the sequence
-`[(T + I - 1) * stride, C_out]`, of which `T * stride` steps from `padding` on are what is asked for: a slice, not a copy.
+a convolution of `I` taps with `stride * C_out` output channels. Its result `[T + I - 1, stride * C_out]` is, in memory,
+the sequence `[(T + I - 1) * stride, C_out]`, of which `T * stride` steps from `padding` on are what is asked for: a
+slice, not a copy.
 """
 
 import torch

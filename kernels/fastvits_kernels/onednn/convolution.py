@@ -1,12 +1,12 @@
 """oneDNN's convolution with prepacked weights and post-operations, for channels-last sequences.
 
-Three things decide the speed of a convolution here, measured on two AVX-512 cores: channels-last instead of channels-first is worth
-a factor of 1.5 to 3; a dilated convolution that pads by itself is half as fast as one whose input is padded in memory; a call costs
-some 50 us beside its work. Hence weights are packed once, the pass that a leaky ReLU needs anyway writes into a padded buffer, and
-the residual is summed by the convolution itself.
+Three things decide the speed of a convolution here, measured on two AVX-512 cores: channels-last instead of
+channels-first is worth a factor of 1.5 to 3; a dilated convolution that pads by itself is half as fast as one whose
+input is padded in memory; a call costs some 50 us beside its work. Hence weights are packed once, the pass that a leaky
+ReLU needs anyway writes into a padded buffer, and the residual is summed by the convolution itself.
 
-Half precision takes the processor's own instructions where it has them. Elsewhere activations are widened to float32, computed
-there and rounded at the end of an op, which is said once.
+Half precision takes the processor's own instructions where it has them. Elsewhere activations are widened to float32,
+computed there and rounded at the end of an op, which is said once.
 """
 
 import logging
@@ -86,7 +86,8 @@ def unsupported(x: Tensor, *others: Tensor | None) -> str | None:
 
 
 _SHORT = 80
-"""Up to this many steps oneDNN wants some weights (192 outputs) in another layout. Rearranging them costs 5 ms a call."""
+"""Up to this many steps oneDNN wants some weights (192 outputs) in another layout. Rearranging them costs 5 ms a
+call."""
 
 
 def is_short(steps: int) -> bool:
@@ -105,7 +106,8 @@ def packed_weight(weight: Tensor, dtype: torch.dtype, steps: int, dilation: int 
     """`alpha * weight`, `[K, C_in, C_out]`, converted to `dtype` and packed once, for `convolve` over `steps`.
 
     A single tap is a product of matrices, and its weight a plain matrix `[C_in, C_out]`: oneDNN would want a layout
-    that depends on the number of steps, and rearrange the weights, for milliseconds, in every call where it is not the packed one.
+    that depends on the number of steps, and rearrange the weights, for milliseconds, in every call where it is not the
+    packed one.
     """
     if weight.shape[0] == 1 and weight.dtype == dtype and alpha == 1.0:
         return weight.detach()[0]
@@ -146,7 +148,8 @@ def convolve(
 ) -> Tensor:
     """Contiguous `x` `[N, T, C_in]`, packed weight -> `[N, T + 2 pad - (K - 1) dilation, C_out]`, contiguous.
 
-    `activation` is a post-operation of oneDNN: none, relu, leaky_relu (with `slope`), tanh, sigmoid, gelu (with `algorithm`).
+    `activation` is a post-operation of oneDNN: none, relu, leaky_relu (with `slope`), tanh, sigmoid, gelu (with
+    `algorithm`).
     """
     if not weight.is_mkldnn:
         y = _matrix_product(x, weight, bias)

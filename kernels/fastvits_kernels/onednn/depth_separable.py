@@ -1,4 +1,5 @@
-"""`depth_separable_layer` on oneDNN: a depthwise and a pointwise convolution, channels-last, without the masks' passes."""
+"""`depth_separable_layer` on oneDNN: a depthwise and a pointwise convolution, channels-last, without the masks'
+passes."""
 
 import torch
 from torch import Tensor

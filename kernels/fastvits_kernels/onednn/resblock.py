@@ -1,7 +1,8 @@
 """`resblock_step` and `resblock_pair` on oneDNN, branch by branch and item by item.
 
-The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last convolution sums
-into the output, where the residual (or its mean over the branches) lies already. The mean's factor belongs to the weights.
+The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last
+convolution sums into the output, where the residual (or its mean over the branches) lies already. The mean's factor
+belongs to the weights.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,8 @@ class _Branches:
 
 
 def _start(out: Tensor, residual: Tensor | None, mean: bool) -> None:
-    """Put into `out` `[R or 1, T, C]` what the convolutions are summed onto: the residual `[R or 1, T, C]`, or its mean, or zeros."""
+    """Put into `out` `[R or 1, T, C]` what the convolutions are summed onto: the residual `[R or 1, T, C]`, or its
+    mean, or zeros."""
     if residual is None:
         out.zero_()
     elif mean and residual.shape[0] > 1:
@@ -149,7 +151,12 @@ def _supports_step(
 
 
 def _supports_pair(
-    x: Tensor, weights1: Sequence[Tensor], biases1: Sequence[Tensor], weights2: Sequence[Tensor], biases2: Sequence[Tensor], *_: Any
+    x: Tensor,
+    weights1: Sequence[Tensor],
+    biases1: Sequence[Tensor],
+    weights2: Sequence[Tensor],
+    biases2: Sequence[Tensor],
+    *_: Any,
 ) -> str | None:
     return _supports_step(x, x, [*weights1], [*biases1]) or unsupported(x, *weights2, *biases2)
 

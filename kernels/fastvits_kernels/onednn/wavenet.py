@@ -1,7 +1,7 @@
 """`wavenet_layer` and `gated_activation` on the CPU.
 
-The two halves of the gate are two convolutions, with tanh and sigmoid as post-operations, multiplied in place. The pointwise
-convolution sums into the output, where the state and the skips lie already.
+The two halves of the gate are two convolutions, with tanh and sigmoid as post-operations, multiplied in place. The
+pointwise convolution sums into the output, where the state and the skips lie already.
 """
 
 import torch

@@ -1,0 +1,145 @@
+"""The CPU's backend beyond single ops: pieces of time, packed weights, half precision, long texts."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+
+from fastvits import VitsConfig, VitsModel
+from fastvits_kernels import onednn, registry, relative_attention, use_backend
+from fastvits_kernels.onednn import attention, convolution, pieces
+from tests.models import SMALL, own_model, random_ids, relative_rms
+from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32
+
+
+def test_every_op_runs_on_a_cpu() -> None:
+    assert {name for name, op in registry.ops().items() if "onednn" not in op.implementations} == set()
+
+
+@pytest.mark.parametrize("settings", [{}, {"resblock_type": 2}, {"resblock_dilation_sizes": [[1, 3], [2], [1, 1, 7]]}])
+@pytest.mark.parametrize("lengths", [None, [90, 41, 90]])
+def test_pieces_of_time_change_nothing(
+    settings: dict[str, object], lengths: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = VitsModel(VitsConfig(**SMALL | settings)).eval().decoder
+    latents = torch.randn(1 if lengths is None else 3, 90, 24, generator=torch.Generator().manual_seed(1))
+    frames = None if lengths is None else torch.tensor(lengths)
+    with torch.no_grad(), use_backend("onednn"):
+        whole = decoder(latents, frames)
+        monkeypatch.setattr(pieces, "_ELEMENTS", 1500)
+        assert onednn.piece_length(latents, "resblock_pair") == 62
+        cut = decoder(latents, frames)
+    assert relative_rms(cut, whole) < MODEL_FLOAT32
+    if lengths is not None:
+        assert not cut[1, 41 * 8 :].any()
+
+
+def test_eager_is_not_cut() -> None:
+    long = torch.zeros(1, 1 << 20, 4)
+    with torch.no_grad(), use_backend("eager"):
+        assert onednn.piece_length(long, "resblock_pair") is None
+    with torch.no_grad(), use_backend("auto"):
+        assert onednn.piece_length(long, "resblock_pair") == 1 << 18
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_weights_are_packed_once_and_never_stale(mode: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    packings = []
+    real = convolution.reordered
+
+    def counted(*args: Any) -> torch.Tensor:
+        packings.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(convolution, "reordered", counted)
+    model = own_model(SMALL)
+
+    def speak() -> torch.Tensor:
+        torch.manual_seed(0)
+        with mode(), use_backend("onednn"):
+            return model(random_ids(1, 20)).waveform
+
+    before = speak()
+    count = len(packings)
+    assert count > 0
+    assert torch.equal(speak(), before)
+    assert len(packings) == count, "weights were packed again"
+    with torch.no_grad():
+        model.decoder.conv_pre.weight.mul_(1.5)
+        dict(model.named_parameters())["flow.flows.0.wavenet.in_layers.0.parametrizations.weight.original1"][0].mul_(-1)
+    after = speak()
+    torch.manual_seed(0)
+    with torch.no_grad(), use_backend("eager"):
+        expected = model(random_ids(1, 20)).waveform
+    assert relative_rms(after, expected) < MODEL_FLOAT32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "native"),
+    [(torch.bfloat16, False), (torch.bfloat16, True), (torch.float16, False)],  # float16 is emulated nowhere
+    ids=["bfloat16-widened", "bfloat16-native", "float16-widened"],
+)
+def test_half_precision(
+    dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the processor's own instructions (which oneDNN emulates where they are missing), and widened to float32."""
+    monkeypatch.setattr(convolution, "native_dtypes", lambda: frozenset({torch.float32, *([dtype] if native else [])}))
+    convolution._say_widened.cache_clear()
+    model = own_model(SMALL)
+
+    def speak() -> torch.Tensor:
+        torch.manual_seed(0)
+        with torch.no_grad(), use_backend("auto"):
+            return model(random_ids(1, 20)).waveform
+
+    exact = speak()
+    model.to(dtype)
+    with caplog.at_level(logging.WARNING, "fastvits"):
+        rounded = speak()
+        speak()
+    # The prior's noise is drawn in the model's dtype, so only the length and the loudness compare.
+    assert rounded.shape == exact.shape
+    assert rounded.dtype == dtype
+    assert 0.5 < rounded.float().std() / exact.std() < 2
+    said = [record for record in caplog.records if "computing in float32" in record.message]
+    assert len(said) == (0 if native else 1)
+    latents = torch.randn(1, 30, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad():
+        half = model.decoder(latents)
+        full = model.to(torch.float32).decoder(latents.float())
+    assert relative_rms(half.float(), full) < HALF_PRECISION_MODEL[dtype]
+
+
+def test_attention_in_blocks_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = torch.randn(2, 100, 3, 2, 8, generator=torch.Generator().manual_seed(0)).unbind(2)
+    tables = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(1)).unbind(0)
+    lengths = torch.tensor([100, 37])
+    with use_backend("eager"):
+        expected = relative_attention(q, k, v, *tables, lengths=lengths)
+    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 1)  # 16 queries at a time, and 4 at the end
+    with use_backend("onednn"):
+        actual = relative_attention(q, k, v, *tables, lengths=lengths)
+    assert relative_rms(actual, expected) < MODEL_FLOAT32
+
+
+def test_a_torch_without_onednn_runs_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    convolution._broken.cache_clear()
+    try:
+        x = torch.randn(1, 5, 4)
+        reason = convolution.unsupported(x)
+        assert reason is not None
+        assert "oneDNN" in reason
+        op = registry.ops()["gated_activation"]
+        assert op.resolve(x, None).backend == "eager"
+        with use_backend("onednn"), pytest.raises(registry.BackendError, match="oneDNN"):
+            op.resolve(x, None)
+    finally:
+        convolution._broken.cache_clear()
+
+
+def test_float64_is_eager() -> None:
+    assert (
+        registry.ops()["gated_activation"].resolve(torch.randn(1, 5, 4, dtype=torch.float64), None).backend == "eager"
+    )
