@@ -10,6 +10,7 @@ from fastvits.corpus import synthesize
 from fastvits.model import VitsModel, VitsModelOutput
 from fastvits.pipeline import pipeline
 from fastvits.seeding import set_seed
+from fastvits.timestamps import TimeSpan, timestamps
 from fastvits.tokenization import VitsTokenizer
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "BatchEncoding",
+    "TimeSpan",
     "VitsConfig",
     "VitsModel",
     "VitsModelOutput",
@@ -27,5 +29,6 @@ __all__ = [
     "set_backend",
     "set_seed",
     "synthesize",
+    "timestamps",
     "use_backend",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["TENSOR_TYPES", "BatchEncoding", "tensor_type_name"]
+__all__ = ["TENSOR_TYPES", "BatchEncoding", "TokenSource", "tensor_type_name"]
 
 logger = logging.getLogger("fastvits")
 
@@ -28,6 +29,23 @@ def tensor_type_name(tensor_type: str | None) -> str | None:
     raise ValueError(f"return_tensors must be 'pt', 'np' or None, not {tensor_type!r}.")
 
 
+@dataclass(frozen=True)
+class TokenSource:
+    """The text that a run of an item's ids was made of, and how; what `fastvits.timestamps` traces ids back with.
+
+    Attributes:
+        parts: the text, or its words where it was given in words.
+        normalize, split_special_tokens: the settings of the call.
+        first, last: of the ids of the whole text, `first:last` were kept; truncation cuts the others.
+    """
+
+    parts: tuple[str, ...]
+    normalize: bool
+    split_special_tokens: bool
+    first: int
+    last: int
+
+
 class BatchEncoding(MutableMapping[str, Any]):
     """Token ids and masks by name, as `transformers.BatchEncoding` holds them.
 
@@ -39,12 +57,18 @@ class BatchEncoding(MutableMapping[str, Any]):
         tensor_type: "pt" turns the values into `torch.Tensor`s, "np" into `numpy.ndarray`s, None leaves them.
         prepend_batch_axis: add an axis of size 1 in front while converting.
 
+    Attributes:
+        sources: one an item, the texts that its ids were made of (one, two for a pair); None for an item given as ids,
+            and None altogether where nothing is known. It is no value: it is neither unpacked nor compared. `to`,
+            `copy`, pickling and `tokenizer.pad` keep it; a slice is a plain dict and has none.
+
     Raises:
         TypeError: `data` is no mapping.
         ValueError: an unknown `tensor_type`, or values that make no tensor.
     """
 
     data: dict[str, Any]
+    sources: tuple[tuple[TokenSource, ...] | None, ...] | None
 
     def __init__(
         self,
@@ -56,6 +80,7 @@ class BatchEncoding(MutableMapping[str, Any]):
         if data is not None and not isinstance(data, Mapping):
             raise TypeError(f"BatchEncoding takes a mapping of names to values, not {type(data).__name__}.")
         self.data = dict(data or {})
+        self.sources = data.sources if isinstance(data, BatchEncoding) else None
         self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     @property
@@ -84,6 +109,8 @@ class BatchEncoding(MutableMapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         # Unpickling and copying ask for attributes before `data` exists.
+        if name == "sources":
+            return None  # of an encoding that an earlier version pickled
         if name != "data" and name in self.__dict__.get("data", {}):
             return self.data[name]
         raise AttributeError(f"{type(self).__name__} has no attribute and no value {name!r}")
@@ -93,7 +120,7 @@ class BatchEncoding(MutableMapping[str, Any]):
 
     def copy(self) -> BatchEncoding:
         """A second encoding that shares the values."""
-        return BatchEncoding(self.data)
+        return BatchEncoding(self)
 
     def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> BatchEncoding:
         """Turn every value into a tensor, in place; whole numbers become int64.

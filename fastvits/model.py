@@ -197,6 +197,7 @@ class VitsModel(nn.Module):
             attentions=self._restored_attentions(encoding, text) if need_weights else None,
             durations=text.restored(prior.durations, 1),
         )
+        output.sampling_rate = config.sampling_rate
         if config.return_dict if return_dict is None else return_dict:
             return output
         return tuple(value for name, value in output.items() if name != "durations")

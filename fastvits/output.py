@@ -28,6 +28,10 @@ class VitsModelOutput:
     durations: Tensor | None = None
     """`[B, T_text]` int64, frames of each token; 0 under the attention mask."""
 
+    def __post_init__(self) -> None:
+        # Samples a second, which `fastvits.timestamps` asks for; not a field, so that all views stay as published.
+        self.sampling_rate: int | None = None
+
     def _present(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}

@@ -110,6 +110,21 @@ def espeak_phonemes(text: str, voice: str = "en-us") -> str:
         return os.linesep.join(backend.phonemize(lines_with_text, strip=True))
 
 
+def lines_of_phonemes(lines: Iterable[str], voice: str) -> list[str]:
+    """Phonemes of lines of text, one by one; they are those of `espeak_phonemes` on all."""
+    with _LOCK:
+        return list(_phonemizer_backend(voice).phonemize(list(lines), strip=True))
+
+
+def chunks_and_marks(line: str) -> tuple[list[str], list[str]]:
+    """What `phonemizer` takes a line apart into: the chunks that espeak-ng reads, and the punctuation between them."""
+    _import_phonemizer()
+    from phonemizer.punctuation import Punctuation
+
+    chunks, marks = Punctuation(Punctuation.default_marks()).preserve([line])
+    return list(chunks), [mark.mark for mark in marks]
+
+
 # ISO 639-3 -> espeak-ng voice, for the languages that espeak-ng 1.52 has a dictionary of. Macrolanguages stand beside
 # the member that espeak-ng speaks. Of several voices for a language, the one that its short code chooses.
 # fmt: off
@@ -150,7 +165,7 @@ def espeak_voice_for(iso_code: str) -> str | None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 # Raw phonemes in the text, "[[hɛloʊ]]".
-_RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])")
+RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])")
 # espeak-ng surrounds a word of another language by flags, "(en)" and "(de)".
 _LANGUAGE_FLAG = re.compile(r"\([^)]+\)")
 
@@ -199,6 +214,8 @@ _CLAUSE_END: dict[str, tuple[str, bool, bool]] = {
     **{c: ("", False, True) for c in _ELLIPSES},
     **{c: ("", True, False) for c in _PARAGRAPHS},
 }
+CLAUSE_END_MARKS = frozenset(_CLAUSE_END)
+"""Characters that end a clause."""
 _BRACKETS = frozenset("()[]{}<>\"'`«»\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a")
 
 # Voices in which a full stop after a Roman number makes an ordinal, and so ends no clause.
@@ -278,23 +295,31 @@ class _ClauseReader:
 
     def clauses(self, text: str, voice: str) -> list[tuple[str, str, bool]]:
         """(phonemes, mark, whether a sentence ends) of each clause of `text`."""
+        return [clause[:3] for clause in self.clauses_with_places(text, voice)]
+
+    def clauses_with_places(self, text: str, voice: str) -> list[tuple[str, str, bool, int, int]]:
+        """What `clauses` tells of each, and where in `text` it begins and ends."""
         self._set_voice(voice)
+        length = len(text)
         # A text whose last sentence is a single character would lose it, and the next text would start with it:
         # espeak-ng has read it ahead when the text ends. With a space behind it, it is a sentence like any other.
         text = text.replace("\0", " ") + " "
         ipa = 2
         if self._with_terminator is not None:
-            return self._read(text, voice, ipa)
+            return [
+                (phonemes, mark, ends, min(start, length), min(end, length))
+                for phonemes, mark, ends, start, end in self._read(text, voice, ipa)
+            ]
         clauses = self._read(text, voice, ipa | ord(_SEPARATOR) << 8)
-        if any(_UNNAMED_AFTER_I.search(phonemes) for phonemes, _, _ in clauses):
+        if any(_UNNAMED_AFTER_I.search(clause[0]) for clause in clauses):
             names = self._read(text, voice, ord(_SEPARATOR) << 8)
             clauses = [
-                (_with_linking_glides(phonemes, own_names), mark, ends_sentence)
-                for (phonemes, mark, ends_sentence), (own_names, _, _) in zip(clauses, names, strict=True)
+                (_with_linking_glides(phonemes, own_names), mark, ends, start, end)
+                for (phonemes, mark, ends, start, end), (own_names, *_) in zip(clauses, names, strict=True)
             ]
         return [
-            (self._corrected(phonemes.replace(_SEPARATOR, ""), voice), mark, ends_sentence)
-            for phonemes, mark, ends_sentence in clauses
+            (self._corrected(phonemes.replace(_SEPARATOR, ""), voice), mark, ends, min(start, length), min(end, length))
+            for phonemes, mark, ends, start, end in clauses
         ]
 
     @staticmethod
@@ -302,8 +327,8 @@ class _ClauseReader:
         """Repairs the entry of the 1.52.0 dictionary that stresses every "has been" like the noun "a has-been"."""
         return _HAS_BEEN.sub("hɐzbɪn", phonemes) if voice.startswith("en") else phonemes
 
-    def _read(self, text: str, voice: str, phoneme_mode: int) -> list[tuple[str, str, bool]]:
-        """`clauses` with the phonemes as `phoneme_mode` of espeak-ng's C interface says."""
+    def _read(self, text: str, voice: str, phoneme_mode: int) -> list[tuple[str, str, bool, int, int]]:
+        """`clauses_with_places` with the phonemes as `phoneme_mode` of espeak-ng's C interface says."""
         encoded = text.encode("utf-8", errors="replace")
         buffer = ctypes.create_string_buffer(encoded)
         start = ctypes.addressof(buffer)
@@ -312,22 +337,27 @@ class _ClauseReader:
         utf8 = 1
         read_to = 0
         kept = ""
-        clauses: list[tuple[str, str, bool]] = []
+        place = 0  # characters of clauses before; the one that was read ahead belongs to the next
+        clauses: list[tuple[str, str, bool, int, int]] = []
         while address.value is not None:
             if self._with_terminator is not None:
                 terminator = ctypes.c_int(0)
                 phonemes = self._with_terminator(ctypes.byref(pointer), utf8, phoneme_mode, ctypes.byref(terminator))
+            else:
+                phonemes = self._api.text_to_phonemes(ctypes.byref(pointer), utf8, phoneme_mode)
+            at_end = address.value is None
+            end = len(encoded) if address.value is None else address.value - start
+            read = kept + encoded[read_to:end].decode()
+            if self._with_terminator is not None:
                 mark = _TERMINATORS.get(terminator.value & 0xFFFFF, "")
                 ends_sentence = bool(terminator.value & 0x80000)
             else:
-                phonemes = self._api.text_to_phonemes(ctypes.byref(pointer), utf8, phoneme_mode)
-                at_end = address.value is None
-                end = len(encoded) if address.value is None else address.value - start
-                read = kept + encoded[read_to:end].decode()
                 mark, ends_sentence = _clause_end(read, at_end, voice)
-                read_to = end
-                kept = read[-1:]
-            clauses.append(((phonemes or b"").decode(), mark, ends_sentence))
+            read_to = end
+            kept = read[-1:]
+            place_of_next = place + (len(read) if at_end else max(len(read) - 1, 0))
+            clauses.append(((phonemes or b"").decode(), mark, ends_sentence, place, place_of_next))
+            place = place_of_next
         return clauses
 
 
@@ -374,7 +404,7 @@ def _clause_reader() -> _ClauseReader:
     return _ClauseReader()
 
 
-def _merge_clusters(phonemes: list[str], clusters: frozenset[tuple[str, ...]]) -> list[str]:
+def merge_clusters(phonemes: list[str], clusters: frozenset[tuple[str, ...]]) -> list[str]:
     """Joins neighbours that make up one of `clusters`, the longest first, from left to right."""
     longest = max(map(len, clusters))
     merged: list[str] = []
@@ -411,7 +441,7 @@ def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[s
     """
     clusters = frozenset(tuple(cluster) for cluster in vowel_clusters or ())
     sentences: list[list[str]] = []
-    parts = _RAW_PHONEMES.split(text)
+    parts = RAW_PHONEMES.split(text)
     joins_previous = False
     for number, part in enumerate(parts):
         if part.startswith("[["):
@@ -434,18 +464,34 @@ def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[s
     return sentences
 
 
+def phonemes_of_clauses(text: str, voice: str) -> list[tuple[str, str, bool, int, int]]:
+    """The clauses that espeak-ng reads `text` in.
+
+    Returns:
+        of each its phonemes, the mark that ended it (one of `. ? ! , : ;` or nothing), whether a sentence ends there,
+        and its first and last character (exclusive) in `text`, the space after it included.
+    """
+    with _LOCK:
+        return _clause_reader().clauses_with_places(text, voice)
+
+
+def without_language_flags(phonemes: str) -> str:
+    """Phonemes without the flags, such as "(en)", that espeak-ng surrounds words of other languages by."""
+    return _LANGUAGE_FLAG.sub("", phonemes)
+
+
 def _piper_sentences(text: str, voice: str, clusters: frozenset[tuple[str, ...]]) -> list[list[str]]:
     """Sentences of a text without raw phonemes."""
     sentences: list[list[str]] = []
     current: list[str] = []
 
     def close() -> None:
-        sentences.append(_merge_clusters(current, clusters) if clusters else list(current))
+        sentences.append(merge_clusters(current, clusters) if clusters else list(current))
         current.clear()
 
     with _LOCK:
         for phonemes, mark, ends_sentence in _clause_reader().clauses(text, voice):
-            spoken = _LANGUAGE_FLAG.sub("", phonemes) + mark + (" " if mark and mark in ",:;" else "")
+            spoken = without_language_flags(phonemes) + mark + (" " if mark and mark in ",:;" else "")
             current.extend(unicodedata.normalize("NFD", spoken))
             if ends_sentence:
                 close()

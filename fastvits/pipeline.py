@@ -273,7 +273,7 @@ class TextToAudioPipeline:
         """When the tokens, characters and words of one text are heard; see `fastvits.timestamps`."""
         from fastvits.timestamps import timestamps
 
-        return list(timestamps(self.tokenizer, encoding, output)[0])
+        return list(timestamps(self.tokenizer, encoding, output, sampling_rate=self.sampling_rate)[0])
 
 
 def pipeline(

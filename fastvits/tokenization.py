@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from fastvits.batch_encoding import BatchEncoding, tensor_type_name
+from fastvits.batch_encoding import BatchEncoding, TokenSource, tensor_type_name
 from fastvits.tokenizer_arguments import (
     FRONTENDS,
     PADDING_STRATEGIES,
@@ -83,6 +83,22 @@ def _uroman() -> Any:
             "This tokenizer romanises its texts (is_uroman=True) and needs the package `uroman`: pip install uroman."
         ) from error
     return uroman.Uroman()
+
+
+def romanized_pieces(text: str, language: str | None) -> list[tuple[str, int, int]]:
+    """What the romanizer makes of `text`, piece by piece: `(letters, start, end)` from the characters `start:end`.
+
+    Args:
+        text: the text.
+        language: ISO 639-3 code that uroman is told; None tells it none.
+    """
+    with _UROMAN_LOCK:
+        romanizer = _uroman()
+        from uroman import RomFormat
+
+        options = {} if language is None else {"lcode": language}
+        edges = romanizer.romanize_string(text, rom_format=RomFormat.EDGES, **options)
+        return [(edge.txt, edge.start, edge.end) for edge in edges]
 
 
 @dataclass(frozen=True)
@@ -397,18 +413,20 @@ class VitsTokenizer:
 
     def normalize_text(self, input_string: str) -> str:
         """Lower-case a text, but for what the vocabulary has as it stands, such as `<unk>` or a capital of its own."""
-        pieces: list[str] = []
+        return "".join(piece for piece, _ in self._cased_pieces(input_string))
+
+    def _cased_pieces(self, text: str) -> Iterator[tuple[str, int]]:
+        """The pieces of `normalize_text`, and of how many characters each was made."""
         position = 0
-        while position < len(input_string):
-            character = input_string[position]
+        while position < len(text):
+            character = text[position]
             piece, width = character.lower(), 1
             for word in self._words_by_first_character.get(character, ()):
-                if input_string.startswith(word, position):
+                if text.startswith(word, position):
                     piece, width = word, len(word)
                     break
-            pieces.append(piece)
+            yield piece, width
             position += width
-        return "".join(pieces)
 
     def _prepare(self, text: str, normalize: bool, missing: dict[str, None]) -> str:
         """The characters or phonemes to look up; adds to `missing` the characters that are left out."""
@@ -441,25 +459,23 @@ class VitsTokenizer:
             return espeak_voice_for(self.language) or "en-us"
         return "en-us"
 
-    def _segments(self, text: str) -> Iterator[tuple[str, bool]]:
-        """Cut `text` at added tokens: `(piece, is an added token)`. Pieces are not empty."""
-        if self._added_pattern is None:
-            if text:
-                yield text, False
-            return
+    def _segments(self, text: str) -> Iterator[tuple[int, int, bool]]:
+        """Cut `text` at added tokens: `(start, end, is an added token)`. Segments are not empty."""
+
+        def stripped(start: int, end: int, left: bool, right: bool) -> Iterator[tuple[int, int, bool]]:
+            piece = text[start:end]
+            start += len(piece) - len(piece.lstrip()) if left else 0
+            end -= len(piece) - len(piece.rstrip()) if right else 0
+            if start < end:
+                yield start, end, False
+
         position, strip_left = 0, False
-        for match in self._added_pattern.finditer(text):
+        for match in self._added_pattern.finditer(text) if self._added_pattern is not None else ():
             token = self._added_by_content[match.group()]
-            piece = text[position : match.start()]
-            piece = piece.lstrip() if strip_left else piece
-            piece = piece.rstrip() if token.lstrip else piece
-            if piece:
-                yield piece, False
-            yield match.group(), True
+            yield from stripped(position, match.start(), strip_left, token.lstrip)
+            yield match.start(), match.end(), True
             position, strip_left = match.end(), token.rstrip
-        piece = text[position:].lstrip() if strip_left else text[position:]
-        if piece:
-            yield piece, False
+        yield from stripped(position, len(text), strip_left, False)
 
     def _with_blanks(self, characters: str) -> list[str]:
         if not self.add_blank:
@@ -476,9 +492,10 @@ class VitsTokenizer:
             return self._piper_tokens(text, missing)
         prepared = self._prepare(text, normalize, missing)
         # Uncut, an empty text is one blank: the published tokenizer's, and so ours.
-        segments = [(prepared, False)] if split_special_tokens else self._segments(prepared)
+        segments = [(0, len(prepared), False)] if split_special_tokens else self._segments(prepared)
         tokens: list[str] = []
-        for piece, is_added in segments:
+        for start, end, is_added in segments:
+            piece = prepared[start:end]
             if is_added:
                 tokens.append(piece)
                 continue
@@ -815,7 +832,8 @@ class VitsTokenizer:
         return [self._token_id(token) for token in tokens]
 
     def _encode_work(self, work: Work, options: Options) -> BatchEncoding:
-        items = [self._encode_item(first, second, options) for first, second in work.items]
+        encoded = [self._encode_item(first, second, options) for first, second in work.items]
+        items = [item for item, _ in encoded]
         if not work.batched:
             data = items[0]
             lengths: Any = len(data["input_ids"])
@@ -833,12 +851,17 @@ class VitsTokenizer:
             # Overflowing tokens differ in length: they are lists or nothing, as in transformers.
             for name in ("overflowing_tokens", "num_truncated_tokens"):
                 data.pop(name, None)
-        return BatchEncoding(data, tensor_type=options.return_tensors, prepend_batch_axis=not work.batched)
+        encoding = BatchEncoding(data, tensor_type=options.return_tensors, prepend_batch_axis=not work.batched)
+        encoding.sources = tuple(sources for _, sources in encoded)
+        return encoding
 
-    def _encode_item(self, first: Any, second: Any, options: Options) -> dict[str, Any]:
-        """Ids of one text and its pair, cut but not padded, with what was asked for beside them."""
+    def _encode_item(
+        self, first: Any, second: Any, options: Options
+    ) -> tuple[dict[str, Any], tuple[TokenSource, ...] | None]:
+        """Ids of one text and its pair, cut but not padded, with what was asked for beside them; and their sources."""
         ids = self._ids_of(first, options)
         pair_ids = None if second is None else self._ids_of(second, options)
+        counts = [len(ids), len(pair_ids or ())]
         total = len(ids) + len(pair_ids or ())
         item: dict[str, Any] = {"input_ids": []}
         limit = options.max_length
@@ -864,7 +887,24 @@ class VitsTokenizer:
                     length, self.model_max_length,
                 )  # fmt: skip
             self._warned_of_length = True
-        return item
+        kept = [len(ids), len(pair_ids or ())]
+        return item, self._sources([first] if second is None else [first, second], counts, kept, options)
+
+    def _sources(
+        self, texts: Sequence[Any], counts: Sequence[int], kept: Sequence[int], options: Options
+    ) -> tuple[TokenSource, ...] | None:
+        """Where the ids of an item came from: of each text, `kept` of `counts` ids. None unless all are texts."""
+        sources = []
+        for text, count, length in zip(texts, counts, kept, strict=False):
+            if isinstance(text, str):
+                parts: tuple[str, ...] = (text,)
+            elif options.is_split_into_words and not (text and is_whole(text[0])):
+                parts = tuple(str(word) for word in text)
+            else:
+                return None
+            first = 0 if self.truncation_side == "right" else count - length
+            sources.append(TokenSource(parts, options.normalize, options.split_special_tokens, first, first + length))
+        return tuple(sources)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Padding
@@ -921,7 +961,12 @@ class VitsTokenizer:
                     raise ValueError(f"{name!r} must have one entry for each of the {len(ids)} texts.")
         if len(ids) > 0:
             data = self._pad_columns(data, batched, strategy, limit, multiple, side, return_attention_mask)
-        return BatchEncoding(data, tensor_type=tensor_type)
+        encoding = BatchEncoding(data, tensor_type=tensor_type)
+        given = [encoded_inputs] if isinstance(encoded_inputs, Mapping) else encoded_inputs
+        known = [item.sources if isinstance(item, BatchEncoding) else None for item in given]
+        if all(sources is not None for sources in known):
+            encoding.sources = tuple(item for sources in known for item in sources or ())
+        return encoding
 
     def _pad_columns(
         self,
