@@ -146,7 +146,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _write_timestamps(path: Path, spans: list[Any], text: str) -> None:
-    from fastvits.timestamps import write_timestamps
+    from fastvits.subtitles import write_timestamps
 
     write_timestamps(path, spans, text)
 
