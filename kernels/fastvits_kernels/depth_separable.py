@@ -26,6 +26,7 @@ from torch.nn import functional
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
 from .masking import zero_beyond
+from .packing import contiguous
 from .registry import Implementation, Op
 
 if TYPE_CHECKING:
@@ -292,11 +293,11 @@ def _launch_depth_separable_layer(
 ) -> Tensor:
     batch, steps, channels = x.shape
     parameters = (
-        depthwise,
+        contiguous(depthwise),
         depthwise_bias,
         norm1_weight,
         norm1_bias,
-        pointwise,
+        contiguous(pointwise),
         pointwise_bias,
         norm2_weight,
         norm2_bias,

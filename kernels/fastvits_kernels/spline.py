@@ -39,6 +39,7 @@ from torch.nn import functional
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
 from .masking import zero_beyond
+from .packing import contiguous
 from .registry import Implementation, Op
 
 if TYPE_CHECKING:
@@ -404,6 +405,7 @@ def _launch_spline_coupling(
 ) -> tuple[Tensor, Tensor]:
     batch, steps, channels = x.shape
     features = h.shape[2]
+    weight = contiguous(weight)
     out, log_det = x.new_empty(x.shape), x.new_empty(x.shape)
     tile = _coupling_tile(h, x)
     # tl.dot takes no fewer than 16 rows or columns.

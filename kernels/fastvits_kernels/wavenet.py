@@ -29,6 +29,7 @@ from torch.nn import functional
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
 from .masking import zero_beyond
+from .packing import contiguous
 from .registry import Implementation, Op
 
 if TYPE_CHECKING:
@@ -299,6 +300,7 @@ def _launch_wavenet_layer(
 ) -> Tensor:
     batch, steps, channels = x.shape
     kernel_size, out_channels = in_weight.shape[0], out_weight.shape[1]
+    in_weight, out_weight = contiguous(in_weight), contiguous(out_weight)
     out = x.new_empty(batch, steps, out_channels)
     tile = _layer_tile(x, in_weight)
     sizes = dict(tile.sizes)
