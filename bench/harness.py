@@ -1,7 +1,7 @@
 """What every benchmark shares: the record of the environment, timing in turn, and results that are only appended to.
 
-A row of `bench/results/*.jsonl` is one JSON object. `kind` says what was measured, `run` which run of a command wrote it,
-and `environment` holds what `environment()` found.
+A row of `bench/results/*.jsonl` is one JSON object. `kind` says what was measured, `run` which run of a command wrote
+it, and `environment` holds what `environment()` found.
 """
 
 import importlib.metadata

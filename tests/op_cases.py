@@ -22,6 +22,8 @@ class Draw:
     dtype: torch.dtype
     device: torch.device
     generator: torch.Generator
+    published_weights: bool = False
+    """Whether weights of convolutions are views of tensors `[C_out, C_in, K]`, as a model's are, or contiguous."""
 
     def normal(self, *shape: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
         """Normal values, drawn in float64 and rounded, contiguous."""
@@ -44,7 +46,21 @@ class Draw:
 
     def weight(self, taps: int, inputs: int, outputs: int) -> Tensor:
         """A convolution's weight `[K, C_in, C_out]` that keeps the variance."""
-        return self.normal(taps, inputs, outputs, scale=(taps * inputs) ** -0.5)
+        scale = (taps * inputs) ** -0.5
+        if self.published_weights:
+            return self.normal(outputs, inputs, taps, scale=scale).permute(2, 1, 0)
+        return self.normal(taps, inputs, outputs, scale=scale)
+
+    def matrix(self, inputs: int, outputs: int) -> Tensor:
+        """A projection's weight `[C_in, C_out]`, the view of a published `[C_out, C_in]`."""
+        return self.normal(outputs, inputs, scale=outputs**-0.5).t()
+
+    def transposed_weight(self, taps: int, inputs: int, outputs: int, stride: int) -> Tensor:
+        """The same for a transposed convolution, whose published weight is `[C_in, C_out, K]`."""
+        scale = (stride / (taps * inputs)) ** 0.5  # Each output sums K / stride taps.
+        if self.published_weights:
+            return self.normal(inputs, outputs, taps, scale=scale).permute(2, 0, 1)
+        return self.normal(taps, inputs, outputs, scale=scale)
 
     def lengths(self, values: Sequence[int] | None) -> Tensor | None:
         """Lengths `[B]`, or None."""
@@ -65,7 +81,8 @@ class Case:
 
     def arguments(self, dtype: torch.dtype, device: torch.device | str, seed: int = 0) -> tuple[Any, ...]:
         """The arguments in `dtype` on `device`, the same values for the same seed."""
-        return self.make(Draw(dtype, torch.device(device), torch.Generator().manual_seed(seed)))
+        generator = torch.Generator().manual_seed(seed)
+        return self.make(Draw(dtype, torch.device(device), generator, published_weights=self.name.startswith("model-")))
 
 
 CASES: list[Case] = []
@@ -159,8 +176,7 @@ def _conv_transpose(
 
     @case("conv_transpose1d", name)
     def make(draw: Draw) -> tuple[Any, ...]:
-        # Each output sums K / stride taps.
-        weight = draw.normal(taps, inputs, outputs, scale=(stride / (taps * inputs)) ** 0.5)
+        weight = draw.transposed_weight(taps, inputs, outputs, stride)
         return (
             getattr(draw, layout)(batch, steps, inputs),
             weight,
@@ -287,7 +303,7 @@ def _wavenet(
             draw.weight(taps, channels, 2 * channels),
             draw.normal(2 * channels, scale=0.3),
             draw.sliced(batch, 2 * channels) if cond else None,
-            draw.weight(1, outputs, channels)[0].t(),
+            draw.matrix(channels, outputs),
             draw.normal(outputs),
             draw.lengths(lengths),
             dilation,
@@ -479,7 +495,7 @@ def _coupling(
         outputs = channels * (3 * bins - 1)
         return (
             getattr(draw, layout)(*shape, scale=scale),
-            draw.weight(1, outputs, features)[0].t(),
+            draw.matrix(features, outputs),
             draw.normal(outputs),
             getattr(draw, layout)(batch, steps, channels, scale=2.5),
             draw.lengths(lengths),
@@ -520,7 +536,7 @@ def _depth_separable(
             draw.normal(channels, scale=0.3),
             draw.normal(channels, scale=0.3, shift=1.0),
             draw.normal(channels, scale=0.3),
-            draw.weight(1, channels, channels)[0].t(),
+            draw.matrix(channels, channels),
             draw.normal(channels, scale=0.3),
             draw.normal(channels, scale=0.3, shift=1.0),
             draw.normal(channels, scale=0.3),

@@ -1,0 +1,94 @@
+"""How near an op is to what the device can do: its declared cost against peaks that are measured here.
+
+    python -m bench.roofline [--device DEVICE] [--dtype DTYPE ...]
+
+measures the peaks and appends them to `bench/results/peaks.jsonl`. No peak is typed in anywhere.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from bench import harness
+from fastvits_kernels.cost import Cost
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+PEAKS = harness.RESULTS / "peaks.jsonl"
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a device was seen to do: bytes a second in a copy, read and written, and operations a second in a product."""
+
+    bytes_per_second: float
+    flops_per_second: float
+
+    def least_seconds(self, cost: Cost) -> float:
+        """The roofline: no call of this cost can be faster, unless its data lie in a cache."""
+        return max(cost.bytes / self.bytes_per_second, cost.flops / self.flops_per_second)
+
+    def bound(self, cost: Cost) -> str:
+        """Which of the two limits a call of this cost: `memory` or `compute`."""
+        memory_bound = cost.bytes / self.bytes_per_second >= cost.flops / self.flops_per_second
+        return "memory" if memory_bound else "compute"
+
+
+def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool = False) -> Peaks:
+    """The peaks of `device` in `dtype`: the fastest of several copies and of several matrix products.
+
+    `quick` measures less, on smaller tensors: for tests only. TF32 is never used.
+    """
+    device = torch.device(device)
+    large = device.type == "cuda"
+    copied = (1 << 30 if large else 256 << 20) if not quick else 8 << 20
+    size = (8192 if large else 1024) if not quick else 256
+    source = torch.ones(copied, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    # Of ordinary magnitude: zeros are faster than anything real on some devices.
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = torch.empty(size, size, dtype=dtype, device=device)
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        samples = harness.time_in_turn(
+            {"copy": lambda: target.copy_(source), "matmul": lambda: torch.mm(a, b, out=out)},
+            device=device,
+            rounds=3 if quick else 20,
+            warmup=1,
+            budget=10.0,
+            flush=False,
+        )
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    return Peaks(2 * copied / min(samples["copy"]), 2 * size**3 / min(samples["matmul"]))
+
+
+def peak_row(peaks: Peaks, dtype: str, environment: dict[str, Any], run: str) -> dict[str, Any]:
+    """A result row of kind `peaks`."""
+    return {"kind": "peaks", "run": run, "dtype": dtype, **asdict(peaks), "environment": environment}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and append the peaks."""
+    parser = argparse.ArgumentParser(prog="python -m bench.roofline", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="can be repeated; all without it")
+    parser.add_argument("--quick", action="store_true", help="small tensors, and nothing is kept")
+    options = parser.parse_args(arguments)
+    environment, run = harness.environment(options.device), harness.new_run()
+    rows = []
+    for name in options.dtype or DTYPES:
+        peaks = measure_peaks(options.device, DTYPES[name], quick=options.quick)
+        print(f"{name:<9} {peaks.bytes_per_second / 1e9:8.1f} GB/s  {peaks.flops_per_second / 1e9:10.1f} GFLOP/s")
+        rows.append(peak_row(peaks, name, environment, run))
+    if not options.quick:
+        harness.append(PEAKS, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
