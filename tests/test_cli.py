@@ -142,6 +142,20 @@ def test_say_ends_when_the_reader_of_its_pipe_does(folder):
         assert b"Traceback" not in process.stderr.read()
 
 
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+@pytest.mark.parametrize("suffix", ["json", "srt", "vtt"])
+def test_say_writes_timestamps(folder, tmp_path, suffix, stream):
+    times = tmp_path / f"a.{suffix}"
+    audio = said(folder, tmp_path / "a.wav", "--seed", 1, "--timestamps", times, *stream, text="One two. Three")
+    written = times.read_text("utf-8")
+    assert all(word in written for word in ("One", "two", "Three"))
+    if suffix == "json":
+        ends = [float(end) for end in re.findall(r'"end": ([\d.]+)', written)]
+        assert max(ends) == pytest.approx(len(audio) / 16000, abs=1e-3)
+    else:
+        assert "-->" in written
+
+
 def test_say_writes_flac(folder, tmp_path):
     expected = said(folder, tmp_path / "a.wav", "--seed", 3)
     status = main(["say", TEXT, "--voice", str(folder), "--seed", "3", "--output", str(tmp_path / "a.flac")])

@@ -154,6 +154,16 @@ def test_bad_rows_are_reported_and_the_rest_goes_on(say, tmp_path):
         fastvits.synthesize(given, tmp_path / "strict", model=say, strict=True)
 
 
+def test_timestamps_stand_in_the_manifest(say, tmp_path):
+    text = "Hello dog. Two words"
+    fastvits.synthesize([{"id": "a", "text": text, "seed": 3}], tmp_path, model=say, timestamps=True)
+    row = rows(tmp_path)["a"]
+    words = [span for span in row["timestamps"] if span["kind"] == "word"]
+    assert [text[span["text_start"] : span["text_end"]] for span in words] == ["Hello", "dog.", "Two", "words"]
+    assert all(0 <= span["start"] <= span["end"] <= row["seconds"] + 1e-6 for span in row["timestamps"])
+    assert words[2]["start"] - words[1]["end"] >= 0.2  # the pause between the sentences
+
+
 def test_speakers_by_number(speakers_folder, tmp_path):
     given = [{"id": str(number), "text": "Hello", "speaker": number, "seed": 1} for number in (0, 1)]
     given += [{"id": "default", "text": "Hello", "seed": 1}, {"id": "text", "text": "Hello", "seed": 1, "speaker": "1"}]

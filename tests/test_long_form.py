@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fastvits
-from fastvits.long_form import place_timestamps, sentence_seed
+from fastvits.long_form import place_timestamps, sentence_seed, utterances
 from fastvits.sentences import split_sentences
 from tests.small_voices import save_small_voice
 from tests.tolerances import MODEL_FLOAT32
@@ -137,6 +137,27 @@ def test_timestamps_run_through():
         Span(6, 9, 0.5, 1.0),
     ]
     assert place_timestamps([Span(0, 5, 0.25, 0.75)], second, 2.0) == [Span(13, 18, 2.25, 2.75)]
+
+
+def test_timestamps_of_a_long_text_fit_the_text_and_the_audio(say):
+    text = "One  two three.\n\nFour\nfive. Six"
+    words, end = [], 0.0
+    for one in say.sentences(text, seed=2, return_timestamps=True):
+        first, last = one.start / one.sampling_rate, (one.start + len(one.audio)) / one.sampling_rate
+        tokens = [span for span in one.timestamps if span.kind == "token"]
+        assert tokens[0].start == pytest.approx(first)
+        assert tokens[-1].end == pytest.approx(last)
+        for span in one.timestamps:
+            assert first - 1e-9 <= span.start <= span.end <= last + 1e-9
+            assert one.sentence.start <= span.text_start <= span.text_end <= one.sentence.end
+        words += [span for span in one.timestamps if span.kind == "word"]
+    assert [text[span.text_start : span.text_end] for span in words] == ["One", "two", "three.", "Four", "five.", "Six"]
+    for span in words:
+        assert span.start >= end
+        end = span.end
+    # A stream knows them too, before its first piece.
+    streamed = list(utterances(say, text, seed=2, return_timestamps=True, chunk_frames=8))
+    assert [span for one in streamed for span in one.timestamps if span.kind == "word"] == words
 
 
 def test_seeds_of_sentences():
