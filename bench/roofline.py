@@ -1,4 +1,4 @@
-"""How near an op is to what the device can do: its declared cost against peaks that are measured here.
+"""How near an op is to what the device can do: its declared cost (`bench/costs.py`) against peaks that are measured here.
 
     python -m bench.roofline [--device DEVICE] [--dtype DTYPE ...]
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench import harness
-from fastvits_kernels.cost import Cost
+from bench.costs import Cost
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 PEAKS = harness.RESULTS / "peaks.jsonl"
@@ -22,7 +22,7 @@ PEAKS = harness.RESULTS / "peaks.jsonl"
 
 @dataclass(frozen=True)
 class Peaks:
-    """What a device was seen to do: bytes a second in a copy, read and written, and operations a second in a product."""
+    """What a device was seen to do: bytes a second in a copy, read and written, operations a second in a product."""
 
     bytes_per_second: float
     flops_per_second: float
