@@ -1,4 +1,4 @@
-"""How near an op is to what the device can do: its declared cost (`bench/costs.py`) against peaks that are measured here.
+"""How near an op is to what the device can do: its declared cost (`bench/costs.py`) against peaks measured here.
 
     python -m bench.roofline [--device DEVICE] [--dtype DTYPE ...]
 

@@ -44,6 +44,14 @@ from tests.numerics import allowed_error, converted, outputs_of, relative_error,
 from tests.op_cases import CASES, MODEL_CASES, Case
 
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
+CONVOLUTIONAL = (
+    "conv1d",
+    "conv_transpose1d",
+    "depth_separable_layer",
+    "resblock_pair",
+    "resblock_step",
+    "wavenet_layer",
+)
 OPS = harness.RESULTS / "ops.jsonl"
 
 
@@ -108,6 +116,9 @@ def candidates_of(
         if provider == "eager":
             found[provider] = lambda: op.reference(*arguments)
         elif provider == "channels_last":
+            if op.name not in CONVOLUTIONAL:
+                missing[provider] = f"{op.name} has no convolution"
+                continue
             found[provider] = lambda: _channels_last(op, arguments)
         elif provider == "compile":
             reason = _cannot_compile(device)
