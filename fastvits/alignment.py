@@ -218,7 +218,11 @@ def _aligned(words: Sequence[str], phoneme_words: Sequence[str], voice: str) -> 
         return []
     if len(words) == 1:
         return [_Group(0, 1, 0, len(phoneme_words), True)]
-    sounds = [_sound(word, voice) for word in words]
+    try:
+        sounds = [_sound(word, voice) for word in words]
+    except ValueError:
+        # A voice that phonemizer knows under a name of its own.
+        return [_Group(0, len(words), 0, len(phoneme_words), False)]
     heard = [_NOT_COMPARED.sub("", word) for word in phoneme_words]
     # states[i][j]: the cost of the best way from the start to `i` words and `j` phoneme words, and its last group.
     states: list[dict[int, tuple[float, _Group | None]]] = [{} for _ in range(len(words) + 1)]

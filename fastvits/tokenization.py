@@ -737,7 +737,9 @@ class VitsTokenizer:
             if named[name] is not None:
                 check_bool(name, named[name])
         if named["return_offsets_mapping"]:
-            raise NotImplementedError("return_offsets_mapping is not available: phonemes have no places in the text.")
+            raise NotImplementedError(
+                "return_offsets_mapping is not available; fastvits.timestamps tells where tokens stand in the text."
+            )
         stride = named["stride"]
         if not is_whole(stride) or stride < 0:
             raise wrong_value("stride", stride, "a whole number of 0 or more")

@@ -8,6 +8,7 @@ import fastvits
 PUBLIC_NAMES = [
     "BackendError",
     "BatchEncoding",
+    "TimeSpan",
     "VitsConfig",
     "VitsModel",
     "VitsModelOutput",
@@ -18,6 +19,7 @@ PUBLIC_NAMES = [
     "set_backend",
     "set_seed",
     "synthesize",
+    "timestamps",
     "use_backend",
 ]
 

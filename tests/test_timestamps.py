@@ -204,6 +204,33 @@ def test_raw_phonemes_are_places_of_their_own(tokenizers):
     assert [span for span in found if 5 < span[1] < 12] == [("h", 7, 8), ("ˈ", 8, 9), ("a", 9, 10), ("ɪ", 10, 11)]
 
 
+def test_pipers_letters_and_clusters(tokenizers, tmp_path):
+    vocabulary = write_vocabulary(tmp_path, "ipa")
+    settings = {"frontend": "piper", "pad_token": "_", "bos_token": "^", "eos_token": "$"}
+    letters = VitsTokenizer(vocabulary, phonemize=False, **settings)
+    tokens, characters, _ = check("Aé b", spans_of(letters, "Aé b"))
+    assert places(tokens) == [("A", 0, 1), ("e", 1, 2), (" ", 2, 3), ("b", 3, 4)]
+    assert (tokens[0].text, tokens[-1].text) == ("^", "$")
+    # The mark of the end is no blank: it is after the last character.
+    assert characters[-1].end == tokens[-1].start
+    joined = VitsTokenizer(vocabulary, vowel_clusters=[["e", "ɪ"]], added_tokens_decoder={300: "eɪ"}, **settings)
+    joined.encoder["eɪ"] = 300
+    text = "They say so."
+    tokens, _, _ = check(text, spans_of(joined, text))
+    assert [span for span in places(tokens) if span[0] == "eɪ"] == [("eɪ", 0, 4), ("eɪ", 5, 8)]
+
+
+def test_a_voice_that_only_phonemizer_knows_is_told_of_chunk_by_chunk(tokenizers, monkeypatch):
+    def refuse(text, voice):
+        raise ValueError("espeak-ng has no voice")
+
+    monkeypatch.setattr("fastvits.alignment._sound", refuse)
+    text = "one two, three"
+    tokens, _, words = check(text, spans_of(tokenizers["ipa-phonemes"], text))
+    assert {span[1:] for span in places(tokens)} == {(0, 7), (7, 8), (8, 9), (9, 14)}
+    assert [span.text for span in words] == ["one", "two,", "three"]
+
+
 def test_lines_and_sentences(tokenizers):
     text = "  One two.\n\nThree, four!\nFive\n"
     for setting in SPEAKERS:
