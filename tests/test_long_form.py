@@ -10,6 +10,7 @@ import torch
 import fastvits
 from fastvits.long_form import place_timestamps, sentence_seed, utterances
 from fastvits.sentences import split_sentences
+from fastvits.voices import DEFAULT_VOICE, voice_folder
 from tests.small_voices import save_small_voice
 from tests.tolerances import MODEL_FLOAT32
 
@@ -43,6 +44,19 @@ def test_a_sentence_is_the_plain_call_on_it(say):
     numpy.testing.assert_array_equal(own[2].audio, say(texts[2], seed=9)["audio"])
 
 
+def test_the_real_voice_says_long_texts_and_streams_as_the_plain_call():
+    say = fastvits.pipeline(model=voice_folder(DEFAULT_VOICE), device="cpu")
+    text = "Mr. Smith is here. Is he?"
+    spoken = list(say.sentences(text, seed=11))
+    assert [one.sentence.text for one in spoken] == ["Mr. Smith is here.", "Is he?"]
+    for one in spoken:
+        numpy.testing.assert_array_equal(one.audio, say(one.sentence.text, seed=one.seed)["audio"])
+    expected = numpy.concatenate([one.audio_with_pause for one in spoken])
+    actual = numpy.concatenate(list(say.stream(text, seed=11, chunk_frames=40, first_chunk_frames=10)))
+    assert actual.shape == expected.shape
+    assert numpy.linalg.norm(actual - expected) <= MODEL_FLOAT32 * numpy.linalg.norm(expected)
+
+
 def test_controls_reach_every_sentence(say_with_speakers):
     embedding = say_with_speakers.model.embed_speaker.weight[:2].mean(0, keepdim=True).detach()
     controls = {"speaker_embedding": embedding, "speaking_rate": 0.7, "noise_scale": 0.2, "noise_scale_duration": 0.1}
@@ -74,10 +88,11 @@ def test_pauses_depend_on_what_a_piece_ends_with(say):
     assert len(first.audio_with_pause) == len(first.audio) + rate // 2
 
 
-@pytest.mark.parametrize(("chunk_frames", "first_chunk_frames"), [(1000, None), (7, 3), (20, 5)])
+@pytest.mark.parametrize(("chunk_frames", "first_chunk_frames"), [(1000, None), (37, 3)])
 def test_a_stream_adds_up_to_the_sentences(say, chunk_frames, first_chunk_frames):
-    expected = numpy.concatenate([one.audio_with_pause for one in say.sentences(TEXT, seed=3)])
-    pieces = list(say.stream(TEXT, seed=3, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames))
+    text = "One two. Three\n\nFour"
+    expected = numpy.concatenate([one.audio_with_pause for one in say.sentences(text, seed=3)])
+    pieces = list(say.stream(text, seed=3, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames))
     actual = numpy.concatenate(pieces)
     assert actual.dtype == numpy.float32
     assert actual.shape == expected.shape
@@ -115,7 +130,7 @@ def test_memory_is_bounded_whatever_the_length(say):
         assert sum(reference() is not None for reference in alive) <= 1
     assert len(alive) == 30
     alive = []
-    for piece in say.stream(text[:150], seed=0, chunk_frames=8):
+    for piece in say.stream(text[:150], seed=0, chunk_frames=300):
         alive.append(weakref.ref(piece))
         del piece
         assert sum(reference() is not None for reference in alive) <= 1
@@ -156,7 +171,7 @@ def test_timestamps_of_a_long_text_fit_the_text_and_the_audio(say):
         assert span.start >= end
         end = span.end
     # A stream knows them too, before its first piece.
-    streamed = list(utterances(say, text, seed=2, return_timestamps=True, chunk_frames=8))
+    streamed = list(utterances(say, text, seed=2, return_timestamps=True, chunk_frames=200))
     assert [span for one in streamed for span in one.timestamps if span.kind == "word"] == words
 
 

@@ -101,6 +101,46 @@ def test_speakers_and_rates_may_differ_from_text_to_text(say_with_speakers, monk
         assert distance(actual["audio"], expected) <= PIPELINE_PARITY_FLOAT32
 
 
+def test_a_text_depends_on_its_own_seed_and_controls_alone(say_with_speakers):
+    controls = {
+        "seed": [5, 6, 5],
+        "speaker_id": [2, 0, 1],
+        "speaking_rate": [1.0, 0.5, 1.5],
+        "noise_scale": [0.3, 0.6, 0.9],
+        "noise_scale_duration": [0.8, 0.0, 0.4],
+    }
+    together = say_with_speakers(TEXTS, batch_size=3, **controls)
+    for number, (text, actual) in enumerate(zip(TEXTS, together, strict=True)):
+        alone = say_with_speakers(text, **{name: values[number] for name, values in controls.items()})
+        assert distance(actual["audio"], alone["audio"]) <= PIPELINE_PARITY_FLOAT32
+    again = say_with_speakers(TEXTS[0], forward_params={name: values[0] for name, values in controls.items()})
+    assert distance(again["audio"], together[0]["audio"]) <= PIPELINE_PARITY_FLOAT32
+
+
+def test_speakers_may_be_mixed(say_with_speakers):
+    table = say_with_speakers.model.embed_speaker.weight.detach()
+    by_number = say_with_speakers(TEXTS, speaker_id=[2, 0, 1], seed=1, batch_size=2)
+    by_embedding = say_with_speakers(TEXTS, speaker_embedding=table[[2, 0, 1]], seed=1, batch_size=2)
+    for first, second in zip(by_number, by_embedding, strict=True):
+        numpy.testing.assert_array_equal(first["audio"], second["audio"])
+    mixed = say_with_speakers(TEXTS[0], speaker_embedding=table[:2].mean(0, keepdim=True), seed=1)["audio"]
+    assert mixed.shape != by_number[0]["audio"].shape or not numpy.array_equal(mixed, by_number[0]["audio"])
+    with pytest.raises(ValueError, match="not both"):
+        say_with_speakers(TEXTS[0], speaker_id=0, speaker_embedding=table[:1])
+    with pytest.raises(ValueError, match=r"speaker_embedding must be one for all texts or one a text \(3\), got 2"):
+        say_with_speakers(TEXTS, speaker_embedding=table[:2])
+
+
+def test_timestamps_come_on_request(say):
+    first, second = say(["One two", "Three"], seed=1, return_timestamps=True, batch_size=2)
+    assert first.keys() == {"audio", "sampling_rate", "timestamps"}
+    words = [span.text for span in [*first["timestamps"], *second["timestamps"]] if span.kind == "word"]
+    assert words == ["One", "two", "Three"]
+    for one in (first, second):
+        tokens = [span for span in one["timestamps"] if span.kind == "token"]
+        assert tokens[-1].end == pytest.approx(len(one["audio"]) / one["sampling_rate"])
+
+
 def test_an_empty_list_gives_an_empty_list(say):
     assert say([]) == []
 
@@ -158,6 +198,10 @@ def test_a_call_with_a_wrong_argument_is_refused(say, arguments, message):
     [
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"speaking_rate": 0.0}, "speaking_rate"),
+        ({"noise_scale": -1.0}, "noise_scale"),
+        ({"seed": -1}, r"seed must lie in \[0, 2\*\*63\)"),
+        ({"seed": [1, 2, 3]}, r"seed must be one for all texts or one a text \(2\), got 3"),
+        ({"speaker_embedding": torch.zeros(1, 8)}, "takes no speaker embedding"),
         ({"speaker_id": [0, 1, 2]}, r"one a text \(2\), got 3"),
     ],
 )
