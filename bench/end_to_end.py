@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,8 +114,9 @@ def bfloat16_copy(model: VitsModel) -> VitsModel:
 
 def faults(outputs: dict[str, Tensor], baseline: str, tolerance: float) -> dict[str, str]:
     """What is wrong with each output, by name: its length, or in float32 its distance from the baseline's."""
-    expected, found = outputs[baseline], {}
-    for name, actual in outputs.items():
+    expected, found = outputs[baseline].cpu(), {}
+    for name, output in outputs.items():
+        actual = output.cpu()
         if actual.shape != expected.shape:
             found[name] = f"{tuple(actual.shape)} samples, not {tuple(expected.shape)}"
         elif "bfloat16" not in name:
@@ -180,11 +182,11 @@ def standard(options: argparse.Namespace) -> list[dict[str, Any]]:
         for batch in options.batches:
             spoken = utterance(own, seconds, batch, lambda n: pool[:, : 8 * n].to(options.device))
             ids = spoken.ids
-            candidates: dict[str, Callable[[], Tensor]] = {"transformers eager": lambda ids=ids: _speak(peer, ids)}
+            candidates: dict[str, Callable[[], Tensor]] = {"transformers eager": partial(_speak, peer, ids)}
             if compiled is not None:
                 try:
                     _speak(compiled, ids)
-                    candidates["transformers compiled"] = lambda ids=ids, model=compiled: _speak(model, ids)
+                    candidates["transformers compiled"] = partial(_speak, compiled, ids)
                 except Exception as error:  # whatever a missing compiler or an unsupported operation raises
                     print(f"transformers under torch.compile does not run here: {str(error).splitlines()[0]}")
                     compiled = None
@@ -228,10 +230,8 @@ def bundled(options: argparse.Namespace) -> list[dict[str, Any]]:
             for batch in options.batches:
                 spoken = utterance(own, seconds, batch, ids_of)
                 ids = spoken.ids
-                candidates: dict[str, Callable[[], Tensor]] = {"onnxruntime": lambda ids=ids: onnx(ids)}
-                candidates |= {
-                    name: lambda run=run: run().cpu() for name, run in own_candidates(own, half, ids).items()
-                }
+                candidates: dict[str, Callable[[], Tensor]] = {"onnxruntime": partial(onnx, ids)}
+                candidates |= own_candidates(own, half, ids)
                 rows += measure("bundled", candidates, spoken, seconds, own.config.sampling_rate, options)
     return rows
 

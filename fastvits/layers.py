@@ -90,7 +90,8 @@ class Conv1d(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`."""
-        return nn.functional.linear(x, self.weight.squeeze(-1), self.bias)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return nn.functional.linear(x, self.weight.squeeze(-1).to(x.dtype), bias)
 
 
 class _WeightNorm(nn.Module):
@@ -125,7 +126,7 @@ class WeightNormConv1d(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """As `Conv1d.project`."""
-        return nn.functional.linear(x, self.weight.squeeze(-1), self.bias)
+        return nn.functional.linear(x, self.weight.squeeze(-1).to(x.dtype), self.bias.to(x.dtype))
 
 
 class ConvTranspose1d(nn.Module):

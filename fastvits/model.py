@@ -186,8 +186,11 @@ class VitsModel(nn.Module):
                 durations,
                 need_weights,
             )
-            latents = self.flow(prior.latents, prior.lengths, prior.speaker, reverse=True)
-            waveform = self.decoder(latents, prior.lengths, prior.speaker)
+            latents = kernels.onednn.widened(prior.latents)
+            speaker = None if prior.speaker is None else prior.speaker.to(latents.dtype)
+            latents = self.flow(latents, prior.lengths, speaker, reverse=True)
+            waveform = self.decoder(latents, prior.lengths, speaker).to(self.dtype)
+            latents = latents.to(self.dtype)
         text, encoding = prior.text, prior.encoding
         output = VitsModelOutput(
             waveform=waveform,

@@ -7,6 +7,7 @@ a module of this package registers its implementations.
 
 from . import attention, conv, conv_transpose, depth_separable, elementwise, resblock, wavenet
 from .pieces import piece_length
+from .widening import widened
 
 __all__ = [
     "attention",
@@ -17,4 +18,5 @@ __all__ = [
     "piece_length",
     "resblock",
     "wavenet",
+    "widened",
 ]
