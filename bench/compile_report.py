@@ -27,7 +27,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ import torch
 
 from bench.configurations import CONFIGURATIONS, meta_model, utterances
 from fastvits.backend import planned_calls
+from fastvits.tuning import MODES, tf32_allowed
 from fastvits_kernels import jit, registry, tiles
 
 TARGETS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
@@ -52,14 +52,6 @@ SHARED_LIMITS = {
 """Bytes of shared memory that one block can have (CUDA C++ programming guide, table of compute capabilities; CDNA 3
 ISA).
 """
-
-MODES = {
-    "float32": (torch.float32, False),
-    "tf32": (torch.float32, True),
-    "float16": (torch.float16, False),
-    "bfloat16": (torch.bfloat16, False),
-}
-"""A model's dtype, and whether torch's flags allow TF32."""
 
 SECONDS = tuple(range(1, 31))
 BATCHES = (1, 32)
@@ -114,17 +106,6 @@ def configuration_of(launch: jit.Launch, mode: str) -> Configuration:
         launch.num_warps,
         launch.num_stages,
     )
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Torch's two flags for TF32."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def calls_of_the_models(
@@ -184,7 +165,7 @@ def launches_of(call: registry.Call, mode: str, target: str) -> list[Configurati
     implementation = call.op.implementations.get("triton")
     if implementation is None:
         return []
-    with tf32(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
+    with tf32_allowed(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
         if implementation.supports(*call.args) is None:
             implementation.run(*call.args)
     return [configuration_of(launch, mode) for launch in launches]

@@ -15,6 +15,7 @@ import torch
 
 from bench import compile_report
 from bench.configurations import CONFIGURATIONS, TOKENS_A_SECOND, meta_model
+from fastvits.tuning import tf32_allowed
 from fastvits_kernels import devices, jit, registry, tiles
 from tests.op_cases import CASES
 
@@ -110,7 +111,7 @@ def launches_of_model(model: Any, frames: int, batch: int, allow_tf32: bool) -> 
     lengths = ids.new_empty(batch)
     valid = lengths if batch > 1 else None
     with (
-        compile_report.tf32(allow_tf32),
+        tf32_allowed(allow_tf32),
         tiles.target_arch("sm_90"),
         devices.assume(torch.device("cuda")),
         registry.use_backend("triton"),

@@ -15,7 +15,7 @@ from typing import TextIO
 
 import fastvits
 from fastvits.audio_files import write_wav
-from fastvits.cli import convert, info, say, synthesize, voices
+from fastvits.cli import convert, info, say, synthesize, tune, voices
 from fastvits.cli.arguments import InputError, OneLineParser, one_line
 
 __all__ = ["main", "write_wav"]
@@ -62,7 +62,7 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(prog="fastvits", description="VITS text-to-speech.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"fastvits {fastvits.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (say, synthesize, voices, info, convert):
+    for command in (say, synthesize, voices, info, convert, tune):
         command.add_to(commands)
     return parser
 
