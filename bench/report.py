@@ -1,0 +1,360 @@
+"""Render what was measured: BENCHMARKS.md, the plots, and the figures in README.md.
+
+    python -m bench.report [--check]
+
+All of it follows from `bench/results/*.jsonl`: of each thing measured on a device, the latest row counts. Between the
+markers in README.md nothing is written by hand, and outside of them no figure is. `--check` writes nothing and exits
+with 1 where a file is not what the results say.
+"""
+
+import argparse
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import harness, plots
+
+ROOT = harness.ROOT
+PLOTS = Path("docs") / "plots"
+BEGIN = "<!-- Figures: written by `python -m bench.report`, not by hand -->"
+END = "<!-- End of figures -->"
+FIGURE = re.compile(
+    r"\d\s*(?:ms|µs|us|GB/s|[GT]FLOP/s)\b|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time)|\d\s*% faster"
+)
+"""What counts as a quoted figure of speed."""
+
+OUR_BACKENDS = ("triton", "onednn")
+
+Row = dict[str, Any]
+
+
+def latest(rows: Iterable[Row], *names: str) -> list[Row]:
+    """Of rows that agree in the device and in `names`, the last one; in the order in which they first came."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        found[(row["environment"]["device"], *(row.get(name) for name in names))] = row
+    return list(found.values())
+
+
+def devices(rows: Iterable[Row]) -> list[str]:
+    """The devices that rows are from, GPUs first."""
+    names = {row["environment"]["device"]: row["environment"]["device_type"] for row in rows}
+    return sorted(names, key=lambda name: (names[name] != "cuda", name))
+
+
+def slug(text: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column left, the others right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines)) + "\n"
+
+
+def seconds(value: float) -> str:
+    """A time with three significant digits and its unit."""
+    if value >= 1:
+        return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"
+    return f"{1e3 * value:.3g} ms" if value >= 1e-3 else f"{1e6 * value:.3g} µs"
+
+
+class Results:
+    """All rows, the latest of each thing measured."""
+
+    def __init__(self, folder: Path = harness.RESULTS) -> None:
+        self.utterances = latest(
+            (r for r in harness.read(folder / "end_to_end.jsonl") if r["kind"] == "end_to_end"),
+            "model",
+            "candidate",
+            "seconds",
+            "batch",
+        )
+        self.ops = latest(harness.read(folder / "ops.jsonl"), "op", "case", "dtype", "backend")
+        self.peaks = latest(harness.read(folder / "peaks.jsonl"), "dtype")
+        self.accuracy = latest(harness.read(folder / "accuracy.jsonl"), "subject", "case", "dtype", "backend")
+        self.scaling = latest(harness.read(folder / "scaling.jsonl"), "candidate", "against", "seconds", "batch")
+
+    @property
+    def all(self) -> list[Row]:
+        return [*self.utterances, *self.ops, *self.peaks, *self.accuracy, *self.scaling]
+
+
+def of(device: str, rows: Iterable[Row]) -> list[Row]:
+    """The rows of one device."""
+    return [row for row in rows if row["environment"]["device"] == device]
+
+
+def groups(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by what `names` say."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return dict(sorted(found.items()))
+
+
+def sources(rows: Iterable[Row]) -> str:
+    """One line on where rows are from: commit, versions, and how busy the machine was."""
+    lines = []
+    for row in latest(rows, "run"):
+        found = row["environment"]
+        commit = (found["commit"] or "unknown")[:10] + (" with changes" if found["dirty"] else "")
+        versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if name != "python")
+        lines.append(f"Commit {commit}; {versions}; load before it {found['load']}.")
+    return "\n".join(f"- {line}" for line in dict.fromkeys(lines)) + "\n"
+
+
+def utterance_tables(rows: list[Row]) -> Iterator[str]:
+    """For each model: every candidate at every length and batch."""
+    for (model,), of_model in groups(rows, "model").items():
+        baseline = of_model[0]["baseline"]
+        lines = []
+        for (length, batch), same in groups(of_model, "seconds", "batch").items():
+            for row in same:
+                spread = harness.percentiles(row["times"])
+                speed = row["audio_seconds"] * batch / spread["p50"]
+                lines.append(
+                    (
+                        row["candidate"],
+                        f"{length:g} s",
+                        str(batch),
+                        seconds(spread["p50"]),
+                        f"{seconds(spread['p20'])} to {seconds(spread['p80'])}",
+                        f"{speed:.1f} ×",
+                        f"{statistics.median(row['ratios']):.2f} ×",
+                    )
+                )
+        head = ("", "audio", "batch", "median", "p20 to p80", "real time", f"speed against {baseline}")
+        yield f"### The {model} model\n\n{table(head, lines)}"
+
+
+def op_table(rows: list[Row]) -> str:
+    """Every op, case and provider of one dtype."""
+    lines = []
+    for (op, case), same in groups(rows, "op", "case").items():
+        eager = next((row for row in same if row["backend"] == "eager" and row["status"] == "ok"), None)
+        for row in same:
+            name = f"`{op}` {case.removeprefix('model-')}"
+            if row["status"] == "refused":
+                refusal = f"refused: error {row['error']:.1g}"
+                lines.append((name, row["backend"], refusal, "", "", "", f"{row['error']:.1g}"))
+            elif row["status"] == "ok":
+                spread = row["seconds"]
+                against = f"{eager['seconds']['p50'] / spread['p50']:.2f} ×" if eager else ""
+                lines.append(
+                    (
+                        name,
+                        row["backend"],
+                        seconds(spread["p50"]),
+                        f"{seconds(spread['p20'])} to {seconds(spread['p80'])}",
+                        against,
+                        f"{row['roofline']:.0%} ({row['bound']})",
+                        f"{row['error']:.1g}",
+                    )
+                )
+    head = ("op", "provider", "median", "p20 to p80", "speed against eager", "of the roofline", "error")
+    return table(head, lines)
+
+
+def accuracy_table(rows: list[Row]) -> str:
+    """The largest error of each subject over its cases, by dtype and backend, beside eager's."""
+    lines = []
+    for (subject, dtype), same in groups(rows, "subject", "dtype").items():
+        worst = {backend: max(r["error"] for r in one) for (backend,), one in groups(same, "backend").items()}
+        others = ", ".join(f"{name} {error:.1e}" for name, error in worst.items() if name != "eager") or "-"
+        lines.append((subject, dtype, f"{worst['eager']:.1e}" if "eager" in worst else "-", others))
+    return table(("", "dtype", "eager", "others"), lines)
+
+
+def scaling_table(rows: list[Row]) -> Iterator[str]:
+    """Time and memory against length or batch, and the exponents that fit them."""
+    for (against,), same in groups(rows, "against").items():
+        lines = [
+            (
+                row["candidate"],
+                f"{row['audio_seconds']:.3g} s",
+                str(row["batch"]),
+                seconds(row["time"]),
+                f"{row['peak_bytes'] / 2**20:.0f} MiB",
+            )
+            for row in same
+        ]
+        yield f"Against {against}:\n\n" + table(("", "audio", "batch", "time", "peak memory"), lines)
+        for (candidate,), points in groups(same, "candidate").items():
+            sizes = [row["audio_seconds"] if against == "length" else row["batch"] for row in points]
+            if len(set(sizes)) > 1:
+                time = fitted_exponent(sizes, [row["time"] for row in points])
+                memory = fitted_exponent(sizes, [row["peak_bytes"] for row in points])
+                yield f"{candidate}: time grows as {against}^{time:.2f}, peak memory as {against}^{memory:.2f}.\n"
+
+
+def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The slope of the straight line through the logarithms, by least squares."""
+    import math
+
+    return statistics.linear_regression([math.log(s) for s in sizes], [math.log(v) for v in values]).slope
+
+
+def plot_files(results: Results) -> dict[Path, str]:
+    """Every plot, by its path."""
+    found = {}
+    for device in devices(results.all):
+        of_device = slug(device)
+        for (model,), rows in groups(of(device, results.utterances), "model").items():
+            for (batch,), same in groups(rows, "batch").items():
+                title = f"{model} model, batch {batch}, {device}"
+                if len({row["seconds"] for row in same}) > 1:
+                    found[PLOTS / f"speed-{model}-{batch}-{of_device}.svg"] = plots.speed(same, title)
+            short = [row for row in rows if row["batch"] == 1]
+            if short:
+                found[PLOTS / f"latency-{model}-{of_device}.svg"] = plots.latency(short, f"{model} model, {device}")
+        for (dtype,), rows in groups(of(device, results.ops), "dtype").items():
+            timed = [row for row in rows if row["status"] == "ok"]
+            if timed:
+                title = f"{dtype}, {device}"
+                found[PLOTS / f"roofline-{dtype}-{of_device}.svg"] = plots.roofline(timed, title)
+        if of(device, results.accuracy):
+            found[PLOTS / f"accuracy-{of_device}.svg"] = plots.accuracy(of(device, results.accuracy), device)
+    return found
+
+
+def image(path: Path, text: str) -> str:
+    """A plot in Markdown, for a file at the repository's root."""
+    return f"![{text}]({path.as_posix()})\n"
+
+
+def benchmarks(results: Results, files: Iterable[Path]) -> str:
+    """BENCHMARKS.md."""
+    parts = [
+        "# Benchmarks\n",
+        "Written by `python -m bench.report` from `bench/results/`; not by hand. Repeat them with `make bench`.\n",
+        "Times are medians. Candidates ran in turn, after each was checked: ops against the reference in float64,\n"
+        "whole utterances against the peer. The roofline is the least time that the bytes and operations of a call\n"
+        "can take, by a copy and a matrix product measured on the same device in the same run.\n",
+    ]
+    paths = list(files)
+    for device in devices(results.all):
+        ours = [path for path in paths if path.stem.endswith(slug(device))]
+
+        def images(kind: str, ours: list[Path] = ours) -> list[str]:
+            return [image(path, path.stem) for path in ours if path.stem.startswith(kind)]
+
+        parts.append(f"# {device}\n")
+        if rows := of(device, results.utterances):
+            parts += ["## Whole utterances\n", sources(rows), *images("latency"), *images("speed")]
+            parts += utterance_tables(rows)
+        if rows := of(device, results.scaling):
+            parts += ["## Scaling\n", sources(rows), *scaling_table(rows)]
+        if rows := of(device, results.ops):
+            parts += ["## Ops\n", sources(rows)]
+            for row in of(device, results.peaks):
+                rates = f"{row['bytes_per_second'] / 1e9:.0f} GB/s copied, {row['flops_per_second'] / 1e9:.0f} GFLOP/s"
+                parts.append(f"Peaks measured in {row['dtype']}: {rates} in a matrix product.\n")
+            for (dtype,), same in groups(rows, "dtype").items():
+                parts += [f"### {dtype}\n", *images(f"roofline-{dtype}"), op_table(same)]
+        if rows := of(device, results.accuracy):
+            parts += ["## Accuracy\n", "The largest relative RMS distance from float64.\n", sources(rows)]
+            parts += [*images("accuracy"), accuracy_table(rows)]
+    if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
+        parts.append("# GPUs\n\nNot measured: no result of a GPU is here yet.\n")
+    return "\n".join(parts)
+
+
+def readme_figures(results: Results, files: Iterable[Path]) -> str:
+    """What stands between README's markers."""
+    parts = []
+    paths = list(files)
+    for device in devices(results.utterances):
+        rows = of(device, results.utterances)
+        lines = []
+        for (model, batch), same in groups(rows, "model", "batch").items():
+            if batch != 1:
+                continue
+            length = min({row["seconds"] for row in same}, key=lambda value: (abs(value - 3), value))
+            for row in same:
+                if row["seconds"] == length:
+                    median = statistics.median(row["times"])
+                    speed = f"{row['audio_seconds'] / median:.1f} ×"
+                    against = f"{statistics.median(row['ratios']):.2f} × {row['baseline']}"
+                    lines.append(
+                        (row["candidate"], model, f"{row['audio_seconds']:.1f} s", seconds(median), speed, against)
+                    )
+        head = ("", "model", "audio", "median", "real time", "speed against")
+        parts += [f"**{device}**, one text at a time:\n", table(head, lines)]
+        shown = [
+            p for p in paths if p.stem.endswith(slug(device)) and p.stem.startswith(("speed-standard-1-", "roofline"))
+        ]
+        parts += [image(path, path.stem) for path in shown]
+    if not any(row["environment"]["device_type"] == "cuda" for row in results.utterances):
+        parts.append("GPUs: not measured.\n")
+    parts.append("All figures, and how to repeat them: [BENCHMARKS.md](BENCHMARKS.md).\n")
+    return "\n".join(parts)
+
+
+def with_figures(readme: str, figures: str) -> str:
+    """README with other figures between its markers; raises ValueError where the markers are missing."""
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise ValueError(f"README.md must have one line {BEGIN!r} and one line {END!r}")
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{figures}\n{END}{rest.partition(END)[2]}"
+
+
+def quoted_figures(text: str) -> list[str]:
+    """Figures of speed outside the markers, where nothing keeps them true."""
+    outside = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", "", text, flags=re.DOTALL)
+    return [match.group().strip() for match in FIGURE.finditer(outside)]
+
+
+def rendered(results: Results, root: Path = ROOT) -> dict[Path, str]:
+    """Every file that follows from the results, by its path within the repository."""
+    files = plot_files(results)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    return {
+        **files,
+        Path("BENCHMARKS.md"): benchmarks(results, files),
+        Path("README.md"): with_figures(readme, readme_figures(results, files)),
+    }
+
+
+def outdated(files: dict[Path, str], root: Path = ROOT) -> list[str]:
+    """The paths whose content does not follow from the results, plots without results included."""
+    wrong = [path for path, text in files.items() if not _holds(root / path, text)]
+    wrong += [path.relative_to(root) for path in (root / PLOTS).glob("*.svg") if path.relative_to(root) not in files]
+    return sorted(path.as_posix() for path in wrong)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+def write(files: dict[Path, str], root: Path = ROOT) -> None:
+    """Write every file, and remove plots without results."""
+    for stale in set((root / PLOTS).glob("*.svg")) - {root / path for path in files}:
+        stale.unlink()
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+    """Write the report, or check it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is outdated")
+    options = parser.parse_args(arguments)
+    files = rendered(Results())
+    if options.check:
+        wrong = outdated(files)
+        for path in wrong:
+            say(f"{path} does not follow from the results: run python -m bench.report")
+        return 1 if wrong else 0
+    write(files)
+    say(f"wrote {len(files)} files")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The ops' benchmarks for pytest-benchmark: `pytest bench/ --benchmark-only`. Cases and checks are those of `bench.run`."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from bench.run import PROVIDERS, candidates_of, check
+from fastvits_kernels import registry
+from tests.op_cases import MODEL_CASES, Case
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TIMED = [case for case in MODEL_CASES if DEVICE == "cuda" or "-32x" not in case.name]
+
+
+@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "compile"])
+@pytest.mark.parametrize("case", TIMED, ids=lambda case: case.id)
+def test_op(case: Case, provider: str, benchmark: Any) -> None:
+    op, benchmark.group = registry.ops()[case.op], case.id
+    arguments = case.arguments(torch.float32, DEVICE)
+    candidates, missing = candidates_of(op, arguments, [provider])
+    if missing:
+        pytest.skip(missing[provider])
+    with torch.no_grad():
+        found = check(op, arguments, torch.float32, candidates)[provider]
+        assert found.passed, f"refused: error {found.error:.2g}, allowed {found.allowed:.2g}"
+
+        def timed() -> None:
+            candidates[provider]()
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()
+
+        benchmark.pedantic(timed, rounds=5, warmup_rounds=1)

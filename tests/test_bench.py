@@ -1,0 +1,202 @@
+"""The benchmarks as a user runs them, in quick mode, and the report against the results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import accuracy, harness, plots, report, roofline, run
+from bench.costs import Cost, cost_of
+from fastvits_kernels import registry
+from tests.op_cases import CASES, MODEL_CASES, Case
+
+COUNTED = [case for case in CASES if "ragged" in case.name or case.op == "gated_activation"]
+
+
+def one_case(op: str) -> Case:
+    return next(case for case in CASES if case.op == op)
+
+
+@pytest.mark.parametrize("case", COUNTED, ids=lambda case: case.id)
+def test_declared_operations_are_those_that_torch_counts(case: Case) -> None:
+    op = registry.ops()[case.op]
+    arguments = case.arguments(torch.float32, "cpu")
+    with FlopCounterMode(display=False) as counter:
+        op.reference(*arguments)
+    assert cost_of(op, *arguments).flops == counter.get_total_flops()
+
+
+def test_every_op_is_counted_and_timed() -> None:
+    assert {case.op for case in MODEL_CASES} == set(registry.ops())
+    for case in MODEL_CASES:
+        if "-32x" not in case.name:
+            assert cost_of(registry.ops()[case.op], *case.arguments(torch.float32, "meta")).bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "elements"),
+    [
+        # x [2, 5, 3], weight [3, 3, 4], bias [4] -> [2, 5, 4]
+        ("conv1d", ((2, 5, 3), (3, 3, 4), (4,), None, None, None, 1, 1, 1.0, "none", 1.0), 30 + 36 + 4 + 40),
+        # x [1, 5, 3], weight [4, 3, 2], bias [2] -> [1, 10, 2]
+        ("conv_transpose1d", ((1, 5, 3), (4, 3, 2), (2,), None, 2, 1, 0.1), 15 + 24 + 2 + 20),
+        # x [2, 7, 8] and the gate's half of it
+        ("gated_activation", ((2, 7, 8), None), 112 + 56),
+        # x and residual [1, 4, 6], weight and bias [6] -> [1, 4, 6]
+        ("layer_norm", ((1, 4, 6), (1, 4, 6), (6,), (6,), None, 1e-5), 24 + 24 + 6 + 6 + 24),
+        # q, k and v [1, 3, 2, 4], tables [3, 4] -> [1, 3, 2, 4] and, of the second op, weights [1, 2, 3, 3]
+        ("relative_attention", ((1, 3, 2, 4),) * 3 + ((3, 4),) * 2 + (None,), 72 + 24 + 24),
+        ("relative_attention_weights", ((1, 3, 2, 4),) * 3 + ((3, 4),) * 2 + (None,), 72 + 24 + 24 + 18),
+    ],
+)
+def test_declared_bytes(op: str, arguments: tuple[Any, ...], elements: int) -> None:
+    for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
+        drawn = [torch.zeros(a, dtype=dtype) if isinstance(a, tuple) else a for a in arguments]
+        assert cost_of(registry.ops()[op], *drawn).bytes == size * elements
+
+
+def test_a_tensor_passed_twice_is_read_once() -> None:
+    x, parameter = torch.zeros(1, 4, 6), torch.zeros(6)
+    assert cost_of(registry.ops()["layer_norm"], x, x, parameter, parameter, None, 1e-5).bytes == 4 * (24 + 6 + 24)
+
+
+def test_roofline_takes_the_larger_of_two_times() -> None:
+    peaks = roofline.Peaks(bytes_per_second=10.0, flops_per_second=100.0)
+    assert peaks.least_seconds(Cost(flops=100, bytes=50)) == 5.0
+    assert peaks.bound(Cost(flops=100, bytes=50)) == "memory"
+    assert peaks.least_seconds(Cost(flops=1000, bytes=50)) == 10.0
+    assert peaks.bound(Cost(flops=1000, bytes=50)) == "compute"
+
+
+def test_peaks_are_measured() -> None:
+    peaks = roofline.measure_peaks("cpu", torch.float32, quick=True)
+    assert peaks.bytes_per_second > 0
+    assert peaks.flops_per_second > 0
+
+
+def test_candidates_are_timed_in_turn() -> None:
+    order: list[str] = []
+    samples = harness.time_in_turn(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, warmup=0, flush=False
+    )
+    assert order == ["a", "b"] * 3
+    assert [len(times) for times in samples.values()] == [3, 3]
+
+
+def test_percentiles() -> None:
+    assert harness.percentiles([5, 1, 4, 2, 3, 6]) == {"p20": 2, "p50": 3.5, "p80": 5, "runs": 6}
+    with pytest.raises(ValueError, match="no samples"):
+        harness.percentiles([])
+
+
+def test_environment_says_of_what_and_where() -> None:
+    found = harness.environment("cpu")
+    assert json.loads(json.dumps(found)) == found
+    assert found["device"] == harness.device_name("cpu")
+    assert found["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert {"commit", "dirty", "clocks", "threads", "time"} <= set(found)
+
+
+def test_results_are_only_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "rows.jsonl"
+    harness.append(path, [{"a": 1}])
+    before = path.read_bytes()
+    harness.append(path, [{"a": 2}])
+    assert path.read_bytes().startswith(before)
+    assert harness.read(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_run_prints_times_and_saves_nothing_in_quick_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    before = run.OPS.read_bytes() if run.OPS.exists() else None
+    assert run.main(["--quick", "--device", "cpu", "--op", "conv1d", "--backend", "eager", "--backend", "triton"]) == 0
+    out = capsys.readouterr().out
+    assert "GFLOP/s" in out
+    assert " ms " in out
+    assert "not available: Triton is timed on a GPU only" in out
+    assert (run.OPS.read_bytes() if run.OPS.exists() else None) == before
+
+
+def test_run_refuses_a_time_to_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    op = registry.ops()["layer_norm"]
+    wrong = registry.Implementation(lambda *arguments: 1.001 * op.reference(*arguments))
+    monkeypatch.setitem(op.implementations, "onednn", wrong)
+    assert run.main(["--quick", "--device", "cpu", "--op", "layer_norm", "--backend", "onednn"]) == 1
+    line = next(line for line in capsys.readouterr().out.splitlines() if "onednn" in line)
+    assert "refused: error" in line
+    assert " ms" not in line
+
+
+@pytest.mark.parametrize("op", run.CONVOLUTIONAL)
+def test_channels_last_convolutions_compute_the_same(op: str) -> None:
+    arguments = one_case(op).arguments(torch.float32, "cpu")
+    candidates, missing = run.candidates_of(registry.ops()[op], arguments, ["channels_last"])
+    assert not missing
+    assert all(found.passed for found in run.check(registry.ops()[op], arguments, torch.float32, candidates).values())
+
+
+def test_run_compares_with_another_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--quick", "--device", "cpu", "--op", "gated_activation", "--backend", "eager", "--base", "HEAD"]
+    assert run.main(command) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "gated_activation" in line]
+    assert [" base " in line or " here " in line for line in lines] == [True, True]
+
+
+def test_accuracy_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    before = accuracy.ACCURACY.read_bytes() if accuracy.ACCURACY.exists() else None
+    assert accuracy.main(["--quick", "--device", "cpu", "--op", "layer_norm"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("layer_norm")] == list(roofline.DTYPES)
+    assert (accuracy.ACCURACY.read_bytes() if accuracy.ACCURACY.exists() else None) == before
+
+
+def test_the_report_follows_from_the_results() -> None:
+    assert report.outdated(report.rendered(report.Results())) == []
+
+
+def test_a_changed_result_makes_the_report_outdated(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
+    results = tmp_path / "results"
+    environment = harness.environment("cpu")
+    row = {
+        "kind": "end_to_end", "model": "standard", "candidate": "fastvits", "baseline": "fastvits", "seconds": 3,
+        "audio_seconds": 3.0, "batch": 1, "times": [0.5, 0.5], "ratios": [1.0, 1.0], "run": "a",
+        "environment": environment,
+    }  # fmt: skip
+    harness.append(results / "end_to_end.jsonl", [row, {**row, "seconds": 1, "audio_seconds": 1.0}])
+    files = report.rendered(report.Results(results), tmp_path)
+    report.write(files, tmp_path)
+    assert report.outdated(report.rendered(report.Results(results), tmp_path), tmp_path) == []
+    assert "6.0 ×" in (tmp_path / "README.md").read_text()
+    assert "not measured" in (tmp_path / "README.md").read_text()
+    assert "Not measured: no result of a GPU" in (tmp_path / "BENCHMARKS.md").read_text()
+
+    harness.append(results / "end_to_end.jsonl", [{**row, "times": [0.25, 0.25]}])
+    wrong = report.outdated(report.rendered(report.Results(results), tmp_path), tmp_path)
+    assert {"BENCHMARKS.md", "README.md"} < set(wrong)
+    assert any(path.endswith(".svg") for path in wrong)
+
+
+def test_a_plot_is_the_same_twice() -> None:
+    rows = [
+        {"op": "conv1d", "case": "model-3s", "backend": name, "roofline": share}
+        for name, share in (("eager", 0.2), ("onednn", 0.5))
+    ]
+    assert plots.roofline(rows, "title") == plots.roofline(rows, "title")
+    assert "prefers-color-scheme" in plots.roofline(rows, "title")
+
+
+def test_no_figure_is_quoted_by_hand() -> None:
+    pages = [harness.ROOT / "README.md", *(harness.ROOT / "docs").rglob("*.md")]
+    assert {page.name: report.quoted_figures(page.read_text(encoding="utf-8")) for page in pages} == {
+        page.name: [] for page in pages
+    }
+
+
+def test_quoted_figures_are_found() -> None:
+    text = f"It takes 12.5 ms, 3 × as fast.\n{report.BEGIN}\n90 ms\n{report.END}\n"
+    assert report.quoted_figures(text) == ["5 ms", "3 × as fast"]
