@@ -4,6 +4,7 @@
 #   make test      run the tests
 #   make lint      run the linters and the type checker
 #   make format    let ruff lay the code out and fix what it can
+#   make bench     time ops and whole utterances here, add the results and render the report
 #   make install   set up .venv for development: package, voice, tests and tools
 #   make clean     remove .venv, caches and builds
 #
@@ -11,7 +12,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format install clean
+.PHONY: help demo test bench lint format install clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,6 +54,12 @@ demo: $(VENV)/.demo-stamp
 # One torch thread in each of up to four processes: many small tests fill the cores better than few threads do.
 test: $(VENV)/.develop-stamp
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+bench: $(VENV)/.develop-stamp
+	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m bench.accuracy
+	@$(BIN)/python -m bench.end_to_end
+	@$(BIN)/python -m bench.report
 
 lint: $(VENV)/.develop-stamp
 	@$(BIN)/ruff check .
