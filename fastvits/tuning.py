@@ -130,7 +130,8 @@ def candidates(shape: Shape, device: torch.device) -> list[tiles.Tile]:
 
 
 def time_on_gpu(functions: Sequence[Callable[[], Any]], *, rounds: int = 15, warm_up: int = 2) -> list[float]:
-    """The median seconds of each function on the current CUDA device, in turn, with an L2 cache that has been flushed."""
+    """The median seconds of each function on the current CUDA device, in turn, with an L2 cache that has been
+    flushed."""
     flushed = torch.empty(256 * 2**20, dtype=torch.int8, device="cuda")
     taken: list[list[float]] = [[] for _ in functions]
     for round_ in range(warm_up + rounds):

@@ -3,8 +3,9 @@
 import gc
 
 import torch
-from fastvits_kernels import packing
 from torch import nn
+
+from fastvits_kernels import packing
 
 
 def test_a_packed_weight_is_kept_and_follows_every_change() -> None:

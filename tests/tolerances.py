@@ -12,8 +12,9 @@ PIPELINE_PARITY_FLOAT32 = 1e-5
 same operations in another order."""
 
 OP_ERROR_FLOOR = {torch.float32: 2e-7, torch.float16: 1e-4, torch.bfloat16: 4e-3}
-"""What `err(fast) <= 2 * err(eager) + floor` allows beside eager's own error: about two units of round-off of the dtype, for
-the cases where eager happens to be nearly exact. bfloat16 has four: Triton's interpreter rounds it once more than hardware."""
+"""What `err(fast) <= 2 * err(eager) + floor` allows beside eager's own error: about two units of round-off of the
+dtype, for the cases where eager happens to be nearly exact. bfloat16 has four: Triton's interpreter rounds it once
+more than hardware."""
 
 OP_ERROR_CEILING = {torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """No op may be further from float64 than this, however bad eager is."""
@@ -22,7 +23,8 @@ WEIGHT_NORM_REFOLDED = 1e-6
 """Each element of `g v / ||v||` in float32 against float64, relative: a few roundings of 6e-8 each."""
 
 MODEL_FLOAT32 = 1e-5
-"""The whole model in float32 against transformers, and an item alone against the same item in a batch. Measured: 2e-7 to 3e-6."""
+"""The whole model in float32 against transformers, and an item alone against the same item in a batch. Measured: 2e-7
+to 3e-6."""
 
 MODEL_FLOAT64 = 1e-12
 """The same in float64."""
@@ -42,30 +44,32 @@ RECOGNISER_WORD_ERROR_RATE = 0.15
 """Word error rate of that recogniser at all. Measured: 0.07; speech that is not English has about 1."""
 
 RESBLOCK_REASSOCIATED = 1e-6
-"""A pair against two steps, a mean against the mean of branches, in float32: the same sums of about 100 terms in another
-order. Measured: up to 2e-7."""
+"""A pair against two steps, a mean against the mean of branches, in float32: the same sums of about 100 terms in
+another order. Measured: up to 2e-7."""
 
 LINEAR_IDENTITY_FLOAT64 = 1e-12
 """Each element of two ways to write one linear map in float64: sums of some tens of products, each rounded to 1e-16."""
 
 ACTIVATION_FLOAT32 = 1e-6
-"""Each element of an activation of a kernel in float32, relative to float64: some eight roundings of 6e-8, over arguments
-from 1e-30 to 1e4; and of one item's sums alone against the same in a batch, which may be tiled otherwise."""
+"""Each element of an activation of a kernel in float32, relative to float64: some eight roundings of 6e-8, over
+arguments from 1e-30 to 1e4; and of one item's sums alone against the same in a batch, which may be tiled otherwise."""
 
 ATTENTION_PROPERTY_FLOAT32 = 2e-6
-"""Each element of attention in float32 against the same sum in another order, absolute, for values of order 1: some tens of
-roundings of 6e-8."""
+"""Each element of attention in float32 against the same sum in another order, absolute, for values of order 1: some
+tens of roundings of 6e-8."""
 
 LAYER_NORM_PROPERTY_FLOAT32 = 5e-6
-"""Each element of a layer normalisation against an equal one by another way, absolute, for values of order 1: the division by the
-standard deviation and the sums over some tens of channels round by 6e-8 each, magnified by the shift of the input."""
+"""Each element of a layer normalisation against an equal one by another way, absolute, for values of order 1: the
+division by the standard deviation and the sums over some tens of channels round by 6e-8 each, magnified by the shift
+of the input."""
 
 SPLINE_KNOT_MARGIN = 1e-2
-"""How far from a knot, as a share of its bin, a spline's input counts as clear of ties: float32 knots near 5 are off by some
-1e-6, and the smallest bin is 1e-2 wide."""
+"""How far from a knot, as a share of its bin, a spline's input counts as clear of ties: float32 knots near 5 are off
+by some 1e-6, and the smallest bin is 1e-2 wide."""
 
 SPLINE_ROUND_TRIP = 1e-5
-"""The spline at its bounds, and its inverse after it, in float32: relative to the bound and, between bins, to their number."""
+"""The spline at its bounds, and its inverse after it, in float32: relative to the bound and, between bins, to their
+number."""
 
 SPLINE_DERIVATIVE_FLOAT64 = 1e-9
 """The log-determinant against autograd's derivative in float64."""
@@ -74,8 +78,9 @@ GATE_ELEMENTWISE = 1e-6
 """Each element of the gate in float32, relative: four divisions and exponentials with two units of round-off each."""
 
 ONSET_AFTER_PAUSE_FRAMES = 2
-"""Frames between a word's start in timestamps and the moment that its energy rises after a pause. Measured on the bundled
-voice, on 35 words: 32 within two frames, 28 within one; the other three begin with a breath ("which", "when", "he")."""
+"""Frames between a word's start in timestamps and the moment that its energy rises after a pause. Measured on the
+bundled voice, on 35 words: 32 within two frames, 28 within one; the other three begin with a breath ("which", "when",
+"he")."""
 
 BREATHY_ONSET_FRAMES = 6
 """The same for a word that begins with an h or wh, whose breath is 30 dB below the vowel. Measured: 3 to 6."""

@@ -1,8 +1,9 @@
 """Weights in the form that an implementation wants, derived once and never stale.
 
-Ops take weights as views of parameters (`[K, C_in, C_out]` of a published `[C_out, C_in, K]`). An implementation that wants another
-layout or precision asks `packed(weight, form, build)`: the result is kept until the weight's storage dies, moves or is written to
-(its version counter tells), and is rebuilt then. Writing through `tensor.data` bypasses the version counter and is not seen.
+Ops take weights as views of parameters (`[K, C_in, C_out]` of a published `[C_out, C_in, K]`). An implementation that
+wants another layout or precision asks `packed(weight, form, build)`: the result is kept until the weight's storage
+dies, moves or is written to (its version counter tells), and is rebuilt then. Writing through `tensor.data` bypasses
+the version counter and is not seen.
 """
 
 import threading

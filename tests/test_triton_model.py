@@ -1,0 +1,69 @@
+"""The whole model with every op in Triton against the whole eager model."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fastvits import VitsModel, VitsTokenizer, use_backend
+from fastvits.voices import DEFAULT_VOICE, voice_folder
+from fastvits_kernels import registry, tiles
+from tests.models import SMALL, own_model, random_ids, relative_rms
+from tests.tolerances import MODEL_FLOAT32
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def ops_taken(backend: str) -> set[str]:
+    return {decision.op for decision in registry.decisions() if decision.backend == backend}
+
+
+@pytest.fixture
+def long_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 1024 steps where the interpreter runs: it takes milliseconds a program, whatever the program's size."""
+    choose = tiles._choose
+
+    def longer(*args: Any) -> tiles.Tile:
+        tile = choose(*args)
+        sizes = {name: 1024 if name == "BLOCK_T" else size for name, size in tile.sizes.items()}
+        return dataclasses.replace(tile, sizes=sizes)
+
+    if DEVICE == "cpu":
+        monkeypatch.setattr(tiles, "_choose", longer)
+
+
+@pytest.mark.parametrize("resblock_type", [1, 2])
+def test_a_small_model_in_triton_equals_eager(resblock_type: int) -> None:
+    settings = SMALL | {"num_speakers": 2, "speaker_embedding_size": 6, "resblock_type": resblock_type}
+    model = own_model(settings).to(DEVICE)
+    ids = random_ids(2, 19).to(DEVICE)
+    mask = torch.tensor([[1] * 19, [1] * 8 + [0] * 11], device=DEVICE)
+    outputs = {}
+    for backend in ("eager", "triton"):
+        registry.forget_decisions()
+        with torch.no_grad(), use_backend(backend):
+            outputs[backend] = model(ids, mask, speaker_id=[0, 1], seed=[3, 4], output_hidden_states=True)
+        assert ops_taken(backend)
+        assert not ops_taken("triton" if backend == "eager" else "eager")
+    expected, got = outputs["eager"], outputs["triton"]
+    assert torch.equal(got.durations, expected.durations)
+    assert relative_rms(got.waveform, expected.waveform) <= MODEL_FLOAT32
+    assert relative_rms(got.hidden_states[-1], expected.hidden_states[-1]) <= MODEL_FLOAT32
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("long_tiles")
+def test_the_real_voice_in_triton_equals_eager() -> None:
+    folder = Path(voice_folder(DEFAULT_VOICE))
+    model = VitsModel.from_pretrained(folder, inference_only=True, device_map=DEVICE)
+    # Said very fast, for the interpreter's sake: two thirds of a second become a fifth.
+    inputs = VitsTokenizer.from_pretrained(folder)("Hi.", return_tensors="pt").to(DEVICE)
+    with torch.no_grad():
+        with use_backend("eager"):
+            expected = model(**inputs, seed=1, speaking_rate=4)
+        with use_backend("triton"):
+            got = model(**inputs, seed=1, speaking_rate=4)
+    assert torch.equal(got.durations, expected.durations)
+    assert relative_rms(got.waveform, expected.waveform) <= MODEL_FLOAT32
