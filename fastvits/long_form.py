@@ -53,8 +53,7 @@ class SpokenSentence:
         sampling_rate: samples a second.
         seed: the seed of its random numbers; None where none was given.
         timestamps: where asked for, when its tokens, characters and words are heard: seconds from the beginning of the
-        whole,
-            places in the whole text.
+            whole, places in the whole text.
     """
 
     index: int
@@ -144,12 +143,16 @@ def speak_sentences(
         pipeline: what speaks.
         text: the text.
         sentence_silence: seconds of silence between sentences; between the clauses of a sentence that was too long,
-        half of it. paragraph_silence: seconds of silence between paragraphs, which empty lines separate; None means
-        twice `sentence_silence`. max_length: the most characters of a sentence that is spoken whole, as in
-        `fastvits.sentences.split_sentences`. seed: sentence `i` has the seed `seed + i`, or of a sequence its number
-        `i`; None draws from torch's global generators. return_timestamps: tell when the tokens, characters and words
-        are heard. controls: `speaker_id`, `speaker_embedding`, `speaking_rate`, `noise_scale` and
-        `noise_scale_duration`, one for the text.
+            half of it.
+        paragraph_silence: seconds of silence between paragraphs, which empty lines separate; None means twice
+            `sentence_silence`.
+        max_length: the most characters of a sentence that is spoken whole, as in
+            `fastvits.sentences.split_sentences`.
+        seed: sentence `i` has the seed `seed + i`, or of a sequence its number `i`; None draws from torch's global
+            generators.
+        return_timestamps: tell when the tokens, characters and words are heard.
+        controls: `speaker_id`, `speaker_embedding`, `speaking_rate`, `noise_scale` and `noise_scale_duration`, one for
+            the text.
 
     Raises:
         TypeError: a wrong type or an unknown keyword.
@@ -196,7 +199,8 @@ def stream_speech(
         pipeline: what speaks.
         text: the text.
         chunk_frames, first_chunk_frames: the size of a piece, and of each sentence's first one, as in
-        `VitsModel.stream`. options: those of `speak_sentences`, but for `return_timestamps`.
+            `VitsModel.stream`.
+        options: those of `speak_sentences`, but for `return_timestamps`.
     """
     if "return_timestamps" in options:
         raise TypeError("a stream has no place for timestamps: take speak_sentences, or say --stream --timestamps")
