@@ -434,18 +434,22 @@ def synthesize(
 
     Args:
         items: texts, or mappings with `text` and perhaps `id` (a file name; the row's number by default), `speaker` (a
-        number or a
-            name), `seed` and `rate` (or `speaking_rate`); what `read_manifest` gives. Read as it goes, not all at once.
+            number or a name), `seed` and `rate` (or `speaking_rate`); what `read_manifest` gives. Read as it goes, not
+            all at once.
         output_dir: the folder, made if missing, for `<id>.wav` (or `.flac`) and `manifest.jsonl`.
         model: a pipeline, or what `pipeline` takes as `model`; None means the bundled voice.
         batch_size: how many sentences go through the model at a time. They are sorted by length first, a window of
-        items at a time. format: "wav" or "flac". speaker, speaking_rate: for rows that say nothing of it. noise_scale,
-        noise_scale_duration: the model's own where None. seed: rows without a seed get one from their id and this
-        number (`item_seed`). sentence_silence, paragraph_silence, max_length: as in `speak_sentences`. timestamps:
-        write into the manifest when each token, character and word is heard. strict: raise BadItem at the first row
-        that cannot be spoken, instead of reporting it and going on. progress: True for a line on standard error, or a
-        `ProgressLine`. on_failure: called with each `Failure`; by default it is logged as a warning. pipeline_options:
-        `device`, `dtype`, `revision` and so on, as `pipeline` takes them.
+            items at a time.
+        format: "wav" or "flac".
+        speaker, speaking_rate: for rows that say nothing of it.
+        noise_scale, noise_scale_duration: the model's own where None.
+        seed: rows without a seed get one from their id and this number (`item_seed`).
+        sentence_silence, paragraph_silence, max_length: as in `speak_sentences`.
+        timestamps: write into the manifest when each token, character and word is heard.
+        strict: raise BadItem at the first row that cannot be spoken, instead of reporting it and going on.
+        progress: True for a line on standard error, or a `ProgressLine`.
+        on_failure: called with each `Failure`; by default it is logged as a warning.
+        pipeline_options: `device`, `dtype`, `revision` and so on, as `pipeline` takes them.
 
     Returns:
         A `CorpusReport`.
