@@ -29,6 +29,10 @@ SETTINGS = {
     "legend.frameon": False,
 }
 
+TICKS = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600)
+SHORT = 4.5
+"""Up to how many seconds a text counts as short where latency is shown."""
+
 Row = dict[str, Any]
 
 
@@ -46,6 +50,13 @@ def _svg(figure: Any) -> str:
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     return text.getvalue().replace("*{stroke-linejoin: round; stroke-linecap: butt}", STYLE, 1)
+
+
+def _finished(figure: Any, axes: Any, title: str) -> str:
+    """The plot with its title above and its legend below, where neither covers anything."""
+    axes.set_title(title, loc="left")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return _svg(figure)
 
 
 def _styled() -> Any:
@@ -69,80 +80,71 @@ def speed(rows: Sequence[Row], title: str) -> str:
             rates = [row["audio_seconds"] * row["batch"] / statistics.median(row["times"]) for row in own]
             axes.plot(lengths, rates, marker="o", markersize=4, color=colour, label=name)
         axes.set_xscale("log")
-        ticks = sorted({row["seconds"] for row in rows})
+        lengths = [row["audio_seconds"] for row in rows]
+        ticks = [t for t in TICKS if 0.9 * min(lengths) <= t <= 1.1 * max(lengths)]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         axes.set_xlabel("length of the audio (s)")
         axes.set_ylabel("speed (s of audio a second)")
-        axes.set_title(title, loc="left")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-        return _svg(figure)
+        return _finished(figure, axes, title)
 
 
 def latency(rows: Sequence[Row], title: str) -> str:
-    """The time to a whole waveform, a bar for each system and length, p20 to p80 marked."""
+    """The time to the whole waveform of short texts, a bar for each system and length, p20 to p80 marked."""
     from bench.harness import percentiles
 
+    shortest = min(row["audio_seconds"] for row in rows)
+    rows = [row for row in rows if row["audio_seconds"] <= max(SHORT, shortest)]
     with _styled():
         names = colours_of(row["candidate"] for row in rows)
-        lengths = sorted({row["seconds"] for row in rows})
-        figure, axes = _axes(7.2, 0.9 + 0.2 * len(names) * len(lengths) + 0.2 * len(lengths))
-        thickness = 0.8 / len(names)
+        lengths = sorted({_length(row) for row in rows})
+        figure, axes = _axes(7.2, 1.5 + 0.24 * len(names) * len(lengths))
+        thickness = 0.84 / len(names)
         for index, (name, colour) in enumerate(names.items()):
-            for position, length in enumerate(lengths):
-                for row in rows:
-                    if row["candidate"] == name and row["seconds"] == length:
-                        spread = percentiles(row["times"])
-                        error = [[spread["p50"] - spread["p20"]], [spread["p80"] - spread["p50"]]]
-                        axes.barh(
-                            position + (index - (len(names) - 1) / 2) * thickness,
-                            spread["p50"],
-                            0.9 * thickness,
-                            xerr=error,
-                            ecolor=GREY,
-                            color=colour,
-                            label=name if position == 0 else None,
-                        )
-        axes.set_xscale("log")
+            own = {_length(row): percentiles(row["times"]) for row in rows if row["candidate"] == name}
+            positions = [i + (index - (len(names) - 1) / 2) * thickness for i, c in enumerate(lengths) if c in own]
+            spreads = [own[length] for length in lengths if length in own]
+            whiskers = [[s["p50"] - s["p20"] for s in spreads], [s["p80"] - s["p50"] for s in spreads]]
+            medians = [s["p50"] for s in spreads]
+            bars = {"color": colour, "label": name, "ecolor": GREY, "capsize": 2}
+            axes.barh(positions, medians, 0.9 * thickness, xerr=whiskers, **bars)
         axes.set_yticks(range(len(lengths)), [f"{length:g} s" for length in lengths])
         axes.invert_yaxis()
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.set_ylabel("length of the audio")
-        axes.set_xlabel("time to the whole waveform (s, logarithmic; whiskers from p20 to p80)")
-        axes.set_title(title, loc="left")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-        return _svg(figure)
+        axes.set_xlabel("time to the whole waveform (s); whiskers from p20 to p80")
+        return _finished(figure, axes, title)
+
+
+def _length(row: Row) -> float:
+    return round(row["audio_seconds"], 1)
 
 
 def roofline(rows: Sequence[Row], title: str) -> str:
-    """The share of the roofline that each op reaches, a bar for each provider."""
+    """The share of the roofline that each op reaches, a mark for each provider."""
     with _styled():
-        names = colours_of(
-            name
-            for name in ("eager", "compile", "channels_last", "onednn", "triton")
-            for r in rows
-            if r["backend"] == name
-        )
+        order = ("eager", "compile", "channels_last", "onednn", "triton")
+        names = colours_of(name for name in order if any(row["backend"] == name for row in rows))
+        marks = dict(zip(order, ("o", "^", "s", "D", "D"), strict=True))
         cases = sorted({(row["op"], row["case"]) for row in rows})
-        figure, axes = _axes(8.2, 0.9 + 0.13 * len(names) * len(cases) + 0.08 * len(cases))
-        thickness = 0.84 / len(names)
-        for index, (name, colour) in enumerate(names.items()):
+        figure, axes = _axes(8.2, 1.4 + 0.27 * len(cases))
+        for name, colour in names.items():
             shares = {(row["op"], row["case"]): row["roofline"] for row in rows if row["backend"] == name}
-            positions = [i + (index - (len(names) - 1) / 2) * thickness for i, c in enumerate(cases) if c in shares]
+            positions = [i for i, case in enumerate(cases) if case in shares]
             values = [100 * shares[case] for case in cases if case in shares]
-            axes.barh(positions, values, 0.92 * thickness, color=colour, label=name)
+            axes.scatter(values, positions, marker=marks[name], s=30, color=colour, alpha=0.85, label=name)
         axes.set_yticks(range(len(cases)), [f"{op} {_short(case)}" for op, case in cases])
         axes.set_ylim(len(cases) - 0.4, -0.6)
-        axes.grid(axis="x")
+        axes.set_xscale("log")
+        axes.axvline(100, color=GREY, linewidth=1)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.grid()
         axes.set_axisbelow(True)
-        axes.set_xlim(0, max(100, 105 * max(row["roofline"] for row in rows)))
-        axes.set_xlabel("share of the roofline (%)")
-        axes.set_title(title, loc="left")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-        return _svg(figure)
+        axes.set_xlabel("share of the roofline (%, logarithmic)")
+        return _finished(figure, axes, title)
 
 
 def _short(case: str) -> str:
@@ -176,6 +178,4 @@ def accuracy(rows: Sequence[Row], title: str) -> str:
         axes.invert_yaxis()
         axes.grid()
         axes.set_xlabel("relative RMS distance from float64, the largest over the cases")
-        axes.set_title(title, loc="left")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-        return _svg(figure)
+        return _finished(figure, axes, title)

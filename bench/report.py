@@ -113,14 +113,14 @@ def utterance_tables(rows: list[Row]) -> Iterator[str]:
     for (model,), of_model in groups(rows, "model").items():
         baseline = of_model[0]["baseline"]
         lines = []
-        for (length, batch), same in groups(of_model, "seconds", "batch").items():
+        for (_, batch), same in groups(of_model, "seconds", "batch").items():
             for row in same:
                 spread = harness.percentiles(row["times"])
                 speed = row["audio_seconds"] * batch / spread["p50"]
                 lines.append(
                     (
                         row["candidate"],
-                        f"{length:g} s",
+                        f"{row['audio_seconds']:.1f} s",
                         str(batch),
                         seconds(spread["p50"]),
                         f"{seconds(spread['p20'])} to {seconds(spread['p80'])}",
@@ -285,10 +285,9 @@ def readme_figures(results: Results, files: Iterable[Path]) -> str:
                     )
         head = ("", "model", "audio", "median", "real time", "speed against")
         parts += [f"**{device}**, one text at a time:\n", table(head, lines)]
-        shown = [
-            p for p in paths if p.stem.endswith(slug(device)) and p.stem.startswith(("speed-standard-1-", "roofline"))
-        ]
-        parts += [image(path, path.stem) for path in shown]
+        for path in paths:
+            if path.stem.endswith(slug(device)) and path.stem.startswith(("speed-standard-1-", "latency", "roofline")):
+                parts.append(image(path, path.stem))
     if not any(row["environment"]["device_type"] == "cuda" for row in results.utterances):
         parts.append("GPUs: not measured.\n")
     parts.append("All figures, and how to repeat them: [BENCHMARKS.md](BENCHMARKS.md).\n")

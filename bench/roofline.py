@@ -7,8 +7,9 @@ measures the peaks and appends them to `bench/results/peaks.jsonl`. No peak is t
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,17 +46,22 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
     device = torch.device(device)
     large = device.type == "cuda"
     copied = (1 << 30 if large else 256 << 20) if not quick else 8 << 20
-    size = (8192 if large else 1024) if not quick else 256
+    sizes = ((4096, 8192) if large else (512, 1024, 2048)) if not quick else (256,)
+    if not large and dtype != torch.float32:
+        # Without instructions for it a CPU is slow beyond measure.
+        sizes = sizes[:1]
     source = torch.ones(copied, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
-    # Of ordinary magnitude: zeros are faster than anything real on some devices.
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    out = torch.empty(size, size, dtype=dtype, device=device)
+    candidates: dict[str, Callable[[], Any]] = {"copy": lambda: target.copy_(source)}
+    for size in sizes:
+        # Of ordinary magnitude: zeros are faster than anything real on some devices.
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        candidates[str(size)] = partial(torch.mm, a, b, out=torch.empty(size, size, dtype=dtype, device=device))
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         samples = harness.time_in_turn(
-            {"copy": lambda: target.copy_(source), "matmul": lambda: torch.mm(a, b, out=out)},
+            candidates,
             device=device,
             rounds=3 if quick else 20,
             warmup=1,
@@ -64,7 +70,8 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
         )
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
-    return Peaks(2 * copied / min(samples["copy"]), 2 * size**3 / min(samples["matmul"]))
+    rate = max(2 * size**3 / min(samples[str(size)]) for size in sizes)
+    return Peaks(2 * copied / min(samples["copy"]), rate)
 
 
 def peak_row(peaks: Peaks, dtype: str, environment: dict[str, Any], run: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ops' benchmarks for pytest-benchmark: `pytest bench/ --benchmark-only`. Cases and checks are those of `bench.run`."""
+"""The ops under pytest-benchmark: `pytest bench/ --benchmark-only`. Cases and checks are those of `bench.run`."""
 
 from typing import Any
 
