@@ -1,6 +1,6 @@
 """oneDNN's convolution with prepacked weights and post-operations, for channels-last sequences.
 
-Three things decide the speed of a convolution here, measured on two AVX-512 cores: channels-last instead of
+Three things decide the speed of a convolution here, in CPU time of one AVX-512 thread: channels-last instead of
 channels-first is worth a factor of 1.5 to 3; a dilated convolution that pads by itself is half as fast as one whose
 input is padded in memory; a call costs some 50 us beside its work. Hence weights are packed once, the pass that a leaky
 ReLU needs anyway writes into a padded buffer, and the residual is summed by the convolution itself.

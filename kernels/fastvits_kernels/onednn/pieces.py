@@ -6,9 +6,9 @@ from torch import Tensor
 from .. import registry
 
 _ELEMENTS = 1 << 20
-"""4 MB of float32 a tensor: with the few that a stage of the decoder needs at once, they stay in the cache. Measured on
-two cores with 1.25 MB of L2 each: a quarter of it loses 20 % to the cost of calls, twice as much or whole sequences
-some 5 %."""
+"""4 MB of float32 a tensor. CPU time of the standard decoder for 250 frames, on one thread of a busy machine with
+1.25 MB of L2, least of three: 1.36 s; a quarter as much 1.68 s, twice as much 1.49 s, whole sequences 1.44 s. Some 5 %
+are within that machine's noise: the gain that is certain is bounded memory."""
 
 
 def piece_length(x: Tensor, op: str) -> int | None:
