@@ -59,6 +59,7 @@ bench: $(VENV)/.develop-stamp
 	@$(BIN)/python -m bench.run
 	@$(BIN)/python -m bench.accuracy
 	@$(BIN)/python -m bench.end_to_end
+	@$(BIN)/python -m bench.scaling
 	@$(BIN)/python -m bench.report
 
 lint: $(VENV)/.develop-stamp

@@ -21,12 +21,11 @@ ROOT = harness.ROOT
 PLOTS = Path("docs") / "plots"
 BEGIN = "<!-- Figures: written by `python -m bench.report`, not by hand -->"
 END = "<!-- End of figures -->"
-FIGURE = re.compile(
-    r"\d\s*(?:ms|µs|us|GB/s|[GT]FLOP/s)\b|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time)|\d\s*% faster"
-)
-"""What counts as a quoted figure of speed."""
+SPEED = r"\d\s*(?:GB/s|[GT]FLOP/s)|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time)|\d\s*% faster"
+"""What counts as a quoted figure of speed, on any page."""
 
-OUR_BACKENDS = ("triton", "onednn")
+TIME = r"\d\s*(?:ms|µs|us)\b"
+"""What counts as one on the front page too."""
 
 Row = dict[str, Any]
 
@@ -302,10 +301,10 @@ def with_figures(readme: str, figures: str) -> str:
     return f"{before}{BEGIN}\n\n{figures}\n{END}{rest.partition(END)[2]}"
 
 
-def quoted_figures(text: str) -> list[str]:
+def quoted_figures(text: str, pattern: str = f"{SPEED}|{TIME}") -> list[str]:
     """Figures of speed outside the markers, where nothing keeps them true."""
     outside = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", "", text, flags=re.DOTALL)
-    return [match.group().strip() for match in FIGURE.finditer(outside)]
+    return [match.group().strip() for match in re.finditer(pattern, outside)]
 
 
 def rendered(results: Results, root: Path = ROOT) -> dict[Path, str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import accuracy, harness, plots, report, roofline, run
+from bench import accuracy, harness, plots, report, roofline, run, scaling
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
 from tests.op_cases import CASES, MODEL_CASES, Case
@@ -154,6 +154,17 @@ def test_accuracy_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert (accuracy.ACCURACY.read_bytes() if accuracy.ACCURACY.exists() else None) == before
 
 
+def test_scaling_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    before = scaling.SCALING.read_bytes() if scaling.SCALING.exists() else None
+    assert scaling.main(["--quick", "--device", "cpu"]) == 0
+    assert "MiB at most" in capsys.readouterr().out
+    assert (scaling.SCALING.read_bytes() if scaling.SCALING.exists() else None) == before
+
+
+def test_fitted_exponent() -> None:
+    assert report.fitted_exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
 def test_the_report_follows_from_the_results() -> None:
     assert report.outdated(report.rendered(report.Results())) == []
 
@@ -191,10 +202,9 @@ def test_a_plot_is_the_same_twice() -> None:
 
 
 def test_no_figure_is_quoted_by_hand() -> None:
-    pages = [harness.ROOT / "README.md", *(harness.ROOT / "docs").rglob("*.md")]
-    assert {page.name: report.quoted_figures(page.read_text(encoding="utf-8")) for page in pages} == {
-        page.name: [] for page in pages
-    }
+    assert report.quoted_figures((harness.ROOT / "README.md").read_text(encoding="utf-8")) == []
+    for page in (harness.ROOT / "docs").rglob("*.md"):
+        assert report.quoted_figures(page.read_text(encoding="utf-8"), report.SPEED) == [], page
 
 
 def test_quoted_figures_are_found() -> None:
