@@ -128,7 +128,7 @@ def utterance_tables(rows: list[Row]) -> Iterator[str]:
                     )
                 )
         head = ("", "audio", "batch", "median", "p20 to p80", "real time", f"speed against {baseline}")
-        yield f"### The {model} model\n\n{table(head, lines)}"
+        yield f"#### The {model} model\n\n{table(head, lines)}"
 
 
 def op_table(rows: list[Row]) -> str:
@@ -240,26 +240,26 @@ def benchmarks(results: Results, files: Iterable[Path]) -> str:
         ours = [path for path in paths if path.stem.endswith(slug(device))]
 
         def images(kind: str, ours: list[Path] = ours) -> list[str]:
-            return [image(path, path.stem) for path in ours if path.stem.startswith(kind)]
+            return [image(path, path.stem.replace("-", " ")) for path in ours if path.stem.startswith(kind)]
 
-        parts.append(f"# {device}\n")
+        parts.append(f"## {device}\n")
         if rows := of(device, results.utterances):
-            parts += ["## Whole utterances\n", sources(rows), *images("latency"), *images("speed")]
+            parts += ["### Whole utterances\n", sources(rows), *images("latency"), *images("speed")]
             parts += utterance_tables(rows)
         if rows := of(device, results.scaling):
-            parts += ["## Scaling\n", sources(rows), *scaling_table(rows)]
+            parts += ["### Scaling\n", sources(rows), *scaling_table(rows)]
         if rows := of(device, results.ops):
-            parts += ["## Ops\n", sources(rows)]
+            parts += ["### Ops\n", sources(rows)]
             for row in of(device, results.peaks):
                 rates = f"{row['bytes_per_second'] / 1e9:.0f} GB/s copied, {row['flops_per_second'] / 1e9:.0f} GFLOP/s"
                 parts.append(f"Peaks measured in {row['dtype']}: {rates} in a matrix product.\n")
             for (dtype,), same in groups(rows, "dtype").items():
-                parts += [f"### {dtype}\n", *images(f"roofline-{dtype}"), op_table(same)]
+                parts += [f"#### {dtype}\n", *images(f"roofline-{dtype}"), op_table(same)]
         if rows := of(device, results.accuracy):
-            parts += ["## Accuracy\n", "The largest relative RMS distance from float64.\n", sources(rows)]
+            parts += ["### Accuracy\n", "The largest relative RMS distance from float64.\n", sources(rows)]
             parts += [*images("accuracy"), accuracy_table(rows)]
     if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
-        parts.append("# GPUs\n\nNot measured: no result of a GPU is here yet.\n")
+        parts.append("## GPUs\n\nNot measured: no result of a GPU is here yet.\n")
     return "\n".join(parts)
 
 
@@ -286,7 +286,7 @@ def readme_figures(results: Results, files: Iterable[Path]) -> str:
         parts += [f"**{device}**, one text at a time:\n", table(head, lines)]
         for path in paths:
             if path.stem.endswith(slug(device)) and path.stem.startswith(("speed-standard-1-", "latency", "roofline")):
-                parts.append(image(path, path.stem))
+                parts.append(image(path, path.stem.replace("-", " ")))
     if not any(row["environment"]["device_type"] == "cuda" for row in results.utterances):
         parts.append("GPUs: not measured.\n")
     parts.append("All figures, and how to repeat them: [BENCHMARKS.md](BENCHMARKS.md).\n")

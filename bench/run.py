@@ -29,6 +29,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,12 @@ def candidates_of(
     missing: dict[str, str] = {}
     for provider in providers:
         if provider == "eager":
-            found[provider] = lambda: op.reference(*arguments)
+            found[provider] = partial(op.reference, *arguments)
         elif provider == "channels_last":
             if op.name not in CONVOLUTIONAL:
                 missing[provider] = f"{op.name} has no convolution"
                 continue
-            found[provider] = lambda: _channels_last(op, arguments)
+            found[provider] = partial(_channels_last, op, arguments)
         elif provider == "compile":
             reason = _cannot_compile(device)
             if reason is not None:
@@ -127,7 +128,7 @@ def candidates_of(
                 continue
             torch._dynamo.reset()
             compiled = torch.compile(op.reference, dynamic=False)
-            found[provider] = lambda compiled=compiled: compiled(*arguments)
+            found[provider] = partial(compiled, *arguments)
         elif provider == "triton" and (device.type != "cuda" or jit.interpreting()):
             missing[provider] = "Triton is timed on a GPU only"
         elif provider not in op.implementations:
@@ -138,7 +139,7 @@ def candidates_of(
             if reason is not None:
                 missing[provider] = reason
                 continue
-            found[provider] = lambda run=implementation.run: run(*arguments)
+            found[provider] = partial(implementation.run, *arguments)
     return found, missing
 
 

@@ -5,7 +5,8 @@
 The published configuration with random weights, its lengths of text from 1 s to 10 minutes at batch 1, and batches of
 3 s. Every point runs in a process of its own, whose peak memory is its own: resident memory on a CPU, weights and torch
 included, allocated memory on a GPU. Rows are appended to `bench/results/scaling.jsonl`; `python -m bench.report` fits
-the exponents. A point that does not fit into memory is said and left out. `--quick` takes one short one and saves nothing.
+the exponents. A point that does not fit into memory is said and left out. `--quick` takes one short point and saves
+nothing.
 """
 
 import argparse
