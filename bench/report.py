@@ -206,7 +206,7 @@ def plot_files(results: Results) -> dict[Path, str]:
         for (model,), rows in groups(of(device, results.utterances), "model").items():
             for (batch,), same in groups(rows, "batch").items():
                 title = f"{model} model, batch {batch}, {device}"
-                if len({row["seconds"] for row in same}) > 1:
+                if len({round(row["audio_seconds"], 1) for row in same}) > 1:
                     found[PLOTS / f"speed-{model}-{batch}-{of_device}.svg"] = plots.speed(same, title)
             short = [row for row in rows if row["batch"] == 1]
             if short:
