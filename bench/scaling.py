@@ -11,6 +11,7 @@ nothing.
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def measure(device: str, seconds: float, batch: int) -> dict[str, Any] | None:
     """One point, in another process; None where that one failed."""
     point = json.dumps({"device": device, "seconds": seconds, "batch": batch})
     command = [sys.executable, "-m", "bench.scaling", "--point", point]
-    done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True)
+    # The code that this process runs, installed or not.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         print(f"{seconds:g} s, batch {batch}: left out: {last}", flush=True)
