@@ -112,9 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         done = subprocess.run(command, cwd=harness.ROOT, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
         harness.append(options.output, [{**common, "kind": "long_text", "model": "bundled", **found}])
-        print(
-            f"{found['audio_seconds']:.0f} s of speech: peak {found['peak_mib']:.0f} MiB, {found['added_mib']:.0f} added"
-        )
+        memory = f"peak {found['peak_mib']:.0f} MiB, {found['added_mib']:.0f} MiB of it added on the way"
+        print(f"{found['audio_seconds']:.0f} s of speech: {memory}")
     return 0
 
 

@@ -21,19 +21,23 @@ def ops_taken(backend: str) -> set[str]:
 
 
 @pytest.fixture
-def long_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles of 1024 steps where the interpreter runs: it takes milliseconds a program, whatever the program's size."""
+def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large tiles where the interpreter runs, which takes milliseconds a program and a loop's round, of whatever size."""
+    larger = {"BLOCK_T": 1024} | dict.fromkeys(
+        ("BLOCK_C", "BLOCK_Z", "BLOCK_CI", "BLOCK_CO", "BLOCK_C_IN", "BLOCK_C_OUT"), 256
+    )
     choose = tiles._choose
 
     def longer(*args: Any) -> tiles.Tile:
         tile = choose(*args)
-        sizes = {name: 1024 if name == "BLOCK_T" else size for name, size in tile.sizes.items()}
+        sizes = {name: larger.get(name, size) for name, size in tile.sizes.items()}
         return dataclasses.replace(tile, sizes=sizes)
 
     if DEVICE == "cpu":
         monkeypatch.setattr(tiles, "_choose", longer)
 
 
+@pytest.mark.usefixtures("large_tiles")
 @pytest.mark.parametrize("resblock_type", [1, 2])
 def test_a_small_model_in_triton_equals_eager(resblock_type: int) -> None:
     settings = SMALL | {"num_speakers": 2, "speaker_embedding_size": 6, "resblock_type": resblock_type}
@@ -54,7 +58,7 @@ def test_a_small_model_in_triton_equals_eager(resblock_type: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("long_tiles")
+@pytest.mark.usefixtures("large_tiles")
 def test_the_real_voice_in_triton_equals_eager() -> None:
     folder = Path(voice_folder(DEFAULT_VOICE))
     model = VitsModel.from_pretrained(folder, inference_only=True, device_map=DEVICE)
