@@ -22,7 +22,7 @@ def ops_taken(backend: str) -> set[str]:
 
 @pytest.fixture
 def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large tiles where the interpreter runs, which takes milliseconds a program and a loop's round, of whatever size."""
+    """Large tiles where the interpreter runs, which takes milliseconds a program and a loop's round of any size."""
     larger = {"BLOCK_T": 1024} | dict.fromkeys(
         ("BLOCK_C", "BLOCK_Z", "BLOCK_CI", "BLOCK_CO", "BLOCK_C_IN", "BLOCK_C_OUT"), 256
     )
