@@ -271,8 +271,7 @@ class Op:
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
         result = self._resolve(args)(*args)
-        # What the fake function promises to whoever traced it: compiled code checks the strides.
-        return result.contiguous() if isinstance(result, Tensor) else tuple(tensor.contiguous() for tensor in result)
+        return _as_promised(result) if isinstance(result, Tensor) else tuple(_as_promised(tensor) for tensor in result)
 
     def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.arguments = inputs
@@ -280,6 +279,13 @@ class Op:
     def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients through the reference, recomputed: right for every implementation, kept until one has its own."""
         return gradients_of(self.reference, ctx.arguments, grads)
+
+
+def _as_promised(result: Tensor) -> Tensor:
+    """`result` laid out as a fake function promises it to compiled code: contiguous, from the start of its storage."""
+    if result.is_contiguous() and result.storage_offset() == 0:
+        return result
+    return result.clone(memory_format=torch.contiguous_format)
 
 
 def tensors_in(args: tuple[Any, ...]) -> Iterator[Tensor]:
