@@ -54,9 +54,14 @@ def test_every_op_compiles_for_every_dtype_and_target(quick_rows: list[dict[str,
     assert all(row["registers"] > 0 and row["compile_seconds"] > 0 for row in quick_rows)
     compiled = {(row["op"], row["config"]["dtype"], row["target"]) for row in quick_rows}
     assert len(compiled) == len(quick_rows), "the quick report has one configuration for each op, dtype and target"
-    planned = {(c.op, c.mode) for c in compile_report.quick_plan()}
-    assert {op for op, _ in planned} == {name for name, op in registry.ops().items() if "triton" in op.implementations}
-    assert compiled == {(op, mode, target) for op, mode in planned for target in compile_report.TARGETS}
+    planned = compile_report.quick_plan()
+    assert compiled == {(c.op, c.mode, target) for c, targets in planned.items() for target in targets}
+    with_kernels = {name for name, op in registry.ops().items() if "triton" in op.implementations}
+    for target in compile_report.TARGETS:
+        assert {op for op, _, other in compiled if other == target} == with_kernels
+    for target in compile_report.FEW_TARGETS:
+        for mode in ("float32", "float16", "bfloat16"):
+            assert {op for op, other, at in compiled if (other, at) == (mode, target)} == with_kernels
 
 
 @pytest.mark.slow
