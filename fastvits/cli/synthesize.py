@@ -81,11 +81,12 @@ def run(options: argparse.Namespace) -> int:
     progress = ProgressLine(total)
 
     # What a voice's vocabulary lacks is told once, not for every sentence.
-    logging.getLogger("fastvits").addFilter(_OncePerCharacters())
+    logger, once = logging.getLogger("fastvits"), _OncePerCharacters()
 
     def report_failure(failure: Failure) -> None:
         progress.message(f"fastvits: {' '.join(str(failure).split())}")
 
+    logger.addFilter(once)
     try:
         with _rows(options) as rows:
             report = synthesize(
@@ -108,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
     except BadItem as error:
         print(f"fastvits: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    finally:
+        logger.removeFilter(once)
     factor = f", real-time factor {report.seconds / report.audio_seconds:.3f}" if report.audio_seconds else ""
     print(f"done:    {report.done} ({clock(report.audio_seconds)} of audio in {clock(report.seconds)}{factor})")
     print(f"skipped: {report.skipped} (there already)")
