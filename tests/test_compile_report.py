@@ -34,10 +34,8 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def quick_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def quick_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of the quick report, made by the command: in this process Triton may be interpreting."""
-    path = tmp_path_factory.mktemp("report") / "rows.json"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     command = [sys.executable, "-m", "bench.compile_report", "--quick", "--jobs", "2", "--json", str(path)]
@@ -49,7 +47,17 @@ def quick_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]
 
 
 @pytest.mark.slow
-def test_every_op_compiles_for_every_dtype_and_target(quick_rows: list[dict[str, Any]]) -> None:
+def test_every_op_compiles_for_every_dtype_and_target(tmp_path: Path) -> None:
+    """One test and no fixture: tests that share one may run in several processes, and each would compile everything."""
+    rows = quick_rows(tmp_path / "rows.json")
+    check_completeness(rows)
+    # No kernel spills, wants more shared memory than there is, or misses the tensor cores.
+    found = [f"{fault}: {compile_report.as_line(row)}" for row in rows for fault in compile_report.faults(row)]
+    assert not found, "\n".join(found)
+    check_products(rows)
+
+
+def check_completeness(quick_rows: list[dict[str, Any]]) -> None:
     assert all(set(row) == KEYS for row in quick_rows)
     assert all(row["registers"] > 0 and row["compile_seconds"] > 0 for row in quick_rows)
     compiled = {(row["op"], row["config"]["dtype"], row["target"]) for row in quick_rows}
@@ -64,14 +72,7 @@ def test_every_op_compiles_for_every_dtype_and_target(quick_rows: list[dict[str,
             assert {op for op, other, at in compiled if (other, at) == (mode, target)} == with_kernels
 
 
-@pytest.mark.slow
-def test_no_kernel_spills_or_wants_too_much_or_misses_the_tensor_cores(quick_rows: list[dict[str, Any]]) -> None:
-    found = [f"{fault}: {compile_report.as_line(row)}" for row in quick_rows for fault in compile_report.faults(row)]
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.slow
-def test_matrices_are_multiplied_where_they_ought_to_be(quick_rows: list[dict[str, Any]]) -> None:
+def check_products(quick_rows: list[dict[str, Any]]) -> None:
     """A look at the evidence itself: half precision multiplies in its own type, TF32 as TF32, and Hopper with wgmma."""
     products = {(row["op"], row["config"]["dtype"]): row["config"]["products"] for row in quick_rows}
     assert products["conv1d", "float32"] == ["ieee"]
