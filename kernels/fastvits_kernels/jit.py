@@ -56,6 +56,7 @@ class LazyKernel:
 
                     if interpreting():
                         _interpret_bfloat16_dots()
+                        _interpret_scalars_as_indices()
                     scope = self.fn.__globals__
                     scope["tl"] = triton.language
                     self._jitted = triton.jit(self.fn, do_not_specialize=varying_names(self.fn))
@@ -93,6 +94,26 @@ def _interpret_bfloat16_dots() -> None:
 
     create_widened_dot.widens_bfloat16 = True  # type: ignore[attr-defined]
     InterpreterBuilder.create_dot = create_widened_dot
+
+
+def _interpret_scalars_as_indices() -> None:
+    """Let kernels loop over `range(scalar)` in the interpreter of Triton 3.6 too.
+
+    It holds a scalar as an array of one element and takes `int(array)` for its index, which numpy 2.4 refuses unless
+    the array has no axes. Later versions of Triton drop the axis first, as is done here.
+    """
+    from triton.runtime import interpreter
+
+    patch_tensor = interpreter._patch_lang_tensor
+    if getattr(patch_tensor, "takes_any_index", False):
+        return
+
+    def patch_tensor_with_index(tensor: Any, scope: Any) -> None:
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+    patch_tensor_with_index.takes_any_index = True  # type: ignore[attr-defined]
+    interpreter._patch_lang_tensor = patch_tensor_with_index
 
 
 def kernel(fn: Callable[..., Any]) -> Any:
