@@ -79,16 +79,20 @@ class VitsHifiGan(nn.Module):
     def _fuse_in_pieces(self, x: Tensor, stage: int, lengths: Tensor | None) -> Tensor:
         """`_fuse`, on a CPU one piece of time after another: what a piece needs stays in the cache, and memory small.
 
-        A piece hears `_reach` steps more on either side, so that its own steps come out as from the whole.
+        A piece hears `_reach` steps more on either side, so that its own steps come out as from the whole. All but the
+        last have one width.
         """
         steps = kernels.onednn.piece_length(x, "resblock_pair" if self.resblock_type == 1 else "resblock_step")
         if steps is None:
             return self._fuse(x, stage, lengths)
         total, reach = x.shape[1], self._reach(stage)
         out = torch.empty_like(x)
-        for first in range(0, total, steps):
-            last = min(first + steps, total)
-            start, end = max(first - reach, 0), min(last + reach, total)
+        last = 0
+        while last < total:
+            first = last
+            start = max(first - reach, 0)
+            end = min(start + steps + 2 * reach, total)
+            last = total if end == total else end - reach
             inside = None if lengths is None else (lengths - start).clamp(0, end - start)
             piece = self._fuse(x[:, start:end], stage, inside)
             out[:, first:last] = piece[:, first - start : last - start]

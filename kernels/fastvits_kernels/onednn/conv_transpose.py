@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ..packing import packed
 from ..registry import Implementation, ops
-from .convolution import activated, clear_beyond, compute_dtype, convolve, is_short, items, packed_weight, unsupported
+from .convolution import activated, clear_beyond, compute_dtype, convolve, is_short, items, packed_weight, unsupported, whole_steps
 
 
 def _phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tensor:
@@ -43,8 +43,9 @@ def _run(
     pad = -(-taps // stride) - 1
     out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device) if batch != 1 else None
     for chosen, length in items(lengths, batch, steps):
-        weights = _phases(weight, stride, dtype, length)
-        full = convolve(activated(x[chosen, :length], slope, dtype), weights, phase_bias, pad=pad)
+        whole = whole_steps(length, dtype)
+        weights = _phases(weight, stride, dtype, whole)
+        full = convolve(activated(x[chosen, :length], slope, dtype, 0, whole - length), weights, phase_bias, pad=pad)
         kept = full.reshape(full.shape[0], -1, outputs)[:, padding : padding + length * stride]
         if out is None and length == steps:
             return kept.to(x.dtype)

@@ -22,24 +22,26 @@ from .convolution import (
     packed_weight,
     scaled_bias,
     unsupported,
+    whole_steps,
 )
 
 
 class _Branches:
     """The inputs' leaky ReLU for each branch, computed once where the branches share one input."""
 
-    def __init__(self, x: Tensor, slope: float, dtype: torch.dtype, pads: Sequence[int]) -> None:
+    def __init__(self, x: Tensor, slope: float, dtype: torch.dtype, pads: Sequence[int], whole: int) -> None:
         self._x, self._slope, self._dtype, self._pads = x, slope, dtype, pads
+        self._extra = whole - x.shape[1]
         self._shared: Tensor | None = None
 
     def __getitem__(self, branch: int) -> Tensor:
-        """`[1, T + 2 pads[branch], C]`, contiguous."""
+        """`[1, whole + 2 pads[branch], C]`, contiguous."""
         pad = self._pads[branch]
         if self._x.shape[0] > 1 or len(self._pads) == 1:
-            return activated(self._x[branch : branch + 1], self._slope, self._dtype, pad, pad)
+            return activated(self._x[branch : branch + 1], self._slope, self._dtype, pad, pad + self._extra)
         widest = max(self._pads)
         if self._shared is None:
-            self._shared = activated(self._x, self._slope, self._dtype, widest, widest)
+            self._shared = activated(self._x, self._slope, self._dtype, widest, widest + self._extra)
         return self._shared[:, widest - pad : self._shared.shape[1] - (widest - pad)]
 
 
@@ -103,32 +105,37 @@ def _run(
     lasts = list(zip(weights2, biases2, inner, strict=True))
     pads = [(w.shape[0] - 1) * d // 2 for w, _, d in (lasts if firsts is None else firsts)]
 
-    out = torch.empty(1 if mean else branches, batch, steps, channels, dtype=dtype, device=x.device)
+    out = torch.empty(
+        1 if mean else branches, batch, whole_steps(steps, dtype), channels, dtype=dtype, device=x.device
+    )
     for item, length in _single_items(lengths, batch, steps):
-        target = out[:, item, :length]
-        _start(target, None if residual is None else residual[:, item, :length], mean)
-        inputs = _Branches(x[:, item, :length], slope, dtype, pads)
+        whole = whole_steps(length, dtype)
+        target = out[:, item, :whole]
+        _start(target[:, :length], None if residual is None else residual[:, item, :length], mean)
+        inputs = _Branches(x[:, item, :length], slope, dtype, pads, whole)
         for branch, (weight, bias, dilation) in enumerate(lasts):
             h, pad = inputs[branch], 0
             if firsts is not None:
                 weight1, bias1, dilation1 = firsts[branch]
                 h = convolve(
                     h,
-                    packed_weight(weight1, dtype, length, dilation1),
+                    packed_weight(weight1, dtype, whole, dilation1),
                     scaled_bias(bias1, None, dtype),
                     dilation=dilation1,
                     activation="leaky_relu",
                     slope=slope,
                 )
+                h[:, length:].zero_()
                 pad = (weight.shape[0] - 1) // 2
             convolve_onto(
                 target if mean else target[branch : branch + 1],
                 h,
-                packed_weight(weight, dtype, length, dilation, alpha),
+                packed_weight(weight, dtype, whole, dilation, alpha),
                 scaled_bias(bias, None, dtype, alpha),
                 pad=pad,
                 dilation=dilation,
             )
+    out = out[:, :, :steps]
     for sequence in out:
         clear_beyond(sequence, lengths)
     return (out[0] if mean else out).to(x.dtype)

@@ -1,7 +1,7 @@
 """`wavenet_layer` and `gated_activation` on the CPU.
 
-The two halves of the gate are two convolutions, with tanh and sigmoid as post-operations, multiplied in place. The
-pointwise convolution sums into the output, where the state and the skips lie already.
+One convolution computes both halves of the gate: with tanh and sigmoid as post-operations of two it would take 1.5
+times as long for a short text, and as long for one of 500 steps. The pointwise convolution sums into the output, where the state and the skips lie already.
 """
 
 import torch
@@ -19,13 +19,8 @@ from .convolution import (
     packed_weight,
     scaled_bias,
     unsupported,
+    whole_steps,
 )
-
-
-def _half(weight: Tensor, first: int, dilation: int, dtype: torch.dtype, steps: int) -> Tensor:
-    """The packed half `[K, C, C]` of `[K, C, 2 C]` that begins at output channel `first`."""
-    half = weight.detach()[..., first : first + weight.shape[2] // 2]
-    return packed_weight(half, dtype, steps, dilation)
 
 
 def _run_layer(
@@ -44,13 +39,14 @@ def _run_layer(
     dtype = compute_dtype(x.dtype)
     last_bias = scaled_bias(out_bias, None, dtype)
     span = (in_weight.shape[0] - 1) * dilation // 2
-    in_memory, by_itself = (0, span) if dilation == 1 else (span, 0)
 
     out = torch.empty(batch, steps, outputs, dtype=dtype, device=x.device)
     # A condition is a bias of its own for each item.
     together = lengths if cond is None or batch == 1 or lengths is not None else torch.full((batch,), steps)
     for chosen, length in items(together, batch, steps):
-        filter_weight, gate_weight = (_half(in_weight, first, dilation, dtype, length) for first in (0, channels))
+        whole = whole_steps(length, dtype)
+        by_itself = dilation == 1 and whole == length
+        margins = (0, 0) if by_itself else (span, span + whole - length)
         last_weight = packed_weight(out_weight.unsqueeze(0), dtype, length)
         target = out[chosen, :length]
         if outputs == 2 * channels:
@@ -60,12 +56,12 @@ def _run_layer(
             tail.zero_()
         else:
             tail.copy_(skip[chosen, :length])
-        source = activated(x[chosen, :length], 1.0, dtype, in_memory, in_memory)
+        source = activated(x[chosen, :length], 1.0, dtype, *margins)
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
-        assert bias is not None
-        z = convolve(source, filter_weight, bias[:channels], pad=by_itself, dilation=dilation, activation="tanh")
-        gate = convolve(source, gate_weight, bias[channels:], pad=by_itself, dilation=dilation, activation="sigmoid")
-        convolve_onto(target, z.mul_(gate), last_weight, last_bias)
+        weight = packed_weight(in_weight, dtype, whole, dilation)
+        z = convolve(source, weight, bias, pad=span if by_itself else 0, dilation=dilation)[:, :length]
+        z[..., :channels].tanh_()
+        convolve_onto(target, functional.glu(z, -1), last_weight, last_bias)
     return clear_beyond(out, lengths).to(x.dtype)
 
 
