@@ -15,7 +15,17 @@ from torch.nn import functional
 
 from ..packing import packed
 from ..registry import Implementation, ops
-from .convolution import activated, clear_beyond, compute_dtype, convolve, is_short, items, packed_weight, unsupported, whole_steps
+from .convolution import (
+    activated,
+    clear_beyond,
+    compute_dtype,
+    convolve,
+    is_short,
+    items,
+    packed_weight,
+    unsupported,
+    whole_steps,
+)
 
 
 def _phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tensor:

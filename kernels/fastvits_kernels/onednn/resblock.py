@@ -105,9 +105,7 @@ def _run(
     lasts = list(zip(weights2, biases2, inner, strict=True))
     pads = [(w.shape[0] - 1) * d // 2 for w, _, d in (lasts if firsts is None else firsts)]
 
-    out = torch.empty(
-        1 if mean else branches, batch, whole_steps(steps, dtype), channels, dtype=dtype, device=x.device
-    )
+    out = torch.empty(1 if mean else branches, batch, whole_steps(steps, dtype), channels, dtype=dtype, device=x.device)
     for item, length in _single_items(lengths, batch, steps):
         whole = whole_steps(length, dtype)
         target = out[:, item, :whole]

@@ -1,7 +1,8 @@
 """`wavenet_layer` and `gated_activation` on the CPU.
 
-One convolution computes both halves of the gate: with tanh and sigmoid as post-operations of two it would take 1.5
-times as long for a short text, and as long for one of 500 steps. The pointwise convolution sums into the output, where the state and the skips lie already.
+One convolution computes both halves of the gate. Two of them, with tanh and sigmoid as post-operations, would take 1.5
+times as long for a short text, and no less for one of 500 steps. The pointwise convolution sums into the output, where
+the state and the skips lie already.
 """
 
 import torch
