@@ -77,10 +77,26 @@ class Results:
         self.peaks = latest(harness.read(folder / "peaks.jsonl"), "dtype")
         self.accuracy = latest(harness.read(folder / "accuracy.jsonl"), "subject", "case", "dtype", "backend")
         self.scaling = latest(harness.read(folder / "scaling.jsonl"), "candidate", "against", "seconds", "batch")
+        self.startup = latest(harness.read(folder / "startup.jsonl"), "candidate", "seconds")
+        # Rows of single sentences, as an earlier bench.quality wrote them, have no way of speaking.
+        self.quality = latest((r for r in harness.read(folder / "quality.jsonl") if "way" in r), "model", "way")
+        streaming = harness.read(folder / "streaming.jsonl")
+        self.streaming = latest((r for r in streaming if r["kind"] == "streaming"), "model")
+        self.long_texts = latest((r for r in streaming if r["kind"] == "long_text"), "model")
 
     @property
     def all(self) -> list[Row]:
-        return [*self.utterances, *self.ops, *self.peaks, *self.accuracy, *self.scaling]
+        return [
+            *self.utterances,
+            *self.ops,
+            *self.peaks,
+            *self.accuracy,
+            *self.scaling,
+            *self.startup,
+            *self.quality,
+            *self.streaming,
+            *self.long_texts,
+        ]
 
 
 def of(device: str, rows: Iterable[Row]) -> list[Row]:
@@ -198,6 +214,48 @@ def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return statistics.linear_regression([math.log(s) for s in sizes], [math.log(v) for v in values]).slope
 
 
+def startup_table(rows: Sequence[Row]) -> str:
+    """From a fresh process to the waveform, and the peak of memory: the least of the processes each."""
+    lines = []
+    for row in sorted(rows, key=lambda row: row["seconds"]):
+        least = {name: min(one[name] for one in row["rounds"]) for name in row["rounds"][0]}
+        times = [seconds(least[f"{name}_seconds"]) for name in ("import", "load", "first_call", "steady_call")]
+        lines.append((row["candidate"], f"{row['seconds']:g} s", *times, f"{least['peak_bytes'] / 2**20:.0f} MiB"))
+    return table(("", "audio, about", "import", "load", "first call", "next call", "peak memory"), lines)
+
+
+def quality_table(rows: Iterable[Row]) -> str:
+    """Each way of speaking beside the plain call."""
+    lines = []
+    for row in rows:
+        distances = ("-", "-")
+        if row["equal_lengths"]:
+            distances = (f"{row['relative_rms']:.1e}", f"{row['log_mel_db']:.2f} dB")
+        equal = "yes" if row["equal_lengths"] else "no"
+        lines.append((row["way"], str(row["sentences"]), equal, *distances, f"{row['word_error_rate']:.1%}"))
+    head = ("", "sentences", "lengths equal", "largest relative RMS", "log-mel distance", "word error rate")
+    return table(head, lines)
+
+
+def streaming_table(rows: Iterable[Row]) -> str:
+    """How soon a stream's first piece comes."""
+    lines = []
+    for row in rows:
+        first, whole = (harness.percentiles(row["times"][name])["p50"] for name in ("first piece", "whole"))
+        share = statistics.median(row["ratios"])
+        lines.append((row["model"], f"{row['audio_seconds']:.1f} s", seconds(first), seconds(whole), f"{share:.1%}"))
+    return table(("model", "audio", "first piece", "plain call", "share"), lines)
+
+
+def long_text_table(rows: Iterable[Row]) -> str:
+    """The peak of memory on the way through a long text."""
+    lines = []
+    for row in rows:
+        for peak in row["memory"]:
+            lines.append((row["model"], f"{peak['minutes']:.0f}", f"{peak['peak_mib']:.0f} MiB"))
+    return table(("model", "minutes of speech", "peak memory so far"), lines)
+
+
 def plot_files(results: Results) -> dict[Path, str]:
     """Every plot, by its path."""
     found = {}
@@ -258,6 +316,16 @@ def benchmarks(results: Results, files: Iterable[Path]) -> str:
         if rows := of(device, results.accuracy):
             parts += ["### Accuracy\n", "The largest relative RMS distance from float64.\n", sources(rows)]
             parts += [*images("accuracy"), accuracy_table(rows)]
+        if rows := of(device, results.quality):
+            parts += ["### Quality\n", "Against the plain call in float32, with the same seeds.\n", sources(rows)]
+            parts.append(quality_table(rows))
+        if rows := of(device, results.streaming):
+            parts += ["### First piece of a stream\n", sources(rows), streaming_table(rows)]
+        if rows := of(device, results.long_texts):
+            parts += ["### Memory of a long text\n", sources(rows), long_text_table(rows)]
+        if rows := of(device, results.startup):
+            parts += ["### From a fresh process\n", "The least of several processes each.\n", sources(rows)]
+            parts.append(startup_table(rows))
     if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
         parts.append("## GPUs\n\nNot measured: no result of a GPU is here yet.\n")
     return "\n".join(parts)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import accuracy, harness, plots, report, roofline, run, scaling
+from bench import accuracy, harness, plots, quality, report, roofline, run, scaling, streaming
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
 from tests.op_cases import CASES, MODEL_CASES, Case
+from tests.tolerances import LONG_TEXT_MEMORY_GROWTH, RECOGNISER_WORD_ERROR_POINTS
 
 COUNTED = [case for case in CASES if "ragged" in case.name or case.op == "gated_activation"]
 
@@ -190,6 +191,58 @@ def test_a_changed_result_makes_the_report_outdated(tmp_path: Path) -> None:
     wrong = report.outdated(report.rendered(report.Results(results), tmp_path), tmp_path)
     assert {"BENCHMARKS.md", "README.md"} < set(wrong)
     assert any(path.endswith(".svg") for path in wrong)
+
+
+def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
+    shared = {"run": "a", "environment": harness.environment("cpu"), "model": "bundled"}
+    process = dict.fromkeys(("import_seconds", "load_seconds", "first_call_seconds", "steady_call_seconds"), 0.25)
+    rows = {
+        "startup": [{"kind": "startup", "candidate": "fastvits bundled", "seconds": 10,
+                     "rounds": [{**process, "peak_bytes": 300 << 20}, {**process, "peak_bytes": 200 << 20}]}],
+        "quality": [
+            {"kind": "quality", "text": "A row without a way of speaking.", "equal_lengths": True},
+            {"kind": "quality", "way": "bfloat16", "sentences": 20, "equal_lengths": True, "word_error_rate": 0.125,
+             "relative_rms": 0.04, "log_mel_db": 0.7},
+        ],
+        "streaming": [
+            {"kind": "streaming", "audio_seconds": 10.0, "times": {"first piece": [0.1], "whole": [0.8]},
+             "ratios": [0.125]},
+            {"kind": "long_text", "audio_seconds": 3600.0, "memory": [{"minutes": 10, "peak_mib": 700.0},
+                                                                      {"minutes": 60.0, "peak_mib": 710.0}]},
+        ],
+    }  # fmt: skip
+    for name, found in rows.items():
+        harness.append(tmp_path / "results" / f"{name}.jsonl", [{**row, **shared} for row in found])
+    text = report.rendered(report.Results(tmp_path / "results"), tmp_path)[Path("BENCHMARKS.md")]
+    for line in (
+        "| fastvits bundled | 10 s | 250 ms | 250 ms | 250 ms | 250 ms | 200 MiB |",
+        "| bfloat16 | 20 | yes | 4.0e-02 | 0.70 dB | 12.5% |",
+        "| bundled | 10.0 s | 100 ms | 800 ms | 12.5% |",
+        "| bundled | 60 | 710 MiB |",
+    ):
+        assert line in text
+    assert "without a way" not in text
+
+
+def test_growth_of_a_long_text_counts_from_its_tenth_minute() -> None:
+    marks = [(1, 500.0), (10, 800.0), (30, 810.0), (60.0, 820.0)]
+    assert streaming.growth([{"minutes": m, "peak_mib": p} for m, p in marks]) == pytest.approx(0.025)
+    # Of six minutes, from the first on.
+    assert streaming.growth([{"minutes": m, "peak_mib": p} for m, p in ((1, 500.0), (6.0, 600.0))]) == pytest.approx(
+        0.2
+    )
+
+
+def test_the_recorded_claims_hold() -> None:
+    results = report.Results()
+    for row in results.long_texts:
+        assert streaming.growth(row["memory"]) <= LONG_TEXT_MEMORY_GROWTH
+    plain = {row["environment"]["device"]: row for row in results.quality if row["way"] == quality.PLAIN}
+    for row in results.quality:
+        assert row["equal_lengths"]
+        points = 100 * (row["word_error_rate"] - plain[row["environment"]["device"]]["word_error_rate"])
+        assert abs(points) <= RECOGNISER_WORD_ERROR_POINTS
 
 
 def test_a_plot_is_the_same_twice() -> None:

