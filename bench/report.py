@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import harness, plots
+from bench import harness, plots, streaming
+from tests.tolerances import LONG_TEXT_MEMORY_GROWTH
 
 ROOT = harness.ROOT
 PLOTS = Path("docs") / "plots"
@@ -256,6 +257,14 @@ def long_text_table(rows: Iterable[Row]) -> str:
     return table(("model", "minutes of speech", "peak memory so far"), lines)
 
 
+def memory_verdicts(rows: Iterable[Row]) -> Iterator[str]:
+    """By how much the peak grows after the first minutes, beside what it may."""
+    for row in rows:
+        grown, allowed = streaming.growth(row["memory"]), LONG_TEXT_MEMORY_GROWTH
+        verdict = "within" if grown <= allowed else "beyond"
+        yield f"{row['model']}: after ten minutes the peak grew by {grown:.0%}, {verdict} the limit of {allowed:.0%}.\n"
+
+
 def plot_files(results: Results) -> dict[Path, str]:
     """Every plot, by its path."""
     found = {}
@@ -322,7 +331,7 @@ def benchmarks(results: Results, files: Iterable[Path]) -> str:
         if rows := of(device, results.streaming):
             parts += ["### First piece of a stream\n", sources(rows), streaming_table(rows)]
         if rows := of(device, results.long_texts):
-            parts += ["### Memory of a long text\n", sources(rows), long_text_table(rows)]
+            parts += ["### Memory of a long text\n", sources(rows), long_text_table(rows), *memory_verdicts(rows)]
         if rows := of(device, results.startup):
             parts += ["### From a fresh process\n", "The least of several processes each.\n", sources(rows)]
             parts.append(startup_table(rows))

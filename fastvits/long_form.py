@@ -1,9 +1,9 @@
-"""Long texts, spoken sentence by sentence, in bounded memory.
+"""Long texts, spoken sentence by sentence.
 
 `fastvits.sentences` cuts the text. Each sentence is one call of the model, with a seed of its own, so that its samples
 are those of the plain call on that sentence: `say.sentences(text, seed=7)` gives for sentence `i` what
 `say(sentence.text, seed=7 + i)` gives. Between sentences there is silence, exact zeros. Nothing is kept of a sentence
-that has been handed out, so that an hour of speech takes no more memory than its longest sentence (and the text).
+that has been handed out. On a CPU the allocator and oneDNN's cache of generated code grow on the way, ever more slowly.
 """
 
 from __future__ import annotations

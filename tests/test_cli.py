@@ -228,6 +228,25 @@ def test_say_heeds_its_options(folder, several_speakers, tmp_path):
     assert not numpy.array_equal(*[audio[: min(map(len, speakers))] for audio in speakers])
 
 
+def test_speakers_are_called_by_name_where_the_voice_has_names(tmp_path, capsys):
+    names = {"2": 0, "anna": 1, "bert": 0}
+    voice = save_small_voice(
+        tmp_path / "voice", num_speakers=3, speaker_embedding_size=8, piper={"speaker_id_map": names}
+    )
+    still = ["--noise-scale", 0, "--noise-scale-duration", 0]
+    by_name = said(voice, tmp_path / "a.wav", *still, "--speaker", "anna")
+    numpy.testing.assert_array_equal(said(voice, tmp_path / "b.wav", *still, "--speaker", 1), by_name)
+    numpy.testing.assert_array_equal(  # what is both a name and a number is a name
+        said(voice, tmp_path / "a.wav", *still, "--speaker", "2"),
+        said(voice, tmp_path / "b.wav", *still, "--speaker", "bert"),
+    )
+    assert main(["info", str(voice)]) == 0
+    assert re.search(r"speakers: +3 \(2, anna, bert\)\n", capsys.readouterr().out)
+    assert main(["say", "Hi", "--voice", str(voice), "--output", str(tmp_path / "c.wav"), "--speaker", "carl"]) == 2
+    assert "not 'carl'; named are 2, anna, bert" in capsys.readouterr().err
+    assert not (tmp_path / "c.wav").exists()
+
+
 def test_version():
     finished = run("--version")
     assert (finished.returncode, finished.stdout.decode()) == (0, f"fastvits {fastvits.__version__}\n")
