@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastvits_kernels import registry
+from fastvits_kernels import jit, registry
 from tests.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
 from tests.op_cases import CASES, Case
 
@@ -123,6 +123,46 @@ def test_operator_contract(case: Case) -> None:
     arguments = case.arguments(torch.float32, DEVICE)
     tests = ("test_schema", "test_faketensor")
     torch.library.opcheck(op.library_op, arguments, test_utils=tests)
+
+
+@pytest.mark.parametrize("op", sorted(registry.ops()))
+def test_lengths_may_have_any_stride(op: str) -> None:
+    """Lengths that are not contiguous, and one length for all items, are read as the reference reads them."""
+    implementation = registry.ops()[op].implementations.get("triton")
+    for case in CASES:
+        arguments = case.arguments(torch.float32, DEVICE)
+        ragged = [a for a in arguments if isinstance(a, Tensor) and a.dtype == torch.int64 and a.dim() == 1]
+        if case.op == op and ragged and len(ragged[0]) > 1:
+            break
+    else:
+        pytest.skip(f"{op} takes no lengths")
+    assert implementation is not None
+    (lengths,) = ragged
+    spread = torch.stack([lengths, torch.zeros_like(lengths)], 1)[:, 0]
+    assert not spread.is_contiguous()
+    shared = lengths[:1]
+
+    def run(replacement: Tensor) -> list[Tensor]:
+        return outputs_of(implementation.run(*(replacement if a is lengths else a for a in arguments)))
+
+    for one, other in ((lengths, spread), (shared.repeat(len(lengths)), shared)):
+        for expected, found in zip(run(one), run(other), strict=True):
+            assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.name.startswith("empty-batch")], ids=lambda c: c.id)
+def test_large_batches_fit_a_grid(case: Case) -> None:
+    """CUDA takes 65535 programs at most along a grid's second and third axes."""
+
+    def of_many(tensor: Tensor) -> Tensor:
+        return torch.empty([size or 70_000 for size in tensor.shape], dtype=tensor.dtype, device="meta")
+
+    arguments = converted(case.arguments(torch.float32, "cpu"), of_many)
+    with jit.recording() as launches:
+        registry.ops()[case.op].implementations["triton"].run(*arguments)
+    assert launches
+    for launch in launches:
+        assert max(launch.grid[1:], default=1) <= 65535, f"{launch.kernel} has a grid of {launch.grid}"
 
 
 def test_every_op_has_cases() -> None:

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
-from .masking import valid_steps, zero_beyond
+from .masking import one_each, valid_steps, zero_beyond
 from .registry import Implementation, Op
 
 if TYPE_CHECKING:
@@ -384,7 +384,7 @@ def _launch(
             v,
             rel_k,
             rel_v,
-            lengths,
+            one_each(lengths, batch),
             out,
             weights,
             *strides,

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
-from .masking import zero_beyond
+from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
 
@@ -183,8 +183,10 @@ def _depth_separable_layer_fwd_kernel(
     BLOCK_C: "tl.constexpr",
     BLOCK_N: "tl.constexpr",
 ):
-    pid_b = tl.program_id(1).to(tl.int64)
-    first = tl.program_id(0) * BLOCK_T
+    # One axis for tiles and items: a grid's other axes hold 65535 programs at most.
+    blocks_t = tl.cdiv(steps, BLOCK_T)
+    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
+    first = tl.program_id(0) % blocks_t * BLOCK_T
     rows = tl.arange(0, BLOCK_T)
     offs_n = tl.arange(0, BLOCK_N)
     mask_n = offs_n < CHANNELS
@@ -309,11 +311,11 @@ def _launch_depth_separable_layer(
     launch(
         "depth_separable_layer",
         _depth_separable_layer_fwd_kernel,
-        (-(-steps // tile.sizes["BLOCK_T"]), batch),
+        (-(-steps // tile.sizes["BLOCK_T"]) * batch,),
         (
             x,
             *parameters,
-            lengths,
+            one_each(lengths, batch),
             out,
             steps,
             dilation,

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from . import tiles
 from .jit import kernel, launch, padded, unsupported
-from .masking import zero_beyond
+from .masking import one_each, zero_beyond
 from .registry import Implementation, Op
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _launch_layer_norm(
         "layer_norm",
         _layer_norm_fwd_kernel,
         (-(-steps // tile.sizes["BLOCK_T"]) * batch,),
-        (x, residual, weight, bias, lengths, out, *strides, steps, eps),
+        (x, residual, weight, bias, one_each(lengths, batch), out, *strides, steps, eps),
         {"C": channels, "BLOCK_C": padded(channels), **tile.sizes},
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,

@@ -18,3 +18,11 @@ def zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x
     invalid = ~valid_steps(lengths, x.shape[1])
     return x.masked_fill(invalid.reshape(invalid.shape + (1,) * (x.dim() - 2)), 0)
+
+
+def one_each(lengths: Tensor | None, batch: int) -> Tensor | None:
+    """`lengths` as kernels read them, `[B]` and contiguous; raises RuntimeError where the shape does not fit.
+
+    The references take any strides, and one length for all items.
+    """
+    return None if lengths is None else lengths.expand(batch).contiguous()

@@ -40,6 +40,7 @@ from torch import Tensor
 
 from .conv import conv1d_reference
 from .jit import dot_precision, kernel, launch, unavailable
+from .masking import one_each
 from .packing import contiguous
 from .registry import Implementation, Op
 from .tiles import Tile, choose, preference
@@ -341,6 +342,7 @@ def _launch(
     """One step, with the leaky ReLU before it, after it, or neither."""
     branches = len(weights)
     _, batch, steps, channels = x.shape
+    lengths = one_each(lengths, batch)
     out = _fake_of(x, branches, mean)
     tile = _tile(op, x, weights, mean)
     block_co = _block(channels, tile.sizes["BLOCK_CO"])

@@ -38,7 +38,7 @@ from torch.nn import functional
 
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
-from .masking import zero_beyond
+from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
 
@@ -293,9 +293,11 @@ def _spline_coupling_fwd_kernel(
     BLOCK_T: "tl.constexpr",
     BLOCK_F: "tl.constexpr",
 ):
-    pid_b = tl.program_id(1).to(tl.int64)
-    channel = tl.program_id(2)
-    first = tl.program_id(0) * BLOCK_T
+    # One axis for tiles and items: a grid's other axes hold 65535 programs at most.
+    blocks_t = tl.cdiv(steps, BLOCK_T)
+    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
+    channel = tl.program_id(1)
+    first = tl.program_id(0) % blocks_t * BLOCK_T
     rows = tl.arange(0, BLOCK_T)
     mask_out = rows < steps - first
     # Tiles are addressed from their first row, so that only that address has 64 bits.
@@ -413,13 +415,13 @@ def _launch_spline_coupling(
     launch(
         "spline_coupling",
         _spline_coupling_fwd_kernel,
-        (-(-steps // sizes["BLOCK_T"]), batch, channels),
+        (-(-steps // sizes["BLOCK_T"]) * batch, channels),
         (
             h,
             weight,
             bias,
             x,
-            lengths,
+            one_each(lengths, batch),
             out,
             log_det,
             steps,

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from . import tiles
 from .jit import dot_precision, kernel, launch, padded, unsupported
-from .masking import zero_beyond
+from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
 
@@ -127,9 +127,11 @@ def _gated_activation_fwd_kernel(
     BLOCK_T: "tl.constexpr",
     BLOCK_C: "tl.constexpr",
 ):
-    pid_b = tl.program_id(1).to(tl.int64)
-    offs_t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
-    offs_c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    # One axis for tiles and items: a grid's other axes hold 65535 programs at most.
+    blocks_t = tl.cdiv(steps, BLOCK_T)
+    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
+    offs_t = tl.program_id(0) % blocks_t * BLOCK_T + tl.arange(0, BLOCK_T)
+    offs_c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     mask_c = offs_c < CHANNELS
     mask = (offs_t < steps)[:, None] & mask_c[None, :]
     rows = x_ptr + pid_b * stride_xb + offs_t.to(tl.int64)[:, None] * stride_xt
@@ -180,10 +182,12 @@ def _wavenet_layer_fwd_kernel(
     BLOCK_Z: "tl.constexpr",
     BLOCK_N: "tl.constexpr",
 ):
-    pid_b = tl.program_id(1).to(tl.int64)
-    first = tl.program_id(0) * BLOCK_T
+    # One axis for tiles and items: a grid's other axes hold 65535 programs at most.
+    blocks_t = tl.cdiv(steps, BLOCK_T)
+    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
+    first = tl.program_id(0) % blocks_t * BLOCK_T
     rows = tl.arange(0, BLOCK_T)
-    offs_n = tl.program_id(2) * BLOCK_N + tl.arange(0, BLOCK_N)
+    offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     mask_n = offs_n < OUT_CHANNELS
     # Tiles are addressed from their first row, so that only that address has 64 bits.
     out_first = out_ptr + (pid_b * steps + first) * OUT_CHANNELS
@@ -270,7 +274,7 @@ def _launch_gated_activation(x: Tensor, cond: Tensor | None) -> Tensor:
     launch(
         "gated_activation",
         _gated_activation_fwd_kernel,
-        (-(-steps // block_t), batch, -(-channels // block_c)),
+        (-(-steps // block_t) * batch, -(-channels // block_c)),
         (x, cond, out, steps, *x.stride(), *((0, 0) if cond is None else cond.stride())),
         {"CHANNELS": channels, "BLOCK_T": block_t, "BLOCK_C": block_c},
         num_warps=tile.num_warps,
@@ -311,7 +315,7 @@ def _launch_wavenet_layer(
     launch(
         "wavenet_layer",
         _wavenet_layer_fwd_kernel,
-        (-(-steps // sizes["BLOCK_T"]), batch, -(-out_channels // sizes["BLOCK_N"])),
+        (-(-steps // sizes["BLOCK_T"]) * batch, -(-out_channels // sizes["BLOCK_N"])),
         (
             x,
             skip,
@@ -320,7 +324,7 @@ def _launch_wavenet_layer(
             cond,
             out_weight,
             out_bias,
-            lengths,
+            one_each(lengths, batch),
             out,
             steps,
             dilation,
