@@ -55,7 +55,8 @@ def _svg(figure: Any) -> str:
 def _finished(figure: Any, axes: Any, title: str) -> str:
     """The plot with its title above and its legend below, where neither covers anything."""
     axes.set_title(title, loc="left")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) == 4 else 3)
     return _svg(figure)
 
 
