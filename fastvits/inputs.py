@@ -14,6 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+
+def to_device(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host's on `device`; to a GPU through pinned memory, so that the host does not wait."""
+    if device.type != "cuda":
+        return host.to(device)
+    with torch.cuda.device(device):
+        return host.pin_memory().to(device, non_blocking=True)
+
+
+def read_at_once(device: torch.device) -> bool:
+    """Whether the host reads values there without waiting for a device."""
+    return device.type == "cpu"
+
+
 BLANK = 0
 """The id between tokens. An item that consists of one is what an empty text becomes."""
 
@@ -122,7 +136,7 @@ def speaker_input(
                 raise TypeError(f"speaker_id must be an integer, a list of them or a tensor, got {one!r}")
             if not 0 <= one < num_speakers:
                 raise ValueError(f"speaker_id {one} is out of range: allowed is {allowed}")
-        speakers = torch.tensor([int(one) for one in given], dtype=torch.int64, device=device)
+        speakers = to_device(torch.tensor([int(one) for one in given], dtype=torch.int64), device)
     if speakers.numel() not in (1, batch):
         raise ValueError(f"speaker_id must name one speaker or one an item ({batch}), got {speakers.numel()}")
     unknown = ((speakers < 0) | (speakers >= num_speakers)).any()

@@ -6,7 +6,7 @@ Activations are channels-last, `[B, T, C]`; parameters keep the names and shapes
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,9 +17,11 @@ import fastvits_kernels as kernels
 from fastvits_kernels import registry
 
 from .backend import parse_backend
+from .buckets import LEAST_FRAMES, LEAST_TOKENS, bucket
 from .configuration import VitsConfig
 from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPredictor
 from .flow import VitsResidualCouplingBlock
+from .graphs import GraphCache, GraphLimits, GraphsSetting, Padded, parse_graphs, recording_lock
 from .hifigan import VitsHifiGan
 from .initialization import initialize
 from .inputs import (
@@ -28,15 +30,18 @@ from .inputs import (
     durations_input,
     per_item,
     raise_for_faults,
+    read_at_once,
     seed_input,
     speaker_embedding_input,
     speaker_input,
     text_input,
+    to_device,
 )
 from .layers import Float32Module
 from .output import VitsModelOutput
 from .posterior_encoder import VitsPosteriorEncoder
 from .text_encoder import TextEncoding, VitsTextEncoder
+from .warmup import WarmupReport, check_warmup, warm_up
 
 PerItem: TypeAlias = float | Sequence[float] | Tensor
 """A number for all items of a batch, or one an item."""
@@ -90,6 +95,8 @@ class VitsModel(nn.Module):
         self.noise_scale = config.noise_scale
         self.noise_scale_duration = config.noise_scale_duration
         self.backend = None
+        self.graphs = None
+        self.graph_cache = GraphCache()
         if self.device.type != "meta":
             for module in self.modules():
                 initialize(module, config)
@@ -118,6 +125,27 @@ class VitsModel(nn.Module):
     def backend(self, value: str | None) -> None:
         parse_backend(value)
         self._backend = value
+
+    @property
+    def graphs(self) -> GraphsSetting:
+        """Whether calls on a GPU replay CUDA graphs: `auto`, `off`, or a `GraphLimits`, which is `auto` with limits of
+        its own. None: as the environment variable `FASTVITS_GRAPHS` says, `auto` where it is not set.
+
+        Checked when it is set: TypeError or ValueError for anything else. A CPU has no graphs, and so no padding to
+        buckets. `graph_cache.statistics()` tells what there is, `graph_cache.clear()` gives its memory back.
+        """
+        return self._graphs
+
+    @graphs.setter
+    def graphs(self, value: GraphsSetting) -> None:
+        if value is not None:
+            parse_graphs(value)
+        self._graphs = value
+
+    def _graph_limits(self, *arguments: Tensor | None) -> GraphLimits | None:
+        """The limits under which a call with these tensors takes graphs; None: it runs without."""
+        limits = None if torch.compiler.is_compiling() else parse_graphs(self._graphs)
+        return limits if limits is not None and self.graph_cache.usable(self, self.device, *arguments) else None
 
     def selected_backend(self) -> AbstractContextManager[None]:
         """A context in which ops run under `self.backend`, unless it is None or a `use_backend` block surrounds the
@@ -172,7 +200,7 @@ class VitsModel(nn.Module):
             raise NotImplementedError("labels: training is not supported; call the model without them")
         config = self.config
         need_weights = bool(config.output_attentions if output_attentions is None else output_attentions)
-        need_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        need_states = bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         with self.selected_backend():
             prior = self.prior(
                 input_ids,
@@ -185,12 +213,9 @@ class VitsModel(nn.Module):
                 seed,
                 durations,
                 need_weights,
+                need_states,
             )
-            latents = kernels.onednn.widened(prior.latents)
-            speaker = None if prior.speaker is None else prior.speaker.to(latents.dtype)
-            latents = self.flow(latents, prior.lengths, speaker, reverse=True)
-            waveform = self.decoder(latents, prior.lengths, speaker).to(self.dtype)
-            latents = latents.to(self.dtype)
+            latents, waveform = self.waveform(prior.latents, prior.lengths, prior.frames, prior.speaker)
         text, encoding = prior.text, prior.encoding
         output = VitsModelOutput(
             waveform=waveform,
@@ -246,6 +271,25 @@ class VitsModel(nn.Module):
             )
         return stream_pieces(self, prior, chunk_frames, first_chunk_frames or chunk_frames)
 
+    def warmup(
+        self,
+        *,
+        tokens: int | Sequence[int] | None = None,
+        frames: int | Sequence[int] | None = None,
+        batch_sizes: int | Sequence[int] = 1,
+        progress: bool = True,
+    ) -> WarmupReport:
+        """Do ahead what the first calls would do: pack weights, compile kernels and record graphs.
+
+        For texts of `tokens` tokens (None: every bucket up to 256), audio of `frames` frames (None: every bucket up to
+        1024) and batches of `batch_sizes` items. Without graphs (on a CPU, or with `graphs = "off"`) one call of the
+        smallest sizes is run. `progress` shows a bar on standard error. Returns how many graphs were recorded, how
+        many sizes run without one, and how long it took.
+
+        Raises TypeError or ValueError for sizes that are no positive whole numbers.
+        """
+        return warm_up(self, tokens=tokens, frames=frames, batch_sizes=batch_sizes, progress=progress)
+
     def prior(
         self,
         input_ids: Tensor | None,
@@ -258,9 +302,14 @@ class VitsModel(nn.Module):
         seed: int | Sequence[int] | None = None,
         durations: Tensor | None = None,
         need_weights: bool = False,
+        need_states: bool = False,
     ) -> Prior:
         """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in
-        `forward`."""
+        `forward`.
+
+        On a GPU the host waits once, for the numbers of frames; and once before, where a seed meets an attention mask,
+        or forced durations or a speaker embedding on the GPU have to be checked.
+        """
         config = self.config
         text = text_input(input_ids, attention_mask, config.vocab_size, self.device)
         batch = text.ids.shape[0]
@@ -287,22 +336,37 @@ class VitsModel(nn.Module):
         duration_noise_scales = setting("noise_scale_duration", noise_scale_duration)
         generators = None if seed is None else seed_input(seed, batch)
         faults = torch.cat([text.faults, bad_speaker.reshape(1)])
-        if self.device.type == "cpu":
+        if read_at_once(self.device):
             raise_for_faults(faults.tolist(), config.vocab_size, config.num_speakers)
         forced = None if durations is None else durations_input(durations, text, config.max_frames)
 
-        encoding = self.text_encoder(text.ids, text.lengths, need_weights)
-        # Drawn even where durations are given, so that the prior's noise does not depend on that.
-        duration_noise = self._duration_noise(encoding, text, duration_noise_scales, generators)
-        if forced is None:
-            frames_of_tokens = self._durations(encoding, text, speaker, rates, duration_noise)
+        scales = to_device(
+            torch.tensor([[1.0 / rate for rate in rates], duration_noise_scales, noise_scales], dtype=torch.float64),
+            self.device,
+        ).to(self._float_dtype)
+        limits = None if need_weights or forced is not None else self._graph_limits(speaker)
+        predicted = None
+        if limits is not None:
+            duration_noise = self._duration_noise(text, scales[1], generators)
+            predicted = self._text_graph(limits, text, speaker, scales[0], duration_noise, need_states)
+        if predicted is None:
+            encoding = self.text_encoder(text.ids, text.lengths, need_weights)
+            # Drawn even where durations are given, so that the prior's noise does not depend on that; and drawn here,
+            # because dropout in training draws before it.
+            if limits is None:
+                duration_noise = self._duration_noise(text, scales[1], generators)
+            if forced is None:
+                frames_of_tokens = self._durations(encoding, text.lengths, speaker, scales[0], duration_noise)
+            else:
+                frames_of_tokens = forced.to(encoding.hidden.dtype)
         else:
-            frames_of_tokens = forced.to(encoding.hidden.dtype)
+            encoding, frames_of_tokens = predicted
         total = frames_of_tokens.sum(1)
         frames = self._checked_frames(total, faults)
         noise = self._prior_noise(frames, generators)
-        scale = encoding.means.new_tensor(noise_scales)
-        latents = kernels.length_regulator(encoding.means, encoding.log_scales, frames_of_tokens.long(), noise, scale)
+        latents = kernels.length_regulator(
+            encoding.means, encoding.log_scales, frames_of_tokens.long(), noise, scales[2]
+        )
         lengths = total.long().clamp_min(1)
         return Prior(
             latents=latents,
@@ -321,42 +385,177 @@ class VitsModel(nn.Module):
         return self.text_encoder.embed_tokens.weight.dtype
 
     def _duration_noise(
-        self,
-        encoding: TextEncoding,
-        text: TextInput,
-        noise_scales: list[float],
-        generators: list[torch.Generator] | None,
+        self, text: TextInput, noise_scales: Tensor, generators: list[torch.Generator] | None
     ) -> Tensor | None:
         """Scaled noise `[B, T_text, 2]` for the stochastic duration predictor, drawn on the CPU whatever the device."""
         if not self.config.use_stochastic_duration_prediction:
             return None
-        hidden = encoding.hidden
-        batch, steps, _ = hidden.shape
+        batch, steps = text.ids.shape
         if generators is None:
             # In the caller's layout, padding on the left included: the published order and shape.
-            noise = text.shifted(torch.randn(batch, 2, steps).to(hidden.device, hidden.dtype), 2)
+            noise = text.shifted(to_device(torch.randn(batch, 2, steps), self.device).to(self._float_dtype), 2)
         else:
             rows = torch.zeros(batch, 2, steps)
             lengths = [steps] * batch if text.lengths is None else text.lengths.tolist()
             for row, length, generator in zip(rows, lengths, generators, strict=True):
                 row[:, :length] = torch.randn(2, length, generator=generator)
-            noise = rows.to(hidden.device, hidden.dtype)
-        return noise.transpose(1, 2) * hidden.new_tensor(noise_scales)[:, None, None]
+            noise = to_device(rows, self.device).to(self._float_dtype)
+        return noise.transpose(1, 2) * noise_scales[:, None, None]
 
     def _durations(
-        self, encoding: TextEncoding, text: TextInput, speaker: Tensor | None, rates: list[float], noise: Tensor | None
+        self,
+        encoding: TextEncoding,
+        lengths: Tensor | None,
+        speaker: Tensor | None,
+        inverse_rates: Tensor,
+        noise: Tensor | None,
     ) -> Tensor:
         """Predicted frames of each token `[B, T_text]`, whole numbers still in floating point (they may overflow)."""
         hidden = encoding.hidden
         if speaker is not None:
             speaker = speaker.to(hidden.dtype)
-        inputs = (hidden, text.lengths, speaker)
+        inputs = (hidden, lengths, speaker)
         log_duration = self.duration_predictor(*inputs) if noise is None else self.duration_predictor(*inputs, noise)
-        durations = torch.ceil(log_duration.exp() * hidden.new_tensor([1.0 / rate for rate in rates])[:, None])
-        if text.lengths is not None:
-            beyond = torch.arange(hidden.shape[1], device=hidden.device) >= text.lengths[:, None]
+        durations = torch.ceil(log_duration.exp() * inverse_rates[:, None])
+        if lengths is not None:
+            beyond = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
             durations = durations.masked_fill(beyond, 0)
         return durations
+
+    def _text_graph(
+        self,
+        limits: GraphLimits,
+        text: TextInput,
+        speaker: Tensor | None,
+        inverse_rates: Tensor,
+        noise: Tensor | None,
+        need_states: bool,
+        *,
+        at_once: bool = False,
+    ) -> tuple[TextEncoding, Tensor] | None:
+        """The text encoder and the durations through a graph; None where they have to run without."""
+        batch, steps = text.ids.shape
+        items, room = bucket(batch), bucket(steps, LEAST_TOKENS)
+        if items * room > limits.steps:
+            return None
+        lengths = text.ids.new_full((batch,), steps) if text.lengths is None else text.lengths
+        inputs = {
+            "ids": Padded(text.ids, (items, room)),
+            "lengths": Padded(lengths, (items,), zero=True),
+            "rates": Padded(inverse_rates, (items,)),
+        }
+        if noise is not None:
+            inputs["noise"] = Padded(noise, (items, room, noise.shape[2]))
+        if speaker is not None:
+            inputs["speaker"] = Padded(speaker, (items, speaker.shape[1]))
+
+        def stage(given: dict[str, Tensor]) -> tuple[TextEncoding, Tensor]:
+            encoding = self.text_encoder(given["ids"], given["lengths"])
+            durations = self._durations(
+                encoding, given["lengths"], given.get("speaker"), given["rates"], given.get("noise")
+            )
+            return encoding, durations
+
+        def take(outputs: tuple[TextEncoding, Tensor]) -> tuple[TextEncoding, Tensor]:
+            encoding, durations = outputs
+
+            def own(x: Tensor) -> Tensor:
+                return x[:batch, :steps].clone()
+
+            states = [own(state) for state in encoding.hidden_states] if need_states else []
+            hidden = states[-1] if need_states else encoding.hidden[:0]
+            return TextEncoding(hidden, own(encoding.means), own(encoding.log_scales), states, []), own(durations)
+
+        return self.graph_cache.run(limits, self.device, ("text",), stage, inputs, take, at_once=at_once)
+
+    def waveform(
+        self, latents: Tensor, lengths: Tensor | None, frames: Tensor, speaker: Tensor | None, *, at_once: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The second half of a call: latents of the prior `[B, T_frames, flow_size]` -> what the decoder hears, of the
+        same shape, and the waveform `[B, T_samples]`, both in the model's dtype.
+
+        `lengths` and `speaker` as in `Prior`, `frames` `[B]` the lengths where `lengths` is None. With `at_once` a
+        graph is recorded without waiting for a second call.
+        """
+
+        def compute(x: Tensor, lengths: Tensor | None, voice: Tensor | None) -> tuple[Tensor, Tensor]:
+            x = kernels.onednn.widened(x)
+            voice = None if voice is None else voice.to(x.dtype)
+            x = self.flow(x, lengths, voice, reverse=True)
+            return x.to(self.dtype), self.decoder(x, lengths, voice).to(self.dtype)
+
+        heard, samples = self.from_latents("waveform", compute, latents, lengths, frames, speaker, at_once=at_once)
+        return heard, samples
+
+    def from_latents(
+        self,
+        name: str,
+        compute: Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, ...]],
+        latents: Tensor,
+        lengths: Tensor | None,
+        frames: Tensor,
+        speaker: Tensor | None,
+        *,
+        room: int | None = None,
+        at_once: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """`compute(latents, lengths, speaker)`, tensors `[B, n T_frames, ...]`, by way of a graph where there is one.
+
+        `name` is that of `compute` among graphs, `room` the frames that the graph has place for (None: the bucket of
+        `T_frames`); the other arguments are those of `waveform`.
+        """
+        batch, steps, channels = latents.shape
+        limits, items = self._graph_limits(latents, speaker), bucket(batch)
+        padded = bucket(steps, LEAST_FRAMES) if room is None or room < steps else room
+        if limits is not None and items * padded <= limits.steps:
+            inputs = {
+                "latents": Padded(latents, (items, padded, channels), zero=True),
+                "lengths": Padded(frames, (items,), zero=True),
+            }
+            if speaker is not None:
+                inputs["speaker"] = Padded(speaker, (items, speaker.shape[1]))
+
+            def stage(given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+                return compute(given["latents"], given["lengths"], given.get("speaker"))
+
+            def take(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+                return tuple(out[:batch, : steps * (out.shape[1] // padded)].clone() for out in outputs)
+
+            made = self.graph_cache.run(limits, self.device, (name,), stage, inputs, take, at_once=at_once)
+            if made is not None:
+                return made
+        return compute(latents, lengths, speaker)
+
+    def takes_graphs(self) -> bool:
+        """Whether a call, here and now, may take graphs."""
+        return self._graph_limits() is not None
+
+    def warm_text(self, batch: int, tokens: int) -> bool:
+        """Prepare the first half of a call for texts `[batch, tokens]`; whether a graph does it now."""
+        ids = torch.zeros(batch, tokens, dtype=torch.int64, device=self.device)
+        text = text_input(ids, None, self.config.vocab_size, self.device)
+        rates = torch.ones(batch, dtype=self._float_dtype, device=self.device)
+        noise = torch.zeros(batch, tokens, 2, dtype=self._float_dtype, device=self.device)
+        noise_or_none = noise if self.config.use_stochastic_duration_prediction else None
+        speaker = self.embed_speaker(ids[:, 0]) if self.config.num_speakers > 1 else None
+        limits = self._graph_limits()
+        if limits is not None and self._text_graph(limits, text, speaker, rates, noise_or_none, False, at_once=True):
+            return True
+        self._durations(self.text_encoder(ids, None), None, speaker, rates, noise_or_none)
+        return False
+
+    def warm_waveform(self, batch: int, frames: int) -> bool:
+        """Prepare the second half of a call for latents `[batch, frames, flow_size]`; whether a graph does it now."""
+        lengths = torch.full((batch,), frames, device=self.device)
+        noise = torch.zeros(batch, frames, self.config.flow_size, dtype=self.dtype, device=self.device)
+        token = torch.zeros(batch, 1, self.config.flow_size, dtype=self._float_dtype, device=self.device)
+        latents = kernels.length_regulator(token, token, lengths[:, None], noise, token[:, 0, 0])
+        speaker = None
+        if self.config.num_speakers > 1:
+            speaker = self.embed_speaker(torch.zeros_like(lengths)).to(self.dtype)
+        before = self.graph_cache.statistics().replayed
+        self.waveform(latents, None, lengths, speaker, at_once=True)
+        return self.graph_cache.statistics().replayed > before
 
     def _checked_frames(self, total: Tensor, faults: Tensor) -> list[int]:
         """The frames of each item, on the host: the one synchronisation of a call, which carries the inputs' faults
@@ -380,11 +579,12 @@ class VitsModel(nn.Module):
             # The published draw is over [B, C, T] with the strides of a contiguous [B, T, C], and strides decide its
             # order.
             layout = torch.empty(shape, device=self.device, dtype=self.dtype)
-            return torch.randn_like(layout.transpose(1, 2)).transpose(1, 2)
+            with recording_lock if self.device.type == "cuda" else nullcontext():
+                return torch.randn_like(layout.transpose(1, 2)).transpose(1, 2)
         noise = torch.zeros(shape)
         for row, length, generator in zip(noise, frames, generators, strict=True):
             row[:length] = torch.randn(length, shape[2], generator=generator)
-        return noise.to(self.device, self.dtype)
+        return to_device(noise, self.device).to(self.dtype)
 
     @staticmethod
     def _restored_attentions(encoding: TextEncoding, text: TextInput) -> tuple[Tensor, ...]:
@@ -453,14 +653,19 @@ class VitsModel(nn.Module):
         force_download: bool = False,
         inference_only: bool = False,
         backend: str | None = None,
+        graphs: GraphsSetting = None,
+        warmup: bool | Mapping[str, Any] = False,
     ) -> "VitsModel":
         """A model from a folder or a hub repository, in eval mode; see `fastvits.checkpoint.load_pretrained`.
 
-        `backend` becomes the attribute of that name, checked before anything is loaded.
+        `backend` and `graphs` become the attributes of those names. `warmup` calls `warmup()` when the model is loaded:
+        True, or its keywords, `warmup={"batch_sizes": [1, 8]}`. All three are checked before anything is loaded.
         """
         from .checkpoint import load_pretrained
 
         parse_backend(backend)
+        parse_graphs(graphs)
+        wanted = check_warmup(warmup)
         model = load_pretrained(
             cls,
             pretrained_model_name_or_path,
@@ -475,6 +680,9 @@ class VitsModel(nn.Module):
             inference_only=inference_only,
         )
         model.backend = backend
+        model.graphs = graphs
+        if wanted is not None:
+            model.warmup(**wanted)
         return model
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:

@@ -37,8 +37,9 @@ class ProgressLine:
         self._shown = float("-inf") if self.on_terminal else self.begun
         self._open = False
 
-    def line(self, finished: int, fresh: int, audio_seconds: float, failed: int) -> str:
-        """The line for `finished` items, of which `fresh` were done in this run, with `audio_seconds` of audio."""
+    def line(self, finished: int, fresh: int, audio_seconds: float | None, failed: int) -> str:
+        """The line for `finished` items, of which `fresh` were done in this run, with `audio_seconds` of audio (None
+        where none is made)."""
         seconds = time.monotonic() - self.begun
         parts = []
         if self.total:
@@ -47,8 +48,9 @@ class ProgressLine:
             parts.append(f"{share:4.0%} [{'#' * filled}{'.' * (self.width - filled)}] {finished}/{self.total}")
         else:
             parts.append(f"{finished} done")
-        parts.append(f"{clock(audio_seconds)} of audio")
-        if audio_seconds > 0:
+        if audio_seconds is not None:
+            parts.append(f"{clock(audio_seconds)} of audio")
+        if audio_seconds:
             parts.append(f"real-time factor {seconds / audio_seconds:.3f}")
         if self.total and fresh:
             parts.append(f"{clock(seconds / fresh * max(self.total - finished, 0))} left")
@@ -56,7 +58,9 @@ class ProgressLine:
             parts.append(f"{failed} failed")
         return ", ".join(parts)
 
-    def update(self, finished: int, fresh: int, audio_seconds: float, failed: int, *, last: bool = False) -> None:
+    def update(
+        self, finished: int, fresh: int, audio_seconds: float | None, failed: int, *, last: bool = False
+    ) -> None:
         """Show the line, unless it was shown a moment ago and is not the last one."""
         now = time.monotonic()
         if not last and now - self._shown < (0.1 if self.on_terminal else 10.0):

@@ -57,17 +57,23 @@ class _Latents:
         self.first = 0  # the frame that `kept` begins with
         self.kept = prior.latents[:, :0]
 
-    def window(self, first: int, last: int) -> Tensor:
-        """The latents `[B, last - first, flow_size]` of the frames `[first, last)`; earlier frames are forgotten."""
+    def window(self, first: int, last: int, size: int) -> Tensor:
+        """The latents `[B, last - first, flow_size]` of the frames `[first, last)`; earlier frames are forgotten.
+
+        `size` is how many frames a piece of this kind adds, wherever it stands: a graph has room for those.
+        """
         done = self.first + self.kept.shape[1]
         if last > done:
             frames = self.prior.latents.shape[1]
             begin, end = max(done - self.reach, 0), min(last + self.reach, frames)
-            computed = self.model.flow(
+            (computed,) = self.model.from_latents(
+                "flow",
+                lambda x, lengths, speaker: (self.model.flow(x, lengths, speaker, reverse=True),),
                 self.prior.latents[:, begin:end],
                 valid_lengths(self.prior, begin, end),
+                (self.prior.frames - begin).clamp(0, end - begin),
                 self.prior.speaker,
-                reverse=True,
+                room=size + 2 * self.reach,
             )
             self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
         self.kept = self.kept[:, first - self.first :]
@@ -90,9 +96,20 @@ def stream_pieces(model: "VitsModel", prior: "Prior", chunk_frames: int, first_c
         stop = min(start + size, frames)
         first, last = decoder_window(config, start, stop)
         first, last = max(first, 0), min(last, frames)
+        # A piece in the middle, which is longer than one at an end: one graph serves them all.
+        inner_first, inner_last = decoder_window(config, 0, size)
+        added = inner_last if start == 0 else size
         # Entered for each piece: a context held across a yield would leak into the caller's code.
         with torch.no_grad(), model.selected_backend():
-            waveform = model.decoder(latents.window(first, last), valid_lengths(prior, first, last), prior.speaker)
+            (waveform,) = model.from_latents(
+                "decoder",
+                lambda x, lengths, speaker: (model.decoder(x, lengths, speaker),),
+                latents.window(first, last, added),
+                valid_lengths(prior, first, last),
+                (prior.frames - first).clamp(0, last - first),
+                prior.speaker,
+                room=inner_last - inner_first,
+            )
         hop = waveform.shape[1] // (last - first)
         yield waveform[:, (start - first) * hop : (stop - first) * hop]
         start, size = stop, chunk_frames

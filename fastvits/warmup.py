@@ -1,0 +1,94 @@
+"""What the first calls of a model would wait for, done ahead: `VitsModel.warmup`."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .buckets import LEAST_FRAMES, LEAST_TOKENS, bucket, buckets
+from .progress import ProgressLine
+
+if TYPE_CHECKING:
+    from .model import VitsModel
+
+MOST_TOKENS = 256
+"""The longest text that is prepared for by default, in tokens."""
+
+MOST_FRAMES = 1024
+"""The longest audio that is prepared for by default, in frames."""
+
+OPTIONS = ("tokens", "frames", "batch_sizes", "progress")
+
+
+@dataclass(frozen=True)
+class WarmupReport:
+    """What a warm-up did."""
+
+    graphs: int
+    """Graphs recorded."""
+    plain: int
+    """Stages and sizes that were run without a graph."""
+    seconds: float
+    """How long it took."""
+
+
+def check_warmup(warmup: bool | Mapping[str, Any]) -> dict[str, Any] | None:
+    """The keywords of `VitsModel.warmup` that `from_pretrained`'s argument means; None for no warm-up.
+
+    Raises TypeError or ValueError as `warmup` would.
+    """
+    if isinstance(warmup, bool):
+        return {} if warmup else None
+    if not isinstance(warmup, Mapping):
+        raise TypeError(f"warmup must be True, False or a mapping of its keywords, got {type(warmup).__name__}")
+    for name in warmup:
+        if name not in OPTIONS:
+            raise TypeError(f"unknown keyword {name!r} in warmup: allowed are {', '.join(OPTIONS)}")
+    for name in OPTIONS[:3]:
+        if warmup.get(name) is not None:
+            _sizes(name, warmup[name])
+    return dict(warmup)
+
+
+def _sizes(name: str, value: int | Sequence[int]) -> list[int]:
+    sizes = [value] if isinstance(value, int) else list(value) if isinstance(value, Sequence) else [value]
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"{name} must be a whole number or a sequence of them, got {value!r}")
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+    if not sizes:
+        raise ValueError(f"{name} is empty: name a size, or leave it out")
+    return sizes
+
+
+def warm_up(
+    model: "VitsModel",
+    *,
+    tokens: int | Sequence[int] | None,
+    frames: int | Sequence[int] | None,
+    batch_sizes: int | Sequence[int],
+    progress: bool,
+) -> WarmupReport:
+    """See `VitsModel.warmup`."""
+    begun = time.monotonic()
+    token_sizes = buckets(1, MOST_TOKENS, LEAST_TOKENS) if tokens is None else _sizes("tokens", tokens)
+    frame_sizes = buckets(1, MOST_FRAMES, LEAST_FRAMES) if frames is None else _sizes("frames", frames)
+    items = sorted({bucket(size) for size in _sizes("batch_sizes", batch_sizes)})
+    texts = sorted({bucket(size, LEAST_TOKENS) for size in token_sizes})
+    sounds = sorted({bucket(size, LEAST_FRAMES) for size in frame_sizes})
+    with torch.inference_mode(False), torch.no_grad(), model.selected_backend():
+        if not model.takes_graphs():
+            items, texts, sounds = items[:1], texts[:1], sounds[:1]
+        jobs: list[tuple[Callable[[int, int], bool], int, int]]
+        jobs = [(model.warm_text, batch, size) for batch in items for size in texts]
+        jobs += [(model.warm_waveform, batch, size) for batch in items for size in sounds]
+        line = ProgressLine(len(jobs)) if progress else None
+        graphs = 0
+        for done, (job, batch, size) in enumerate(jobs, start=1):
+            graphs += job(batch, size)
+            if line is not None:
+                line.update(done, done, None, 0, last=done == len(jobs))
+    return WarmupReport(graphs, len(jobs) - graphs, time.monotonic() - begun)
