@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..registry import Implementation, ops
 from .convolution import unsupported
+from .scratch import scratch
 
 _SCORES_AT_ONCE = 1 << 20
 """How many scores a block of queries may have, all heads together: 4 MB of float32, beside as many probabilities."""
@@ -46,16 +47,17 @@ def _attend(
     for first in range(0, steps, block):
         rows = query[:, first : first + block]
         count = rows.shape[1]
-        scores = torch.bmm(rows, keys.transpose(1, 2))  # [H, Q, width]
+        scores = scratch("scores", (heads, count, width), dtype)
+        torch.bmm(rows, keys.transpose(1, 2), out=scores)
         shape, strides = (heads, count, 2 * window + 1), (count * width, width + 1, 1)
         if rel_k is not None:
             scores.as_strided(shape, strides, first).add_(rows @ rel_k.to(dtype).t())
             scores[..., :window].fill_(float("-inf"))
             scores[..., window + steps :].fill_(float("-inf"))
-        probabilities = torch.softmax(scores, -1)
+        probabilities = torch.softmax(scores, -1, out=scratch("probabilities", scores.shape, dtype))
         result = torch.bmm(probabilities, values)  # [H, Q, D]
         if rel_v is not None:
-            band = probabilities.as_strided(shape, strides, probabilities.storage_offset() + first)
+            band = probabilities.as_strided(shape, strides, first)
             result += band @ rel_v.to(dtype)
         out[first : first + count].copy_(result.transpose(0, 1))
         if weights is not None:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ..devices import device_of
 from ..packing import packed
+from .scratch import scratch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -204,12 +205,12 @@ def _apply_in_place(y: Tensor, activation: str, slope: float | None, algorithm: 
 def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right: int = 0) -> Tensor:
     """The leaky ReLU of `x` `[N, T, C]` in `dtype`, between `left` and `right` steps of zeros; contiguous.
 
-    `x` itself where there is nothing to do.
+    `x` itself where there is nothing to do, else memory that the next call in this thread takes.
     """
     if slope == 1.0 and not left and not right:
         return x.to(dtype).contiguous()
     batch, steps, channels = x.shape
-    out = torch.empty(batch, left + steps + right, channels, dtype=dtype, device=x.device)
+    out = scratch("activated", (batch, left + steps + right, channels), dtype)
     inner = out[:, left : left + steps]
     if left:
         out[:, :left].zero_()
