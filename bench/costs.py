@@ -77,6 +77,7 @@ def _elementwise(*_: Any) -> int:
 
 _FLOPS: dict[str, Callable[..., int]] = {
     "conv1d": _conv1d,
+    "conv1d_layer_norm": _conv1d,
     "conv_transpose1d": _conv1d,
     "resblock_step": _resblock_step,
     "resblock_pair": _resblock_pair,

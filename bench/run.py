@@ -47,6 +47,7 @@ from tests.op_cases import CASES, MODEL_CASES, Case
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
 CONVOLUTIONAL = (
     "conv1d",
+    "conv1d_layer_norm",
     "conv_transpose1d",
     "depth_separable_layer",
     "resblock_pair",

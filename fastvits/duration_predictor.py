@@ -14,7 +14,7 @@ import fastvits_kernels as kernels
 from fastvits_kernels.depth_separable import depth_separable_layer_with_dropout
 
 from .configuration import VitsConfig
-from .layers import Conv1d, Float32Module, LayerNorm
+from .layers import Conv1d, Derived, Float32Module, LayerNorm
 
 
 class _DepthwiseConv1d(nn.Module):
@@ -80,11 +80,10 @@ class VitsConvFlow(nn.Module):
         self.conv_dds = VitsDilatedDepthSeparableConv(config)
         self.conv_proj = Conv1d(config.hidden_size, self.half_channels * (3 * self.num_bins - 1), 1)
 
-    def inverse(self, z: Tensor, lengths: Tensor | None, condition: Tensor) -> Tensor:
-        """`z` `[B, T, depth_separable_channels]`, `condition` `[B, T, hidden_size]` -> the shape of `z`, zero beyond
-        `lengths`."""
-        first, second = z.split(self.half_channels, dim=-1)
-        h = self.conv_dds(self.conv_pre(first, residual=condition, lengths=lengths), lengths)
+    def inverse(self, first: Tensor, second: Tensor, lengths: Tensor | None, condition: Tensor) -> Tensor:
+        """The second half transformed, from two halves `[B, T, depth_separable_channels / 2]` and `condition` `[B, T,
+        hidden_size]`; zero beyond `lengths`."""
+        h = self.conv_dds(self.conv_pre(first, residual=condition, lengths=lengths, ieee=True), lengths)
         second, _ = kernels.spline_coupling(
             h,
             self.conv_proj.weight.squeeze(-1).t(),
@@ -95,7 +94,7 @@ class VitsConvFlow(nn.Module):
             tail_bound=self.tail_bound,
             reverse=True,
         )
-        return torch.cat([first, second], dim=-1)
+        return second
 
 
 class VitsElementwiseAffine(nn.Module):
@@ -105,10 +104,12 @@ class VitsElementwiseAffine(nn.Module):
         super().__init__()
         self.translate = nn.Parameter(torch.empty(config.depth_separable_channels, 1))
         self.log_scale = nn.Parameter(torch.empty(config.depth_separable_channels, 1))
+        self.derived = Derived()
 
-    def inverse(self, z: Tensor) -> Tensor:
-        """`[B, T, C]` -> `[B, T, C]`."""
-        return (z - self.translate.squeeze(1)) * torch.exp(-self.log_scale.squeeze(1))
+    def inverse_of_first(self, z: Tensor) -> Tensor:
+        """The first channel's values `[B, T]`, transformed back: the one of which durations are made."""
+        scale = self.derived.get("scale", (self.log_scale,), lambda: torch.exp(-self.log_scale[0]))
+        return (z - self.translate[0]) * scale
 
 
 class VitsStochasticDurationPredictor(Float32Module):
@@ -141,15 +142,20 @@ class VitsStochasticDurationPredictor(Float32Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor) -> Tensor:
         """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None, `noise` `[B, T_text,
         2]` (already scaled) -> log durations `[B, T_text]`."""
-        cond = None if speaker is None else self.cond.project(speaker.detach())
+        cond = None if speaker is None else self.cond.project(speaker.detach(), ieee=True)
         # What is beyond the lengths is read as zero by the first layer of conv_dds.
-        x = self.conv_pre(hidden.detach(), cond=cond, lengths=lengths)
-        x = self.conv_proj(self.conv_dds(x, lengths), lengths=lengths)
-        z = noise
+        x = self.conv_pre(hidden.detach(), cond=cond, lengths=lengths, ieee=True)
+        x = self.conv_proj(self.conv_dds(x, lengths), lengths=lengths, ieee=True)
+        # Each flow is preceded by a reversal of the channels, which swaps the halves, and reverses these.
+        first, second = noise.chunk(2, dim=-1)
         for flow in reversed(self.flows[2:]):
-            z = cast(VitsConvFlow, flow).inverse(z.flip(-1), lengths, x)
-        z = cast(VitsElementwiseAffine, self.flows[0]).inverse(z.flip(-1))
-        return z[..., 0]
+            first, second = _reversed_channels(second), _reversed_channels(first)
+            second = cast(VitsConvFlow, flow).inverse(first, second, lengths, x)
+        return cast(VitsElementwiseAffine, self.flows[0]).inverse_of_first(second[..., -1])
+
+
+def _reversed_channels(x: Tensor) -> Tensor:
+    return x if x.shape[-1] == 1 else x.flip(-1)
 
 
 class VitsDurationPredictor(Float32Module):
@@ -172,7 +178,7 @@ class VitsDurationPredictor(Float32Module):
         T_text]`."""
         x = hidden.detach()
         if speaker is not None:
-            x = x + self.cond.project(speaker.detach()).unsqueeze(1)
+            x = x + self.cond.project(speaker.detach(), ieee=True).unsqueeze(1)
         for conv, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
-            x = dropout(norm(conv(x, activation="relu", lengths=lengths)), self.dropout, self.training)
-        return cast(Tensor, self.proj(x, lengths=lengths)).squeeze(-1)
+            x = dropout(norm(conv(x, activation="relu", lengths=lengths, ieee=True)), self.dropout, self.training)
+        return cast(Tensor, self.proj(x, lengths=lengths, ieee=True)).squeeze(-1)

@@ -88,8 +88,11 @@ class Conv1d(nn.Module):
         """`[B, T, C_in]` -> `[B, T, C_out]`; `options` are those of `fastvits_kernels.conv1d`."""
         return kernels.conv1d(x, taps_first(self.weight), self.bias, dilation=self.dilation, **options)
 
-    def project(self, x: Tensor) -> Tensor:
-        """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`."""
+    def project(self, x: Tensor, ieee: bool = False) -> Tensor:
+        """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`; `ieee` as in
+        `fastvits_kernels.conv1d`."""
+        if ieee:
+            return kernels.conv1d(x.unsqueeze(1), taps_first(self.weight), self.bias, ieee=True).squeeze(1)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return nn.functional.linear(x, self.weight.squeeze(-1).to(x.dtype), bias)
 

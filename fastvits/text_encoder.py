@@ -8,13 +8,13 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, embedding
 
 import fastvits_kernels as kernels
 from fastvits_kernels.attention import attention_with_dropout
 
 from .configuration import VitsConfig
-from .layers import Conv1d, Derived, Float32Module, LayerNorm, Linear
+from .layers import Conv1d, Derived, Float32Module, LayerNorm, Linear, taps_first
 
 
 class VitsAttention(nn.Module):
@@ -46,10 +46,11 @@ class VitsAttention(nn.Module):
         return weight, self.derived.get("bias", biases, lambda: torch.cat(biases)) if biases else None
 
     def forward(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """`[B, T, C]` -> the attention's output `[B, T, C]` and, if asked for, its weights `[B, H, T, T]`."""
+        """`[B, T, C]` -> what the heads say `[B, T, C]`, not projected, and, if asked for, weights `[B, H, T, T]`."""
         batch, steps, channels = x.shape
         weight, bias = self._qkv()
-        qkv = kernels.conv1d(x, weight, bias, lengths=lengths).view(batch, steps, 3, self.num_heads, self.head_dim)
+        qkv = kernels.conv1d(x, weight, bias, lengths=lengths, ieee=True)
+        qkv = qkv.view(batch, steps, 3, self.num_heads, self.head_dim)
         q, k, v = qkv.unbind(2)
         rel_k = None if self.emb_rel_k is None else self.emb_rel_k[0]
         rel_v = None if self.emb_rel_v is None else self.emb_rel_v[0]
@@ -60,13 +61,7 @@ class VitsAttention(nn.Module):
             out, weights = kernels.relative_attention_weights(q, k, v, rel_k, rel_v, lengths=lengths)
         else:
             out = kernels.relative_attention(q, k, v, rel_k, rel_v, lengths=lengths)
-        out = kernels.conv1d(
-            out.reshape(batch, steps, channels),
-            self.out_proj.weight.t().unsqueeze(0),
-            self.out_proj.bias,
-            lengths=lengths,
-        )
-        return out, weights if need_weights else None
+        return out.reshape(batch, steps, channels), weights if need_weights else None
 
 
 class VitsFeedForward(nn.Module):
@@ -81,13 +76,12 @@ class VitsFeedForward(nn.Module):
         self.dropout = config.activation_dropout
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """`[B, T, C]` -> `[B, T, C]`."""
+        """`[B, T, C]` -> the input `[B, T, ffn_dim]` of the second convolution."""
         if isinstance(self.activation, str):
-            h = self.conv_1(x, pad_left=self.pad_left, activation=self.activation, lengths=lengths)
+            h = self.conv_1(x, pad_left=self.pad_left, activation=self.activation, lengths=lengths, ieee=True)
         else:  # the configuration's own function; conv_2 reads zeros beyond `lengths` whatever it makes of the padding
-            h = self.activation(self.conv_1(x, pad_left=self.pad_left, lengths=lengths))
-        h = dropout(h, self.dropout, self.training)
-        return cast(Tensor, self.conv_2(h, pad_left=self.pad_left, lengths=lengths))
+            h = self.activation(self.conv_1(x, pad_left=self.pad_left, lengths=lengths, ieee=True))
+        return dropout(cast(Tensor, h), self.dropout, self.training)
 
 
 class VitsEncoderLayer(nn.Module):
@@ -103,10 +97,29 @@ class VitsEncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
         """`[B, T, C]` -> `[B, T, C]` and perhaps the attention weights `[B, H, T, T]`."""
-        attended, weights = self.attention(x, lengths, need_weights)
-        x = self.layer_norm(dropout(attended, self.dropout, self.training), x, lengths)
-        h = dropout(self.feed_forward(x, lengths), self.dropout, self.training)
-        return self.final_layer_norm(h, x, lengths), weights
+        heads, weights = self.attention(x, lengths, need_weights)
+        projection, ffn = self.attention.out_proj, self.feed_forward
+        x = self._added(heads, projection.weight.t().unsqueeze(0), projection.bias, 0, x, self.layer_norm, lengths)
+        weight, bias = taps_first(ffn.conv_2.weight), ffn.conv_2.bias
+        return self._added(ffn(x, lengths), weight, bias, ffn.pad_left, x, self.final_layer_norm, lengths), weights
+
+    def _added(
+        self,
+        h: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        pad_left: int,
+        x: Tensor,
+        norm: LayerNorm,
+        lengths: Tensor | None,
+    ) -> Tensor:
+        """`norm(x + dropout(convolution of h))`."""
+        if self.training and self.dropout:
+            y = kernels.conv1d(h, weight, bias, pad_left=pad_left, lengths=lengths, ieee=True)
+            return norm(dropout(y, self.dropout), x, lengths)
+        return kernels.conv1d_layer_norm(
+            h, weight, bias, x, norm.weight, norm.bias, lengths=lengths, pad_left=pad_left, eps=norm.eps
+        )
 
 
 class VitsEncoder(nn.Module):
@@ -151,13 +164,21 @@ class VitsTextEncoder(Float32Module):
         self.embedding_scale = math.sqrt(config.hidden_size)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.encoder = VitsEncoder(config)
+        self.derived = Derived()
         self.project = Conv1d(config.hidden_size, 2 * config.flow_size, 1)
+
+    def _embedded(self, input_ids: Tensor) -> Tensor:
+        """Scaled embeddings `[B, T_text, hidden_size]`; without gradients from a table that is scaled already."""
+        table = self.embed_tokens.weight
+        if torch.is_grad_enabled() and table.requires_grad:
+            return cast(Tensor, self.embed_tokens(input_ids)) * self.embedding_scale
+        return embedding(input_ids, self.derived.get("table", (table,), lambda: table * self.embedding_scale))
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool = False) -> TextEncoding:
         """`input_ids` `[B, T_text]`, `lengths` `[B]`; all results are zero beyond `lengths`."""
-        x = self.embed_tokens(input_ids) * self.embedding_scale
+        x = self._embedded(input_ids)
         if lengths is not None:
             x = x.masked_fill((torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1), 0)
         states, attentions = self.encoder(x, lengths, need_weights)
-        means, log_scales = self.project(states[-1], lengths=lengths).split(self.flow_size, dim=-1)
+        means, log_scales = self.project(states[-1], lengths=lengths, ieee=True).split(self.flow_size, dim=-1)
         return TextEncoding(states[-1], means, log_scales, states, attentions)

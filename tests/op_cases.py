@@ -157,6 +157,46 @@ _conv("channels-256", (1, 16, 256), 32, 1, layout="transposed", slope=0.1, cond=
 _conv("empty-batch", (0, 5, 16), 16)
 
 
+# --- conv1d_layer_norm: x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps
+
+
+def _conv_norm(
+    name: str,
+    shape: tuple[int, int, int],
+    channels: int,
+    taps: int = 1,
+    *,
+    lengths: Sequence[int] | None = None,
+    pad_left: int = 0,
+    bias: bool = True,
+    layout: str = "normal",
+    eps: float = 1e-5,
+) -> None:
+    batch, steps, inputs = shape
+
+    @case("conv1d_layer_norm", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        return (
+            getattr(draw, layout)(*shape),
+            draw.weight(taps, inputs, channels),
+            draw.normal(channels) if bias else None,
+            getattr(draw, layout)(batch, steps, channels),
+            draw.normal(channels, shift=1.0, scale=0.3),
+            draw.normal(channels),
+            draw.lengths(lengths),
+            pad_left,
+            eps,
+        )
+
+
+_conv_norm("one-step", (1, 1, 16), 16)
+_conv_norm("192-ragged", (3, 63, 48), 192, 3, lengths=[33, 0, 17], pad_left=1)
+_conv_norm("asymmetric-padding-sliced", (2, 20, 29), 40, 4, lengths=[20, 7], pad_left=2, layout="sliced", eps=1e-3)
+_conv_norm("transposed-256-no-bias", (1, 17, 32), 256, bias=False, layout="transposed")
+_conv_norm("long-thin", (1, 1000, 16), 16, 2, pad_left=0)
+_conv_norm("empty-batch", (0, 5, 16), 16)
+
+
 # --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope
 
 
@@ -573,6 +613,8 @@ def _model_cases(label: str, batch: int, seconds: int) -> None:
     last = (batch, samples, 32)
     _conv(f"model-{label}-waveform", last, 1, 7, lengths=full(samples), slope=0.01, activation="tanh", bias=False)
     _attention(f"model-{label}", (batch, tokens, 2, 96), lengths=full_text)
+    _conv_norm(f"model-{label}-attention", text, 192, lengths=full_text)
+    _conv_norm(f"model-{label}-feed-forward", (batch, tokens, 768), 192, 3, lengths=full_text, pad_left=1)
     _layer_norm(f"model-{label}", text, lengths=full_text)
     _depth_separable(f"model-{label}", text, dilation=3, lengths=full_text)
     _coupling(f"model-{label}", text, lengths=full_text)

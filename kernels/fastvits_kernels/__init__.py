@@ -6,6 +6,7 @@ item, or None for all) and writes exact zeros beyond them. Importing this packag
 
 from .attention import relative_attention, relative_attention_weights
 from .conv import conv1d
+from .conv_norm import conv1d_layer_norm
 from .conv_transpose import conv_transpose1d
 from .depth_separable import depth_separable_layer
 from .layer_norm import layer_norm
@@ -21,6 +22,7 @@ __all__ = [
     "BACKENDS",
     "BackendError",
     "conv1d",
+    "conv1d_layer_norm",
     "conv_transpose1d",
     "depth_separable_layer",
     "gated_activation",

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from . import tiles
-from .jit import dot_precision, kernel, launch, padded, unsupported
+from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, valid_steps, zero_beyond
 from .registry import Implementation, Op
 
@@ -345,7 +345,6 @@ def _tile(op: Op, q: Tensor, rel_k: Tensor | None) -> tiles.Tile:
         channels=head_dim,
         kernel_size=0 if rel_k is None else rel_k.shape[0],
         work=batch * steps,
-        precision=dot_precision(q.dtype),
     )
 
 
@@ -368,7 +367,7 @@ def _launch(
         "ROWS": 0 if rel_k is None else rel_k.shape[0],
         **tile.sizes,
         "BLOCK_D": padded(head_dim, 16),
-        "PRECISION": dot_precision(q.dtype),
+        "PRECISION": "ieee",
     }
     strides = (*q.stride(), *k.stride(), *v.stride())
     table_strides = tuple(
@@ -436,8 +435,10 @@ def _weights_fake(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return q.new_empty(q.shape), q.new_empty(batch, heads, steps, steps)
 
 
-_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake)
-_RELATIVE_ATTENTION_WEIGHTS = Op("relative_attention_weights", relative_attention_weights_reference, _weights_fake)
+_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake, lambda *_: True)
+_RELATIVE_ATTENTION_WEIGHTS = Op(
+    "relative_attention_weights", relative_attention_weights_reference, _weights_fake, lambda *_: True
+)
 
 
 _RELATIVE_ATTENTION.register(

@@ -66,6 +66,7 @@ def conv1d_reference(
     slope: float,
     activation: str,
     alpha: float,
+    ieee: bool = False,
 ) -> Tensor:
     """The convolution of the module's docstring: the specification of the op."""
     span = (weight.shape[0] - 1) * dilation
@@ -247,9 +248,13 @@ def _conv1d_fwd_kernel(
     tl.store(out_ptrs, tl.where(valid, acc, 0.0).to(out_ptr.dtype.element_ty), mask=mask_out)
 
 
-def _tile(x: Tensor, weight: Tensor) -> Tile:
+def _precision(x: Tensor, ieee: bool) -> str:
+    return "ieee" if ieee else dot_precision(x.dtype)
+
+
+def _tile(x: Tensor, weight: Tensor, ieee: bool) -> Tile:
     taps, _, outputs = weight.shape
-    work, precision = x.shape[0] * x.shape[1], dot_precision(x.dtype)
+    work, precision = x.shape[0] * x.shape[1], _precision(x, ieee)
     return choose("conv1d", x.device, x.dtype, channels=outputs, kernel_size=taps, work=work, precision=precision)
 
 
@@ -285,6 +290,7 @@ def _launch_conv1d(
     slope: float,
     activation: str,
     alpha: float,
+    ieee: bool = False,
 ) -> Tensor:
     batch, steps, inputs = x.shape
     taps, _, outputs = weight.shape
@@ -296,7 +302,7 @@ def _launch_conv1d(
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     weight = contiguous(weight)
-    tile = _tile(x, weight)
+    tile = _tile(x, weight, ieee)
     block_out = 1 if outputs == 1 else fit(tile.sizes["BLOCK_C_OUT"], outputs)
     block_t = tile.sizes["BLOCK_T"]
     out = torch.empty(batch, steps, outputs, dtype=x.dtype, device=x.device)
@@ -320,7 +326,7 @@ def _launch_conv1d(
             "TAPS": taps,
             "LEAKY": slope != 1.0,
             "ACTIVATION": activation,
-            "PRECISION": dot_precision(x.dtype),
+            "PRECISION": _precision(x, ieee),
             "BLOCK_T": block_t,
             "BLOCK_C_OUT": block_out,
             "BLOCK_C_IN": fit(tile.sizes["BLOCK_C_IN"], inputs),
@@ -331,11 +337,15 @@ def _launch_conv1d(
     return out
 
 
-def _prefers_conv1d(x: Tensor, weight: Tensor, *_: Any) -> tuple[bool, str, bool]:
-    return preference(_tile(x, weight))
+def _ieee(*args: Any) -> bool:
+    return len(args) > 11 and bool(args[11])
 
 
-_CONV1D = Op("conv1d", conv1d_reference, _fake)
+def _prefers_conv1d(x: Tensor, weight: Tensor, *others: Any) -> tuple[bool, str, bool]:
+    return preference(_tile(x, weight, _ieee(x, weight, *others)))
+
+
+_CONV1D = Op("conv1d", conv1d_reference, _fake, _ieee)
 _CONV1D.register("triton", Implementation(_launch_conv1d, _supports_conv1d, _prefers_conv1d))
 
 
@@ -352,9 +362,11 @@ def conv1d(
     slope: float = 1.0,
     activation: str = "none",
     alpha: float = 1.0,
+    ieee: bool = False,
 ) -> Tensor:
     """The convolution of the module's docstring; `pad_left` None pads evenly, which needs an even `(K - 1) * dilation`.
 
+    `ieee` multiplies float32 as such even where torch's flags allow TF32 (see `precision`).
     Raises ValueError for an unknown activation, shapes that do not fit, or an impossible padding.
     """
     span = (weight.shape[0] - 1) * dilation
@@ -372,4 +384,4 @@ def conv1d(
         raise ValueError(
             f"x must be [B, T, C_in] and weight [K, C_in, C_out], got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
-    return _CONV1D(x, weight, bias, cond, residual, lengths, dilation, pad_left, slope, activation, alpha)
+    return _CONV1D(x, weight, bias, cond, residual, lengths, dilation, pad_left, slope, activation, alpha, ieee)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import tiles
-from .jit import dot_precision, kernel, launch, padded, unsupported
+from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
@@ -275,7 +275,6 @@ def _tile(x: Tensor) -> tiles.Tile:
         x.dtype,
         channels=channels,
         work=batch * steps,
-        precision=dot_precision(x.dtype),
     )
 
 
@@ -326,7 +325,7 @@ def _launch_depth_separable_layer(
         {
             "CHANNELS": channels,
             "KERNEL_SIZE": depthwise.shape[0],
-            "PRECISION": dot_precision(x.dtype),
+            "PRECISION": "ieee",
             **tile.sizes,
             "BLOCK_C": min(tile.sizes["BLOCK_C"], block_n),
             "BLOCK_N": block_n,
@@ -348,7 +347,7 @@ def _fake(x: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape)
 
 
-_DEPTH_SEPARABLE_LAYER = Op("depth_separable_layer", depth_separable_layer_reference, _fake)
+_DEPTH_SEPARABLE_LAYER = Op("depth_separable_layer", depth_separable_layer_reference, _fake, lambda *_: True)
 _DEPTH_SEPARABLE_LAYER.register(
     "triton",
     Implementation(_launch_depth_separable_layer, _supports, lambda x, *_: tiles.preference(_tile(x))),

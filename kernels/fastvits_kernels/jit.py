@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from .devices import device_of
+from .precision import tf32_allowed
 
 _lock = threading.RLock()
 
@@ -311,5 +312,4 @@ def dot_precision(dtype: torch.dtype) -> str:
     """How a kernel multiplies float32 operands: `tf32` where torch's flags allow it, else `ieee`; `ieee` for all other
     dtypes.
     """
-    allowed = torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
-    return "tf32" if dtype == torch.float32 and allowed else "ieee"
+    return "tf32" if dtype == torch.float32 and tf32_allowed() else "ieee"

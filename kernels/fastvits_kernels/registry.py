@@ -17,7 +17,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from .devices import device_of
+from .precision import ieee_products
 
 BACKENDS = ("auto", "eager", "triton", "onednn")
 ENVIRONMENT_VARIABLE = "FASTVITS_BACKEND"
@@ -194,13 +195,21 @@ class Op:
     """A function of tensors with a reference and, perhaps, faster implementations.
 
     `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the
-    right shape and dtype.
+    right shape and dtype. `ieee(*args)` says whether matrices are multiplied as IEEE float32 even where torch's flags
+    allow TF32: the implementations see to it themselves, for the reference it is done here.
     """
 
-    def __init__(self, name: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        reference: Callable[..., Any],
+        fake: Callable[..., Any],
+        ieee: Callable[..., bool] = lambda *_: False,
+    ) -> None:
         self.name = name
         self.reference = reference
         self.fake = fake
+        self.ieee = ieee
         self.implementations: dict[str, Implementation] = {}
         schema = torch.library.infer_schema(reference, mutates_args=())
         definition = torch.library.custom_op(f"fastvits::{name}", self._run_inside, mutates_args=(), schema=schema)
@@ -266,7 +275,16 @@ class Op:
     def _resolve(self, args: tuple[Any, ...]) -> Callable[..., Any]:
         decision = self._decide(args)
         _record(decision)
-        return self.reference if decision.backend == "eager" else self.implementations[decision.backend].run
+        if decision.backend != "eager":
+            return self.implementations[decision.backend].run
+        # Of all devices only GPUs have TF32.
+        if device_of(*tensors_in(args)).type == "cuda" and self.ieee(*args):
+            return self._ieee_reference
+        return self.reference
+
+    def _ieee_reference(self, *args: Any) -> Any:
+        with ieee_products():
+            return self.reference(*args)
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
@@ -278,7 +296,10 @@ class Op:
 
     def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients through the reference, recomputed: right for every implementation, kept until one has its own."""
-        return gradients_of(self.reference, ctx.arguments, grads)
+        arguments = ctx.arguments
+        on_gpu = device_of(*tensors_in(arguments)).type == "cuda"
+        with ieee_products() if on_gpu and self.ieee(*arguments) else nullcontext():
+            return gradients_of(self.reference, arguments, grads)
 
 
 def _as_promised(result: Tensor) -> Tensor:

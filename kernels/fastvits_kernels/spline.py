@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import tiles
-from .jit import dot_precision, kernel, launch, padded, unsupported
+from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
@@ -391,8 +391,8 @@ def _refused_bins(bins: int) -> str | None:
 
 def _coupling_tile(h: Tensor, x: Tensor) -> tiles.Tile:
     batch, steps, features = h.shape
-    work, precision = batch * steps * x.shape[2], dot_precision(h.dtype)
-    return tiles.choose("spline_coupling", h.device, h.dtype, channels=features, work=work, precision=precision)
+    work = batch * steps * x.shape[2]
+    return tiles.choose("spline_coupling", h.device, h.dtype, channels=features, work=work)
 
 
 def _launch_spline_coupling(
@@ -439,7 +439,7 @@ def _launch_spline_coupling(
             "REVERSE": reverse,
             "MIN_SIZE": MIN_BIN,
             "MIN_SLOPE": MIN_DERIVATIVE,
-            "PRECISION": dot_precision(h.dtype),
+            "PRECISION": "ieee",
             **sizes,
         },
         num_warps=tile.num_warps,
@@ -461,7 +461,7 @@ def _coupling_fake(h: Tensor, weight: Tensor, bias: Tensor, x: Tensor, *_: objec
 
 
 _SPLINE = Op("rational_quadratic_spline", rational_quadratic_spline_reference, _spline_fake)
-_SPLINE_COUPLING = Op("spline_coupling", spline_coupling_reference, _coupling_fake)
+_SPLINE_COUPLING = Op("spline_coupling", spline_coupling_reference, _coupling_fake, lambda *_: True)
 _SPLINE.register(
     "triton",
     Implementation(_launch_spline, _supports_spline, lambda x, widths, *_: tiles.preference(_spline_tile(x, widths))),

@@ -5,13 +5,14 @@ A channels-last sequence `[B, T, C]` is a channels-last image of height 1, which
 a module of this package registers its implementations.
 """
 
-from . import attention, conv, conv_transpose, depth_separable, elementwise, resblock, wavenet
+from . import attention, conv, conv_norm, conv_transpose, depth_separable, elementwise, resblock, wavenet
 from .pieces import piece_length
 from .widening import widened
 
 __all__ = [
     "attention",
     "conv",
+    "conv_norm",
     "conv_transpose",
     "depth_separable",
     "elementwise",

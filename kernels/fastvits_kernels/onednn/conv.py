@@ -47,6 +47,7 @@ def _run(
     slope: float,
     activation: str,
     alpha: float,
+    ieee: bool = False,
 ) -> Tensor:
     batch, steps, _ = x.shape
     taps, _, outputs = weight.shape

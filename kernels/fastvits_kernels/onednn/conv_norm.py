@@ -1,0 +1,38 @@
+"""`conv1d_layer_norm` on oneDNN: its convolution, and torch's layer normalisation behind it."""
+
+from torch import Tensor
+
+from ..registry import Implementation, ops
+from .conv import _run as run_conv1d
+from .convolution import unsupported
+from .elementwise import _layer_norm as run_layer_norm
+
+
+def _run(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    lengths: Tensor | None,
+    pad_left: int,
+    eps: float,
+) -> Tensor:
+    y = run_conv1d(x, weight, bias, None, None, lengths, 1, pad_left, 1.0, "none", 1.0)
+    return run_layer_norm(y, residual, norm_weight, norm_bias, lengths, eps)
+
+
+def _supports(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    *_: object,
+) -> str | None:
+    return unsupported(x, weight, bias, residual, norm_weight, norm_bias)
+
+
+ops()["conv1d_layer_norm"].register("onednn", Implementation(_run, _supports))
