@@ -21,7 +21,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
@@ -157,6 +157,7 @@ class CudaRecorder:
             # Also restores the current stream where a recording fails, which `torch.cuda.graph` then leaves set.
             with torch.cuda.stream(self.stream):
                 run()
+                current.wait_stream(self.stream)
                 try:
                     with torch.cuda.graph(
                         graph, pool=self.pools[-1], stream=self.stream, capture_error_mode="thread_local"
@@ -166,7 +167,6 @@ class CudaRecorder:
                     # A pool that a failed recording has touched is not used for another one.
                     self.fresh = True
                     raise
-            current.wait_stream(self.stream)
         return _CudaRecorded(graph, outputs)
 
     def before(self) -> None:
@@ -193,20 +193,24 @@ class _Watch:
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
-        self.modules = modules
-        self.slots = [
+        # Not the model itself, which holds this: it must go when its last user lets it go.
+        self.modules = modules[1:]
+        slots = [
             (container, name, value)
             for module in modules
             for container in (module._parameters, module._buffers, module._modules)
             for name, value in container.items()
         ]
-        self.sizes = [
-            (container, len(container))
-            for module in modules
-            for container in (module._parameters, module._buffers, module._modules)
+        # Compared at every call: as columns, which `map` walks in C.
+        self.containers: list[Any] = [container for container, _, _ in slots]
+        self.names = [name for _, name, _ in slots]
+        self.values = [value for _, _, value in slots]
+        self.all_containers: list[Any] = [
+            container for module in modules for container in (module._parameters, module._buffers, module._modules)
         ]
+        self.sizes = list(map(len, self.all_containers))
         self.hooks = [hooks for module in modules for hooks in (module._forward_hooks, module._forward_pre_hooks)]
-        self.tensors = [value for _, _, value in self.slots if isinstance(value, Tensor)]
+        self.tensors = [value for value in self.values if isinstance(value, Tensor)]
         self.versioned = not any(tensor.is_inference() for tensor in self.tensors)
         self.state = self._state() if self.versioned else ()
 
@@ -216,17 +220,16 @@ class _Watch:
     def unchanged(self) -> bool:
         """Whether all parameters and buffers are the same tensors, at the same addresses, not written to."""
         return (
-            self.versioned
-            and all([container.get(name) is value for container, name, value in self.slots])
-            and all([len(container) == size for container, size in self.sizes])
-            and self._state() == self.state
+            all(map(is_, map(dict.get, self.containers, self.names), self.values))
+            and list(map(len, self.all_containers)) == self.sizes
+            and (not self.versioned or self._state() == self.state)
         )
 
-    def reason_against(self) -> str | None:
-        """Why the model, as it is, cannot run from graphs."""
+    def reason_against(self, model: nn.Module) -> str | None:
+        """Why `model`, as it is, cannot run from graphs."""
         if not self.versioned:
             return "its parameters were made in inference mode, so that changes cannot be seen"
-        if any([module.training for module in self.modules]):
+        if model.training or any([module.training for module in self.modules]):
             return "it is in training mode"
         if any(map(len, self.hooks)):
             return "modules have hooks, which a replay would not call"
@@ -303,7 +306,7 @@ class GraphCache:
                 self._drop_all()
                 self._watch = _Watch(model)
             watch = self._watch
-        if watch.reason_against() is not None:
+        if watch.reason_against(model) is not None:
             return False
         if not torch.is_grad_enabled():
             return True

@@ -4,9 +4,11 @@ Without a GPU a double stands for the recording of CUDA graphs: it runs the stag
 """
 
 import copy
+import gc
 import logging
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fastvits import VitsModel, VitsModelOutput, set_seed, use_backend
+from fastvits import VitsConfig, VitsModel, VitsModelOutput, set_seed, use_backend
 from fastvits import inputs as model_inputs
 from fastvits.buckets import LEAST_FRAMES, bucket, buckets
 from fastvits.graphs import GraphCache, GraphLimits, Padded, parse_graphs
@@ -218,6 +220,28 @@ def test_a_changed_parameter_is_heard(change: Callable[[VitsModel], Any]) -> Non
     for _ in range(3):
         compare(speak(model, ids), expected, MODEL_FLOAT32)
     assert model.graph_cache.statistics().dropped >= 2
+
+
+def test_a_model_with_graphs_goes_with_its_last_reference() -> None:
+    model = on_a_cpu(own_model(SMALL))
+    speak(model, random_ids(1, 20))
+    gone = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_parameters_made_in_inference_mode_go_without_graphs() -> None:
+    with torch.inference_mode():
+        model = on_a_cpu(VitsModel(VitsConfig(**SMALL)).eval())
+    for _ in range(2):
+        with torch.inference_mode():
+            set_seed(0)
+            model(random_ids(1, 5), speaking_rate=2)
+    assert model.graph_cache.statistics().recorded == 0
 
 
 def test_a_pickled_model_leaves_its_graphs_behind() -> None:
