@@ -84,10 +84,8 @@ def test_launches_of_the_published_configuration(standard: VitsModel) -> None:
     assert found["length regulator"] == 1
     assert found["flow"] == 4 * 6 + 1, "six a coupling, and the halves put together"
     assert found["decoder"] == 30
-    assert found["total"] <= LAUNCHES
-
-
-LAUNCHES = 134
+    assert found["total"] - found["rest"] <= 110
+    assert found["total"] <= 140, "what checks inputs, draws noise and makes durations is operators of torch yet"
 
 
 # --- Products of the modules that decide lengths
