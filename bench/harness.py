@@ -202,11 +202,15 @@ def new_run() -> str:
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows to a JSONL file of results; existing ones are never touched."""
+    """Add rows to a JSONL file of results; existing ones are never touched.
+
+    They are on the disk when this returns, and in one piece: several processes may add to one file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, sort_keys=True) + "\n")
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    with path.open("ab", buffering=0) as file:
+        file.write(lines.encode())
+        os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def utterance_tables(rows: list[Row]) -> Iterator[str]:
                         seconds(spread["p50"]),
                         f"{seconds(spread['p20'])} to {seconds(spread['p80'])}",
                         f"{speed:.1f} ×",
-                        f"{statistics.median(row['ratios']):.2f} ×",
+                        f"{statistics.median(row['ratios']):.2f} ×" if row["ratios"] else "-",
                     )
                 )
         head = ("", "audio", "batch", "median", "p20 to p80", "real time", f"speed against {baseline}")
@@ -355,7 +355,8 @@ def readme_figures(results: Results, files: Iterable[Path]) -> str:
                 if row["seconds"] == length:
                     median = statistics.median(row["times"])
                     speed = f"{row['audio_seconds'] / median:.1f} ×"
-                    against = f"{statistics.median(row['ratios']):.2f} × {row['baseline']}"
+                    ratio = f"{statistics.median(row['ratios']):.2f} ×" if row["ratios"] else "no"
+                    against = f"{ratio} {row['baseline']}"
                     lines.append(
                         (row["candidate"], model, f"{row['audio_seconds']:.1f} s", seconds(median), speed, against)
                     )

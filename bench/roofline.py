@@ -38,10 +38,10 @@ class Peaks:
         return "memory" if memory_bound else "compute"
 
 
-def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool = False) -> Peaks:
+def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool = False, tf32: bool = False) -> Peaks:
     """The peaks of `device` in `dtype`: the fastest of several copies and of several matrix products.
 
-    `quick` measures less, on smaller tensors: for tests only. TF32 is never used.
+    `quick` measures less, on smaller tensors: for tests only. TF32 is used where `tf32` says so only.
     """
     device = torch.device(device)
     large = device.type == "cuda"
@@ -58,7 +58,7 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         candidates[str(size)] = partial(torch.mm, a, b, out=torch.empty(size, size, dtype=dtype, device=device))
     before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
         samples = harness.time_in_turn(
             candidates,

@@ -8,8 +8,6 @@ Every allocation of an implementation is poisoned with NaN and fenced with senti
 second run must be bit-equal; beyond `lengths` there must be exact zeros.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,81 +15,11 @@ import torch
 from torch import Tensor
 
 from fastvits_kernels import jit, registry
-from tests.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
+from tests.numerics import assert_as_good_as_eager, converted, outputs_of
 from tests.op_cases import CASES, Case
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-SENTINEL = 1234.0
-FENCE = 64
-
-
-@contextmanager
-def poisoned_allocations() -> Iterator[Callable[[], None]]:
-    """`torch.empty` and its kin give NaN (or the largest integer) inside, between fences; yields a check of the
-    fences."""
-    fenced: list[Tensor] = []
-    real_empty = torch.empty
-
-    def empty(*size: Any, **options: Any) -> Tensor:
-        shape = torch.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
-        dtype, device = options.pop("dtype", None) or torch.get_default_dtype(), options.pop("device", None)
-        assert not options, f"an implementation allocates with unforeseen options {sorted(options)}"
-        whole = real_empty(shape.numel() + 2 * FENCE, dtype=dtype, device=device)
-        poison = float("nan") if dtype.is_floating_point else torch.iinfo(dtype).max if dtype != torch.bool else True
-        whole.fill_(SENTINEL if dtype != torch.bool else True)
-        inside = whole[FENCE : FENCE + shape.numel()].view(shape)
-        inside.fill_(poison)
-        fenced.append(whole)
-        return inside
-
-    def empty_like(tensor: Tensor, **options: Any) -> Tensor:
-        return empty(tensor.shape, dtype=options.pop("dtype", tensor.dtype), device=tensor.device, **options)
-
-    def new_empty(tensor: Tensor, *size: Any, **options: Any) -> Tensor:
-        dtype, device = options.pop("dtype", tensor.dtype), options.pop("device", tensor.device)
-        return empty(*size, dtype=dtype, device=device, **options)
-
-    def check() -> None:
-        for whole in fenced:
-            expected = torch.full(
-                (FENCE,), SENTINEL if whole.dtype != torch.bool else True, dtype=whole.dtype, device=whole.device
-            )
-            assert torch.equal(whole[:FENCE], expected), "a kernel wrote before its output"
-            assert torch.equal(whole[-FENCE:], expected), "a kernel wrote beyond its output"
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "empty", empty)
-        patch.setattr(torch, "empty_like", empty_like)
-        patch.setattr(Tensor, "new_empty", new_empty)
-        yield check
-
-
-def padding(expected: Tensor) -> Tensor:
-    """Where whole steps are zero in the reference: what lies beyond `lengths`."""
-    return (expected == 0).all(-1, keepdim=True).expand_as(expected)
-
-
-def assert_as_good_as_eager(
-    op: registry.Op, fast: Callable[..., Any], arguments: tuple[Any, ...], dtype: torch.dtype
-) -> None:
-    """The whole rule for one implementation at one set of arguments."""
-    expected = outputs_of(op.reference(*converted(arguments, to_float64)))
-    eager = outputs_of(op.reference(*arguments))
-    before = converted(arguments, torch.clone)
-    with poisoned_allocations() as check_fences:
-        first = outputs_of(fast(*arguments))
-        second = outputs_of(fast(*arguments))
-        check_fences()
-    for old, new in zip(registry.tensors_in(before), registry.tensors_in(arguments), strict=True):
-        torch.testing.assert_close(new, old, rtol=0, atol=0, equal_nan=True, msg="an input was changed")
-    for one, other, reference, plain in zip(first, second, expected, eager, strict=True):
-        assert one.shape == reference.shape
-        assert one.dtype == plain.dtype
-        assert torch.equal(one, other), "two runs differ"
-        assert not one[padding(reference)].any(), "something else than zero stands beyond the lengths"
-        error, allowed = relative_error(one, reference), allowed_error(relative_error(plain, reference), dtype)
-        assert error <= allowed, f"relative error {error:.3g}, allowed {allowed:.3g}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))

@@ -19,6 +19,13 @@ more than hardware."""
 OP_ERROR_CEILING = {torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """No op may be further from float64 than this, however bad eager is."""
 
+TF32_ERROR_FLOOR = 2e-3
+"""The floor of that rule with TF32. Hardware may cut float32 operands down to 10 bits, each by 3.5e-4 on average, all
+the same way; two operands, two products in a row. cuDNN may do without, and eager be nearly exact."""
+
+TF32_ERROR_CEILING = 1e-2
+"""And its ceiling: five times that."""
+
 WEIGHT_NORM_REFOLDED = 1e-6
 """Each element of `g v / ||v||` in float32 against float64, relative: a few roundings of 6e-8 each."""
 

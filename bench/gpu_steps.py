@@ -1,0 +1,856 @@
+"""What `python -m bench.gpu_evidence` measures: steps, each a list of small items that leave their rows behind at once.
+
+Rows of kinds that `bench.report` knows go to files of the same names as in `bench/results/`; all others to
+`evidence.jsonl`. Models, weights and texts follow from seeds, so every process makes the same.
+"""
+
+import copy
+import gc
+import json
+import math
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import end_to_end, harness, roofline
+from bench.accuracy import SMALL, WHOLE_MODEL
+from bench.accuracy import cases_for as accuracy_cases
+from bench.configurations import TOKENS_A_SECOND
+from bench.costs import cost_of
+from bench.run import DTYPES, ChannelsLast
+from bench.run import measure as measure_op
+from fastvits import VitsConfig, VitsModel, tuning, use_backend
+from fastvits.backend import planned_calls
+from fastvits_kernels import devices, registry, tiles
+from tests.numerics import assert_as_good_as_eager, relative_error
+from tests.op_cases import CASES, MODEL_CASES, Case
+from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32
+
+SIZES = ((1, 3), (32, 10), (1, 1), (8, 10), (1, 10), (8, 3), (32, 3), (1, 30), (8, 1), (8, 30), (32, 1), (32, 30))
+"""Batch and seconds of audio, those that say most first."""
+
+SAMPLING_RATE = VitsConfig().sampling_rate
+FRAME = math.prod(VitsConfig().upsample_rates)
+BASELINE = end_to_end.BASELINE["standard"]
+STARTED = "FASTVITS_EVIDENCE_STARTED"
+"""The environment variable with the time at which a process was started."""
+
+
+@dataclass
+class Context:
+    """Where and for how long an item runs."""
+
+    device: torch.device
+    output: Path
+    run: str
+    quick: bool
+    deadline: float
+
+    @property
+    def left(self) -> float:
+        """Seconds until the step has to end."""
+        return self.deadline - time.time()
+
+    @property
+    def fast_backend(self) -> str:
+        """The backend that is checked: Triton, or a CPU's own."""
+        return "triton" if self.device.type == "cuda" else "onednn"
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return harness.environment(self.device)
+
+    def write(self, name: str, **row: Any) -> None:
+        """Add a row to `NAME.jsonl`."""
+        harness.append(self.output / f"{name}.jsonl", [{**row, "run": self.run, "environment": self.environment}])
+
+    def note(self, kind: str, **row: Any) -> None:
+        """Add a row to `evidence.jsonl`, whose rows share the environment of the run's first."""
+        harness.append(self.output / "evidence.jsonl", [{"kind": kind, **row, "run": self.run}])
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+# --- Environment and peaks
+
+
+def peak_items(quick: bool) -> list[str]:
+    return ["float32"] if quick else ["float16", "float32", "tf32", "bfloat16"]
+
+
+def peak(context: Context, mode: str) -> None:
+    """The device's memory and matrix rates in one mode."""
+    if not any(row["kind"] == "environment" and row["run"] == context.run for row in _rows(context, "evidence")):
+        context.note("environment", **context.environment, **_gpu(context.device))
+    dtype, tf32 = tuning.MODES[mode]
+    peaks = roofline.measure_peaks(context.device, dtype, quick=context.quick, tf32=tf32)
+    context.write("peaks", **roofline.peak_row(peaks, mode, context.environment, context.run))
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    """The driver, the memory, and the clocks and limits that `nvidia-smi` shows."""
+    found: dict[str, Any] = {"driver": None}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        found |= {"memory_bytes": properties.total_memory, "multiprocessors": properties.multi_processor_count}
+        fields = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
+        query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", "-i", str(device.index or 0)]
+        try:
+            text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+            found |= dict(zip(fields.split(","), (value.strip() for value in text.split(",")), strict=True))
+            found["driver"] = found.pop("driver_version")
+        except (OSError, subprocess.SubprocessError, ValueError):
+            pass
+    return found
+
+
+def _rows(context: Context, name: str) -> list[dict[str, Any]]:
+    return [row for row in harness.read(context.output / f"{name}.jsonl") if row["run"] == context.run]
+
+
+def peaks_found(context: Context) -> dict[str, roofline.Peaks]:
+    """The peaks that this run measured, by mode."""
+    return {
+        row["dtype"]: roofline.Peaks(row["bytes_per_second"], row["flops_per_second"])
+        for row in _rows(context, "peaks")
+    }
+
+
+# --- Ops against float64
+
+
+def op_items(quick: bool) -> list[str]:
+    cases = CASES
+    if quick:
+        cases = accuracy_cases(torch.device("cpu"), True, None)
+    modes = ("float32", "bfloat16") if quick else tuning.MODES
+    return [f"{case.id} {mode}" for case in cases for mode in modes]
+
+
+def op(context: Context, item: str) -> None:
+    """One case of an op in one mode, under the rule of the tests."""
+    name, mode = item.split()
+    case = next(case for case in CASES if case.id == name)
+    dtype, tf32 = tuning.MODES[mode]
+    implementation = registry.ops()[case.op].implementations.get(context.fast_backend)
+    arguments = case.arguments(dtype, context.device)
+    row = {"op": case.op, "case": case.name, "dtype": mode, "backend": context.fast_backend}
+    reason = "no implementation" if implementation is None else implementation.supports(*arguments)
+    if implementation is None or reason is not None:
+        context.note("op check", **row, status="not available", reason=reason)
+        return
+    with torch.no_grad(), tuning.tf32_allowed(tf32):
+        error, eager = assert_as_good_as_eager(registry.ops()[case.op], implementation.run, arguments, dtype, tf32=tf32)
+    context.note("op check", **row, status="ok", error=error, eager_error=eager)
+    shared = {"kind": "accuracy", "subject": case.op, "case": case.name, "dtype": mode}
+    context.write("accuracy", **shared, backend=context.fast_backend, error=error)
+    context.write("accuracy", **shared, backend="eager", error=eager)
+
+
+# --- Compiling ahead
+
+PARTS = 4
+
+
+def compiling_items(quick: bool) -> list[str]:
+    return [] if quick else [f"{mode} {part}" for mode in tuning.MODES for part in range(PARTS)]
+
+
+@torch.no_grad()
+def compiling(context: Context, item: str) -> None:
+    """A part of the kernels that the model launches, run once: they are then in Triton's cache for all that follows."""
+    mode, part = item.split()
+    dtype, tf32 = tuning.MODES[mode]
+    with torch.device("meta"):
+        twin = VitsModel(VitsConfig(), inference_only=True).eval().to(dtype)
+    distinct: dict[str, registry.Call] = {}
+    sizes = ((88, 188, 1, False), (87, 187, 4, True), (291, 626, 32, False))
+    with devices.assume(context.device), use_backend("eager"):
+        for tokens, frames, batch, ragged in sizes:
+            size = {"tokens": tokens, "frames": frames, "batch": batch}
+            for call in planned_calls(twin, **size, masked=ragged, ragged=ragged):
+                distinct.setdefault(f"{call.op.name} {_shapes(call.args)}", call)
+    failed = 0
+    with tuning.tf32_allowed(tf32):
+        for call in list(distinct.values())[int(part) :: PARTS]:
+            implementation = call.op.implementations.get(context.fast_backend)
+            if implementation is None or context.left <= 0:
+                continue
+            arguments = [_on(argument, context.device) for argument in call.args]
+            if implementation.supports(*arguments) is None:
+                try:
+                    implementation.run(*arguments)
+                    context.synchronize()
+                except Exception as error:
+                    if is_lost(error, context.device):
+                        raise
+                    failed += 1
+                    context.note("compiling", op=call.op.name, dtype=mode, status="failed", reason=last_line(error))
+            del arguments
+    context.note("compiling", dtype=mode, part=int(part), status="ok" if not failed else "failed", failed=failed)
+
+
+def _shapes(argument: Any) -> Any:
+    """What tells one call from another."""
+    if isinstance(argument, Tensor):
+        return tuple(argument.shape), argument.stride(), argument.dtype
+    return [_shapes(one) for one in argument] if isinstance(argument, (list, tuple)) else argument
+
+
+def _on(argument: Any, device: torch.device) -> Any:
+    """A tensor without memory as one with memory, of zeros and, for durations and lengths, ones."""
+    if isinstance(argument, (list, tuple)):
+        return [_on(one, device) for one in argument]
+    if not isinstance(argument, Tensor):
+        return argument
+    out = torch.empty_strided(argument.shape, argument.stride(), dtype=argument.dtype, device=device)
+    return out.fill_(0 if out.is_floating_point() else 1)
+
+
+# --- The whole model against float64, by stage; batches
+
+
+def model_items(quick: bool) -> list[str]:
+    modes = ("float32", "bfloat16") if quick else ("float16", "float32", "tf32", "bfloat16")
+    return [f"{what} {mode}" for what in ("stages", "batches") for mode in modes]
+
+
+def settings_of(quick: bool) -> dict[str, Any]:
+    return dict(SMALL) if quick else {}
+
+
+@lru_cache(maxsize=1)
+def _unsettled(quick: bool) -> VitsModel:
+    from tests.models import own_model  # with transformers, which takes seconds to import
+
+    model = own_model(settings_of(quick))
+    _calm(model)
+    return model
+
+
+@torch.inference_mode()
+def _calm(model: VitsModel) -> None:
+    """Take the noise away, and give tokens as many frames as in speech: text and audio are then of the lengths that go
+    together."""
+    ids = torch.randint(1, 38, (1, 88), generator=torch.Generator().manual_seed(0)).to(model.device)
+    model.noise_scale = model.noise_scale_duration = 0.0
+    with use_backend("eager"):
+        hidden = model.text_encoder(ids, None, False).hidden
+        log_durations = model.duration_predictor(hidden, None, None, hidden.new_zeros(1, 88, 2))
+    # Durations are rounded up, by half a frame on average.
+    model.speaking_rate = log_durations.exp().mean().item() / (SAMPLING_RATE / FRAME / TOKENS_A_SECOND - 0.5)
+
+
+@lru_cache
+def _unsettled_in(quick: bool, dtype: torch.dtype, device: torch.device) -> VitsModel:
+    return copy.deepcopy(_unsettled(quick)).to(device, dtype)
+
+
+def model(context: Context, item: str) -> None:
+    what, mode = item.split()
+    dtype, tf32 = tuning.MODES[mode]
+    with torch.inference_mode(), tuning.tf32_allowed(tf32):
+        (_stages if what == "stages" else _batches)(context, mode, dtype)
+
+
+def _stages(context: Context, mode: str, dtype: torch.dtype) -> None:
+    """The distances of every stage from the same model in float64, eager and fast. Without noise: random numbers
+    are drawn in the model's dtype, so other precisions would hear other noise."""
+    ids = torch.randint(1, 38, (1, 24 if context.quick else 87), generator=torch.Generator().manual_seed(1))
+
+    def stages(number_format: torch.dtype, backend: str) -> dict[str, Tensor]:
+        with use_backend(backend):
+            speaker = _unsettled_in(context.quick, number_format, context.device)
+            result = speaker(input_ids=ids.to(context.device), output_hidden_states=True)
+        return {
+            "text encoder": result.hidden_states[-1],
+            "durations": result.durations,
+            "latents": result.spectrogram,
+            "waveform": result.waveform,
+        }
+
+    expected = stages(torch.float64, "eager")
+    plain = stages(dtype, "eager")
+    fast = stages(dtype, "auto" if context.device.type == "cpu" else "triton")
+    wrong = []
+    for name, truth in expected.items():
+        row = {"stage": name, "dtype": mode, "backend": context.fast_backend}
+        found = {"eager": plain[name], context.fast_backend: fast[name]}
+        shapes = {backend: tuple(output.shape) for backend, output in found.items() if output.shape != truth.shape}
+        if shapes:
+            context.note("stage", **row, status="failed", reason=f"shapes {shapes}, not {tuple(truth.shape)}")
+            wrong.append(name)
+            continue
+        errors = {backend: relative_error(output, truth) for backend, output in found.items()}
+        limit = 0.0 if name == "durations" else 2 * errors["eager"] + waveform_tolerance(mode)
+        passed = errors[context.fast_backend] <= limit
+        status = {"status": "ok" if passed else "failed"}
+        context.note("stage", **row, **status, error=errors[context.fast_backend], eager_error=errors["eager"])
+        if not passed:
+            wrong.append(name)
+        if name == "waveform":
+            case = "small" if context.quick else "published"
+            for backend, error in errors.items():
+                row = {"subject": WHOLE_MODEL, "case": case, "dtype": mode, "backend": backend}
+                context.write("accuracy", kind="accuracy", **row, error=error)
+    if wrong:
+        raise AssertionError(f"further from float64 than eager: {', '.join(wrong)}")
+
+
+def waveform_tolerance(mode: str) -> float:
+    """How far a waveform may be from one in float32; TF32 multiplies with the precision of float16."""
+    if mode == "float32":
+        return MODEL_FLOAT32
+    return HALF_PRECISION_MODEL[torch.bfloat16 if mode == "bfloat16" else torch.float16]
+
+
+def _batches(context: Context, mode: str, dtype: torch.dtype) -> None:
+    """An item alone, in a ragged batch, and in longer padding: the same audio."""
+    lengths, padding = ((24, 9, 17), 7) if context.quick else ((87, 30, 61, 3), 41)
+    ids = torch.zeros(len(lengths), max(lengths) + padding, dtype=torch.int64)
+    for row, length in zip(ids, lengths, strict=True):
+        row[:length] = torch.randint(1, 38, (length,), generator=torch.Generator().manual_seed(length))
+    mask = (ids > 0).long()
+    ids, mask = ids.to(context.device), mask.to(context.device)
+    speaker = _unsettled_in(context.quick, dtype, context.device)
+    widths = {"batch": max(lengths), "padded batch": ids.shape[1]}
+    spoken = {name: speaker(ids[:, :width], mask[:, :width]) for name, width in widths.items()}
+    worst = 0.0
+    for item, length in enumerate(lengths):
+        alone = speaker(ids[item : item + 1, :length]).waveform[0]
+        for name, output in spoken.items():
+            samples = int(output.sequence_lengths[item])
+            same_length = samples == len(alone)
+            error = relative_error(output.waveform[item, :samples], alone) if same_length else math.inf
+            silent = not output.waveform[item, samples:].any()
+            passed = error <= waveform_tolerance(mode) and silent
+            status = "ok" if passed else "failed"
+            row = {"dtype": mode, "tokens": length, "within": name, "error": error, "silent_behind": silent}
+            context.note("invariance", **row, status=status)
+            worst = max(worst, error if silent else math.inf)
+    if worst > waveform_tolerance(mode):
+        raise AssertionError(f"an item in a batch is {worst:.2g} away from itself alone")
+
+
+# --- Whole utterances beside the peers
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to speak: a function of ids, in one mode of numbers."""
+
+    name: str
+    mode: str
+    run: Callable[[Tensor], Tensor]
+    ours: bool
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        with tuning.tf32_allowed(tuning.MODES[self.mode][1]):
+            return self.run(ids)
+
+
+@lru_cache
+def _models(device: torch.device, quick: bool) -> tuple[dict[torch.dtype, VitsModel], dict[torch.dtype, Any]]:
+    """Ours and transformers' by dtype, without noise: what has to be equal is then equal in every precision."""
+    if quick:
+        import transformers
+
+        torch.manual_seed(0)
+        peer: Any = transformers.VitsModel(transformers.VitsConfig(**SMALL)).eval().to(device)
+        with torch.no_grad():
+            peer.decoder.conv_post.weight.mul_(0.1)
+        exact = VitsModel(VitsConfig(**SMALL)).eval().to(device)
+        exact.load_state_dict(peer.state_dict())
+    else:
+        exact, peer = end_to_end.standard_models(str(device))
+    own = {torch.float32: exact}
+    peers = {torch.float32: peer}
+    if not quick:
+        own |= {dtype: copy.deepcopy(exact).to(dtype) for dtype in (torch.float16, torch.bfloat16)}
+        peers[torch.float16] = copy.deepcopy(peer).half()
+    _calm(exact)
+    for one in (*own.values(), *peers.values()):
+        one.speaking_rate = exact.speaking_rate
+        one.noise_scale = one.noise_scale_duration = 0.0
+    return own, peers
+
+
+def _speak(
+    model: Any, ids: Tensor, *, backend: str = "auto", channels_last: bool = False, graphs: str | None = None
+) -> Tensor:
+    if graphs is not None:
+        model.graphs = graphs
+    with use_backend(backend):
+        if channels_last:
+            with ChannelsLast():
+                waveform = model(input_ids=ids).waveform
+        else:
+            waveform = model(input_ids=ids).waveform
+    assert isinstance(waveform, Tensor)
+    return waveform
+
+
+def candidates(context: Context) -> list[Candidate]:
+    """The baseline first."""
+    own, peers = _models(context.device, context.quick)
+    exact = own[torch.float32]
+    found = [Candidate(BASELINE, "float32", partial(_speak, peers[torch.float32]), False)]
+    if not context.quick:
+        found += [
+            Candidate(f"{BASELINE} tf32", "tf32", partial(_speak, peers[torch.float32]), False),
+            Candidate(f"{BASELINE} float16", "float16", partial(_speak, peers[torch.float16]), False),
+        ]
+    found.append(
+        Candidate("fastvits eager float32", "float32", partial(_speak, exact, backend="eager", graphs="off"), True)
+    )
+    modes = ["float32"] if context.quick else ["float32", "tf32", "float16", "bfloat16"]
+    for mode in modes:
+        speaker = own[tuning.MODES[mode][0]]
+        if mode != "bfloat16":
+            run = partial(_speak, speaker, backend="eager", channels_last=True, graphs="off")
+            found.append(Candidate(f"fastvits channels-last {mode}", mode, run, True))
+        found.append(Candidate(f"fastvits auto {mode}", mode, partial(_speak, speaker, graphs="auto"), True))
+        if context.device.type == "cuda":
+            run = partial(_speak, speaker, graphs="off")
+            found.append(Candidate(f"fastvits without graphs {mode}", mode, run, True))
+        if context.device.type == "cuda" and any(
+            call.decision.backend == "eager" for call in planned_calls(speaker, tokens=88, frames=188)
+        ):
+            # Where a measured table lets eager win, what Triton alone does is another thing to know.
+            run = partial(_speak, speaker, backend="triton", graphs="auto")
+            found.append(Candidate(f"fastvits triton {mode}", mode, run, True))
+    return found
+
+
+def peer_items(quick: bool) -> list[str]:
+    return ["1 0.2"] if quick else [f"{batch} {seconds}" for batch, seconds in SIZES]
+
+
+@torch.inference_mode()
+def peers(context: Context, item: str) -> None:
+    """All candidates at one size, in turn."""
+    _utterances(context, item, candidates(context), rest=len(SIZES) if not context.quick else 1)
+
+
+def compiled_items(quick: bool) -> list[str]:
+    return [] if quick else ["1 3", "32 10"]
+
+
+@torch.inference_mode()
+def compiled(context: Context, item: str) -> None:
+    """transformers under torch.compile beside its plain self and ours."""
+    _, peers = _models(context.device, context.quick)
+    wanted = {BASELINE, "fastvits auto float32", "fastvits auto float16"}
+    found = [candidate for candidate in candidates(context) if candidate.name in wanted]
+    for name, dtype in (("float32", torch.float32), ("float16", torch.float16)):
+        peer = _compiled(peers[dtype])
+        label = "transformers compiled" + (" float16" if name == "float16" else "")
+        found.append(Candidate(label, name, partial(_speak, peer), False))
+    _utterances(context, item, found, rest=2)
+
+
+@lru_cache
+def _compiled(peer: Any) -> Any:
+    return torch.compile(peer, dynamic=True)
+
+
+@lru_cache
+def _spoken(device: torch.device, quick: bool, batch: int, seconds: float) -> end_to_end.Utterances:
+    exact = _models(device, quick)[0][torch.float32]
+    pool = torch.randint(1, exact.config.vocab_size, (1, 1 << 16), generator=torch.Generator().manual_seed(0))
+    with tuning.tf32_allowed(False), use_backend("eager"):
+        return end_to_end.utterance(exact, seconds, batch, lambda n: pool[:, : 8 * n].to(device))
+
+
+def _utterances(context: Context, item: str, found: list[Candidate], rest: int) -> None:
+    """Check all, time in turn what runs, and write a row for each; `rest` is how many such sizes share the time."""
+    begin = time.time()
+    batch, seconds = int(item.split()[0]), float(item.split()[1])
+    spoken = _spoken(context.device, context.quick, batch, seconds)
+    size = {"model": "standard", "seconds": int(seconds) if seconds >= 1 else seconds, "batch": batch}
+    expected: Tensor | None = None
+    running: dict[str, Candidate] = {}
+    checked: dict[str, dict[str, Any]] = {}
+    once: dict[str, float] = {}
+    for candidate in found:
+        try:
+            output = candidate(spoken.ids)
+            context.synchronize()
+        except Exception as error:
+            if is_lost(error, context.device):
+                raise
+            status = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
+            context.note("utterance", **size, candidate=candidate.name, status=status, reason=last_line(error))
+            del error
+            _free(context.device)
+            continue
+        if expected is None:
+            # The baseline; where it has no room, our own eager float32 has to do.
+            expected = output.float().cpu()
+        distance = None
+        if output.shape == expected.shape:
+            distance = relative_error(output.float().cpu(), expected)
+        checked[candidate.name] = {
+            "error": distance,
+            "audio_seconds": output.shape[1] / SAMPLING_RATE,
+            "passed": distance is not None and distance <= waveform_tolerance(candidate.mode),
+        }
+        del output
+        running[candidate.name] = candidate
+        start = time.perf_counter()
+        candidate(spoken.ids)
+        context.synchronize()
+        once[candidate.name] = time.perf_counter() - start
+    # The first sizes say most: they may take up to a fifth of what is left, the last ones all of it.
+    share = max(context.left, 0) / min(rest, 5)
+    most = 3 if context.quick else 50
+    rounds = max(3, min(most, int(share / max(sum(once.values()), 1e-3))))
+    if sum(once.values()) * 3 > context.left:
+        raise TimeoutError(f"three rounds would take {3 * sum(once.values()):.1f} s, {context.left:.1f} s are left")
+    runs = {name: partial(candidate, spoken.ids) for name, candidate in running.items()}
+    samples = harness.time_in_turn(runs, device=context.device, rounds=rounds, warmup=1, flush=False, budget=share)
+    bounds = peaks_found(context)
+    for name, times in samples.items():
+        candidate = running[name]
+        p50 = statistics.median(times)
+        audio = checked[name]["audio_seconds"] * batch
+        base = samples.get(BASELINE)
+        row = {
+            **size,
+            **checked[name],
+            "candidate": name,
+            "dtype": candidate.mode,
+            "times": times,
+            "p50": p50,
+            "p95": torch.tensor(times, dtype=torch.float64).quantile(0.95).item(),
+            "real_time": audio / p50,
+            "baseline": BASELINE,
+            "ratios": [a / b for a, b in zip(base, times, strict=True)] if base else [],
+            "checking_seconds": round(time.time() - begin, 1),
+        }
+        row |= _peak_memory(context, partial(candidate, spoken.ids))
+        if (batch, seconds) in ((1, 3), (32, 10)) or context.quick:
+            row |= _launches(context, partial(candidate, spoken.ids))
+        if candidate.mode in bounds:
+            frames = round(checked[name]["audio_seconds"] * SAMPLING_RATE / FRAME)
+            least = least_seconds(context, candidate.mode, spoken.ids.shape[1], max(frames, 1), batch, bounds)
+            row |= {"least_seconds": least, "roofline": least / p50}
+        # A peer's own precision is its own affair; ours is published where it is right only.
+        if candidate.ours and not row["passed"]:
+            context.note("utterance", **row, status="refused", reason=f"a relative distance of {row['error']}")
+        else:
+            context.write("end_to_end", kind="end_to_end", **row)
+            context.note("utterance", **size, candidate=name, status="ok")
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _peak_memory(context: Context, run: Callable[[], Any]) -> dict[str, Any]:
+    """The most that a call allocates beyond what was there before it (weights are)."""
+    if context.device.type != "cuda":
+        return {}
+    torch.cuda.synchronize(context.device)
+    torch.cuda.reset_peak_memory_stats(context.device)
+    before = torch.cuda.memory_allocated(context.device)
+    run()
+    torch.cuda.synchronize(context.device)
+    return {"peak_bytes": torch.cuda.max_memory_allocated(context.device) - before}
+
+
+@contextmanager
+def _profiled(context: Context) -> Iterator[Any]:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if context.device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        yield profile
+        context.synchronize()
+
+
+def _launches(context: Context, run: Callable[[], Any]) -> dict[str, Any]:
+    """Kernels that ran on the GPU for one call, and launches that the host issued for them."""
+    with _profiled(context) as profile:
+        run()
+    if context.device.type != "cuda":
+        return {"operators": sum(event.count for event in profile.key_averages())}
+    on_device = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    kernels = [event for event in on_device if not event.name.startswith(("Memcpy", "Memset"))]
+    issued = [event for event in profile.events() if "Launch" in event.name and event.name.startswith(("cuda", "cuL"))]
+    copies = len(on_device) - len(kernels)
+    return {"kernels": len(kernels), "copies": copies, "host_launches": len(issued)}
+
+
+@lru_cache(maxsize=256)
+def _costs(device: torch.device, quick: bool, mode: str, tokens: int, frames: int, batch: int) -> list[Any]:
+    dtype, _ = tuning.MODES[mode]
+    speaker = _models(device, quick)[0][dtype]
+    calls = planned_calls(speaker, tokens=tokens, frames=frames, batch=batch, masked=False)
+    return [(next(registry.tensors_in(call.args)).dtype, cost_of(call.op, *call.args)) for call in calls]
+
+
+def least_seconds(
+    context: Context, mode: str, tokens: int, frames: int, batch: int, bounds: dict[str, roofline.Peaks]
+) -> float:
+    """The roofline of a call of the model: the sum of its ops'."""
+    costs = _costs(context.device, context.quick, mode, tokens, frames, batch)
+    return sum(_peaks_for(dtype, mode, bounds).least_seconds(cost) for dtype, cost in costs)
+
+
+def _peaks_for(dtype: torch.dtype, mode: str, bounds: dict[str, roofline.Peaks]) -> roofline.Peaks:
+    # Text encoder and durations stay in float32 whatever the mode.
+    own = dtype == tuning.MODES[mode][0]
+    return bounds[mode] if own else bounds.get("float32", bounds[mode])
+
+
+# --- The first call of a fresh process
+
+
+def startup_items(quick: bool) -> list[str]:
+    if quick:
+        return ["fastvits float32 cold"]
+    ours = [f"fastvits {mode} {state}" for mode in ("float16", "float32") for state in ("cold", "warm")]
+    return [*ours, "transformers float32 warm"]
+
+
+@torch.inference_mode()
+def startup(context: Context, item: str) -> None:
+    """The first call ever in a process: `cold` with an empty cache of Triton's binaries, `warm` with a filled one."""
+    name, mode, state = item.split()
+    started = float(os.environ[STARTED])
+    dtype, tf32 = tuning.MODES[mode]
+    begin = time.time()
+    if name == "fastvits":
+        speaker: Any = VitsModel(VitsConfig(**settings_of(context.quick)), inference_only=True)
+    else:
+        import transformers
+
+        speaker = transformers.VitsModel(transformers.VitsConfig())
+    speaker = speaker.eval().to(context.device, dtype)
+    ids = torch.randint(1, 38, (1, 24 if context.quick else 88), device=context.device)
+    context.synchronize()
+    made = time.time()
+    times = []
+    with tuning.tf32_allowed(tf32):
+        for _ in range(3):
+            start = time.time()
+            speaker(input_ids=ids)
+            context.synchronize()
+            times.append(time.time() - start)
+    row = {"import_seconds": begin - started, "model_seconds": made - begin, "first_call_seconds": times[0]}
+    context.note("startup", candidate=f"{name} {mode}", state=state, **row, later_calls_seconds=times[1:], status="ok")
+
+
+# --- What remains: a profile
+
+
+def profile_items(quick: bool) -> list[str]:
+    if quick:
+        return ["1 0.2 float32"]
+    return [f"{size} {mode}" for size in ("1 3", "32 10") for mode in ("float16", "float32", "tf32")]
+
+
+@torch.inference_mode()
+def profile(context: Context, item: str) -> None:
+    """Time by part of the model and by kernel."""
+    batch, seconds, mode = item.split()
+    dtype, tf32 = tuning.MODES[mode]
+    spoken = _spoken(context.device, context.quick, int(batch), float(seconds))
+    speaker = _models(context.device, context.quick)[0][dtype]
+    bounds = peaks_found(context)
+    size = {"batch": int(batch), "seconds": float(seconds), "dtype": mode}
+    with tuning.tf32_allowed(tf32):
+        _speak(speaker, spoken.ids, graphs="off")
+        for name, times in _part_times(context, speaker, spoken.ids).items():
+            row: dict[str, Any] = {"part": name, "p50": statistics.median(times)}
+            if name == "decoder" and mode in bounds:
+                least = _decoder_least(context, speaker, int(batch), spoken.samples // FRAME or 1, bounds[mode])
+                row |= {"least_seconds": least, "roofline": least / row["p50"]}
+            context.note("part", **size, **row, status="ok")
+        _speak(speaker, spoken.ids, graphs="auto")
+        with _profiled(context) as found:
+            _speak(speaker, spoken.ids)
+    averages = found.key_averages()
+    on_gpu = context.device.type == "cuda"
+
+    def spent(event: Any) -> float:
+        return float(event.self_device_time_total if on_gpu else event.self_cpu_time_total)
+
+    order = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    table = averages.table(sort_by=order, row_limit=40, max_name_column_width=90)
+    with (context.output / "profile.txt").open("a", encoding="utf-8") as file:
+        file.write(f"batch {batch}, {seconds} s of audio, {mode}\n{table}\n\n")
+    for event in sorted(averages, key=spent, reverse=True)[:20]:
+        context.note("profile", **size, name=event.key[:120], calls=event.count, microseconds=spent(event), status="ok")
+
+
+def _part_times(context: Context, speaker: VitsModel, ids: Tensor) -> dict[str, list[float]]:
+    """Seconds in each part of the model over some calls; a part's launches on the host are in it."""
+    marks: list[tuple[str, Any]] = []
+    on_gpu = context.device.type == "cuda"
+
+    def mark(name: str) -> None:
+        if on_gpu:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            marks.append((name, event))
+        else:
+            marks.append((name, time.perf_counter()))
+
+    hooks = []
+    names = ("text_encoder", "duration_predictor", "flow", "decoder")
+    for name in names:
+        part = getattr(speaker, name)
+        hooks.append(part.register_forward_pre_hook(lambda *_, name=name: mark(name)))
+        hooks.append(part.register_forward_hook(lambda *_, name=name: mark(name)))
+    try:
+        for _ in range(2 if context.quick else 5):
+            _speak(speaker, ids, graphs="off")
+        context.synchronize()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found: dict[str, list[float]] = {}
+    # Parts do not nest: every mark before one is followed by that behind it.
+    for (name, first), (_, last) in zip(marks[::2], marks[1::2], strict=True):
+        found.setdefault(name, []).append(first.elapsed_time(last) / 1e3 if on_gpu else last - first)
+    return found
+
+
+def _decoder_least(context: Context, speaker: VitsModel, batch: int, frames: int, peaks: roofline.Peaks) -> float:
+    with torch.device("meta"):
+        twin = VitsModel(speaker.config, inference_only=True).eval().to(speaker.dtype)
+    latents = torch.empty(batch, frames, speaker.config.flow_size, dtype=speaker.dtype, device="meta")
+    with devices.assume(context.device), registry.dry_run() as calls:
+        twin.decoder(latents, None, None)
+    return sum(peaks.least_seconds(cost_of(call.op, *call.args)) for call in calls)
+
+
+# --- Ops timed, and tiles chosen
+
+
+def timing_items(quick: bool) -> list[str]:
+    if quick:
+        small = list({case.op: case for case in reversed(CASES) if case.name != "empty-batch"}.values())
+        return [f"{case.id} float32 all" for case in small[:3]]
+    short = [case for case in MODEL_CASES if "-32x" not in case.name]
+    long = [case for case in MODEL_CASES if "-32x" in case.name]
+    items = [f"{case.id} {dtype} all" for dtype in ("float16", "float32", "bfloat16") for case in short]
+    items += [f"{case.id} float16 all" for case in sorted(long, key=lambda case: "resblock" not in case.op)]
+    return items + [f"{case.id} {dtype} compile" for dtype in ("float16", "float32") for case in short]
+
+
+def _case(name: str) -> Case:
+    return next(case for case in (*CASES, *MODEL_CASES) if case.id == name)
+
+
+def timing(context: Context, item: str) -> None:
+    """One case of an op by several providers, as `bench.run` does it."""
+    name, dtype, what = item.split()
+    providers = ["compile"] if what == "compile" else ["eager", "channels_last", context.fast_backend]
+    peaks = peaks_found(context).get(dtype)
+    if peaks is None:
+        peaks = roofline.measure_peaks(context.device, DTYPES[dtype], quick=context.quick)
+    with tuning.tf32_allowed(False):
+        rows = measure_op(
+            _case(name),
+            dtype,
+            str(context.device),
+            providers,
+            peaks=peaks,
+            budget=0.3,
+            rounds=5 if context.quick else 20,
+        )
+        for row in rows:
+            context.write("ops", **{key: value for key, value in row.items() if key != "samples"})
+    _free(context.device)
+
+
+def tune_items(quick: bool) -> list[str]:
+    if quick:
+        return []
+    heavy = ("resblock_pair", "conv1d", "conv_transpose1d", "wavenet_layer", "relative_attention")
+    return [f"{mode} {name}" for mode in ("float16", "float32", "tf32", "bfloat16") for name in heavy]
+
+
+def tune(context: Context, item: str) -> None:
+    """Tiles for one op in one mode, added to a table as `fastvits tune` writes it."""
+    mode, name = item.split()
+    table = tuning.tune([VitsConfig()], context.device, ops=[name], modes=[mode])
+    path = context.output / f"{tiles.arch_of(context.device)}.json"
+    if path.exists():
+        known = json.loads(path.read_text())["ops"]
+        for other, rows in known.items():
+            kept = [row for row in rows if row["when"] not in [new["when"] for new in table["ops"].get(other, [])]]
+            table["ops"][other] = sorted(
+                kept + table["ops"].get(other, []),
+                key=lambda row: [row["when"][key] for key in ("dtype", "channels", "kernel_size", "work")],
+            )
+    tuning.write_table(table, path)
+    context.note("tuned", dtype=mode, op=name, rows=len(table["ops"].get(name, [])), status="ok")
+
+
+# --- All of them
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of the evidence: its items, what one does, and its share of the time."""
+
+    items: Callable[[bool], list[str]]
+    run: Callable[[Context, str], None]
+    weight: float
+    processes: int = 1
+    """How many share the items on a GPU: most of a check is compiling, on the host."""
+    fresh: bool = False
+    """Whether every item is the first thing that its process does."""
+    stall: float = 90.0
+    """Seconds after which an item that is not done counts as hung."""
+
+
+STEPS: dict[str, Step] = {
+    "peaks": Step(peak_items, peak, 15),
+    # 13 has no factor in common with the number of modes: each process has some of all.
+    "op checks": Step(op_items, op, 85, processes=13, stall=60.0),
+    "compiling": Step(compiling_items, compiling, 40, processes=13),
+    "model checks": Step(model_items, model, 60, processes=4, stall=60.0),
+    "peers": Step(peer_items, peers, 130),
+    "startup": Step(startup_items, startup, 50, fresh=True),
+    "profile": Step(profile_items, profile, 25),
+    "op timing": Step(timing_items, timing, 70),
+    "compiled peers": Step(compiled_items, compiled, 60),
+    "tuning": Step(tune_items, tune, 40),
+}
+"""In the order in which they run: what would be missed most comes first."""
+
+
+def is_lost(error: BaseException, device: torch.device) -> bool:
+    """Whether the device refuses all further work of this process, as after an illegal access."""
+    if device.type != "cuda" or isinstance(error, torch.OutOfMemoryError):
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except Exception:
+        return True
+    return False
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of a traceback."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]

@@ -1,0 +1,137 @@
+"""The evidence for a GPU, gathered as a user does, in the small mode that needs none."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import gpu_evidence, gpu_steps, harness, report
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command leaves behind, run from another folder and without anything in the path."""
+    folder = tmp_path_factory.mktemp("evidence")
+    command = [sys.executable, "-m", "bench.gpu_evidence", "--output", str(folder), "--minutes", "4", "--device", "cpu"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=harness.ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith((folder / "summary.txt").read_text() + "\n")
+    return folder
+
+
+def rows(folder: Path, name: str, kind: str | None = None) -> list[dict[str, Any]]:
+    return [row for row in harness.read(folder / f"{name}.jsonl") if kind in (None, row["kind"])]
+
+
+def test_every_step_leaves_rows(output: Path) -> None:
+    assert len(rows(output, "evidence", "environment")) == 1
+    assert {row["status"] for row in rows(output, "evidence", "op check")} <= {"ok", "not available"}
+    assert len(rows(output, "evidence", "op check")) == len(gpu_steps.op_items(True))
+    stages = {(row["stage"], row["dtype"]): row for row in rows(output, "evidence", "stage")}
+    names = ("text encoder", "durations", "latents", "waveform")
+    assert set(stages) == {(name, mode) for name in names for mode in ("float32", "bfloat16")}
+    assert all(row["status"] == "ok" for row in stages.values())
+    # Half precision was heard: the waveform is not what float32 says.
+    assert stages["waveform", "bfloat16"]["error"] > 100 * stages["waveform", "float32"]["error"]
+    assert all(row["status"] == "ok" for row in rows(output, "evidence", "invariance"))
+    assert [row["state"] for row in rows(output, "evidence", "startup")] == ["cold"]
+    assert {row["part"] for row in rows(output, "evidence", "part")} >= {"text_encoder", "decoder"}
+    assert rows(output, "evidence", "profile")
+    assert rows(output, "evidence", "step") == []
+    assert "aten::" in (output / "profile.txt").read_text()
+
+
+def test_candidates_are_timed_beside_the_peer(output: Path) -> None:
+    found = {row["candidate"]: row for row in rows(output, "end_to_end")}
+    assert set(found) == {
+        "transformers eager", "fastvits eager float32", "fastvits channels-last float32", "fastvits auto float32",
+    }  # fmt: skip
+    for row in found.values():
+        assert row["passed"]
+        assert len(row["times"]) == len(row["ratios"]) >= 3
+        assert 0 < row["p50"] <= row["p95"]
+        assert row["least_seconds"] > 0
+    assert found["transformers eager"]["ratios"] == [1.0] * len(found["transformers eager"]["times"])
+
+
+def test_few_and_small_files(output: Path) -> None:
+    files = list(output.iterdir())
+    assert len(files) <= 7  # and a table of tiles on a GPU
+    assert all(file.is_file() and file.stat().st_size < 16 << 20 for file in files)
+
+
+def test_the_report_shows_the_rows(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"{report.BEGIN}\n{report.END}\n")
+    files = report.rendered(report.Results(output), tmp_path)
+    text = files[Path("BENCHMARKS.md")]
+    for heading in ("### Whole utterances", "### Ops", "### Accuracy"):
+        assert heading in text
+    assert "fastvits channels-last float32" in files[Path("README.md")]
+
+
+def plan(folder: Path, **other: Any) -> dict[str, Any]:
+    shared = {"output": str(folder), "run": "a", "device": "cpu", "quick": True, "variables": {}}
+    return {**shared, "deadline": time.time() + 120, **other}
+
+
+def test_a_failed_item_costs_only_itself(tmp_path: Path) -> None:
+    tasks = [("op checks", "no-such-case float32"), ("op checks", gpu_steps.op_items(True)[0])]
+    gpu_evidence.supervise(tasks, plan(tmp_path), tmp_path, processes=1, stall=100)
+    assert [(row["kind"], row["status"]) for row in rows(tmp_path, "evidence")] == [
+        ("step", "failed"),
+        ("op check", "ok"),
+    ]
+
+
+def test_a_process_that_dies_costs_the_item_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadly = tmp_path / "deadly"
+    deadly.write_text("#!/bin/sh\necho a fault\nkill -SEGV $$\n")
+    deadly.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deadly))
+    gpu_evidence.supervise([("ops", "1"), ("ops", "2")], plan(tmp_path), tmp_path, processes=1, stall=100)
+    found = rows(tmp_path, "evidence")
+    assert [(row["item"], row["status"]) for row in found] == [("1", "failed"), ("2", "failed")]
+    assert found[0]["reason"] == "the process ended with -11; last words: a fault"
+
+
+@pytest.mark.parametrize(
+    ("other", "stall", "status", "reason"),
+    [
+        ({}, 0.5, "failed", "nothing came for"),
+        ({"deadline": 0.0}, 100, "skipped", "its time was over"),
+    ],
+)
+def test_what_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], stall: float, status: str, reason: str
+) -> None:
+    hanging = tmp_path / "hanging"
+    hanging.write_text("#!/bin/sh\nsleep 100\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hanging))
+    begin = time.time()
+    gpu_evidence.supervise([("ops", "1")], plan(tmp_path, **other), tmp_path, processes=1, stall=stall)
+    assert time.time() - begin < 50
+    assert [row["status"] for row in rows(tmp_path, "evidence")] == [status]
+    assert reason in rows(tmp_path, "evidence")[0]["reason"]
+
+
+def test_without_time_all_is_skipped_and_says_so(tmp_path: Path) -> None:
+    now = time.time()
+    gpu_evidence.measure(plan(tmp_path, quick=False), now, tmp_path)
+    found = rows(tmp_path, "evidence")
+    assert {row["status"] for row in found} == {"skipped"}
+    assert {row["step"] for row in found} == set(gpu_steps.STEPS)
+
+
+def test_bad_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, message in (([], "--output"), (["--output", str(tmp_path), "--minutes", "0"], "must be positive")):
+        with pytest.raises(SystemExit):
+            gpu_evidence.main(options)
+        assert message in capsys.readouterr().err
