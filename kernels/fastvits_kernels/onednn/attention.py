@@ -51,13 +51,13 @@ def _attend(
         torch.bmm(rows, keys.transpose(1, 2), out=scores)
         shape, strides = (heads, count, 2 * window + 1), (count * width, width + 1, 1)
         if rel_k is not None:
-            scores.as_strided(shape, strides, first).add_(rows @ rel_k.to(dtype).t())
+            scores.as_strided(shape, strides, scores.storage_offset() + first).add_(rows @ rel_k.to(dtype).t())
             scores[..., :window].fill_(float("-inf"))
             scores[..., window + steps :].fill_(float("-inf"))
         probabilities = torch.softmax(scores, -1, out=scratch("probabilities", scores.shape, dtype))
         result = torch.bmm(probabilities, values)  # [H, Q, D]
         if rel_v is not None:
-            band = probabilities.as_strided(shape, strides, first)
+            band = probabilities.as_strided(shape, strides, probabilities.storage_offset() + first)
             result += band @ rel_v.to(dtype)
         out[first : first + count].copy_(result.transpose(0, 1))
         if weights is not None:
