@@ -101,3 +101,6 @@ ONSET_LEVEL = 0.03
 LONG_TEXT_MEMORY_GROWTH = 0.05
 """By what share the peak memory of an hour's text may exceed that of its first ten minutes: what the allocator cuts up,
 and the odd sentence that is longer than all before it."""
+
+DURATION_TIE = 1e-4
+"""Frames from an integer below which a duration counts as a tie: `ceil` may then go either way by rounding."""
