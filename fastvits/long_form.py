@@ -188,7 +188,7 @@ def stream_speech(
     text: str,
     *,
     chunk_frames: int = 128,
-    first_chunk_frames: int | None = 32,
+    first_chunk_frames: int | None = 16,
     **options: Any,
 ) -> Iterator[numpy.ndarray]:
     """Speak a text of any length as a stream of pieces, float32 arrays `[n]`, pauses included.

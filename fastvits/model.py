@@ -236,7 +236,7 @@ class VitsModel(nn.Module):
         attention_mask: Tensor | None = None,
         *,
         chunk_frames: int = 128,
-        first_chunk_frames: int | None = 32,
+        first_chunk_frames: int | None = 16,
         speaker_id: int | Sequence[int] | Tensor | None = None,
         speaking_rate: PerItem | None = None,
         noise_scale: PerItem | None = None,

@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         return_timestamps=options.timestamps is not None,
         chunk_frames=128 if options.stream else None,
-        first_chunk_frames=32 if options.stream else None,
+        first_chunk_frames=16 if options.stream else None,
         speaker_id=speaker_number(say.model.config, options.speaker),
         speaking_rate=options.speaking_rate,
         noise_scale=options.noise_scale,

@@ -72,7 +72,7 @@ def _run(
                 y.add_(total_bias)
             y = apply_activation(y, activation)
         else:
-            whole = length if taps == 1 else whole_steps(length, dtype)
+            whole = length if taps == 1 else whole_steps(length)
             by_itself = dilation == 1 and pad_left == right and whole == length
             margins = (0, 0) if by_itself else (pad_left, right + whole - length)
             source = activated(x[chosen, :length], slope, dtype, *margins)

@@ -53,7 +53,7 @@ def _run(
     pad = -(-taps // stride) - 1
     out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device) if batch != 1 else None
     for chosen, length in items(lengths, batch, steps):
-        whole = whole_steps(length, dtype)
+        whole = whole_steps(length)
         weights = _phases(weight, stride, dtype, whole)
         full = convolve(activated(x[chosen, :length], slope, dtype, 0, whole - length), weights, phase_bias, pad=pad)
         kept = full.reshape(full.shape[0], -1, outputs)[:, padding : padding + length * stride]

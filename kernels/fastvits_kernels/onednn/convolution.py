@@ -90,15 +90,16 @@ _SHORT = 64
 """Up to this many steps oneDNN wants some weights in another layout."""
 
 
-def whole_steps(steps: int, dtype: torch.dtype) -> int:
-    """The number of steps, `steps` or some more, that a convolution is to have.
+def whole_steps(steps: int) -> int:
+    """The number of steps, `steps` or up to 1/16 more, that a convolution is to have.
 
     Two costs depend on the very number. Weights in a layout other than the one that oneDNN wants for it are rearranged
     in every call, which takes 5 to 15 ms for those of 192 channels; with multiples of 16 there is one layout up to 64
-    steps and one beyond (seen on one and two threads, AVX-512 and AMX). And oneDNN generates code for each number:
-    0.3 ms in float32, 1 ms for the matrix units of half precision, for which there are 16 numbers an octave.
+    steps and one beyond (seen on one and two threads, AVX-512 and AMX). And oneDNN generates code for each number, in
+    0.3 ms for float32 and 1 ms for the matrix units of half precision, and keeps it: with 16 numbers an octave it often
+    has it, and the memory of a long text ends lower.
     """
-    quantum = 16 if dtype == torch.float32 else min(max(16, 1 << max(steps.bit_length() - 5, 0)), 512)
+    quantum = min(max(16, 1 << max(steps.bit_length() - 5, 0)), 512)
     return -(-steps // quantum) * quantum
 
 

@@ -105,9 +105,9 @@ def _run(
     lasts = list(zip(weights2, biases2, inner, strict=True))
     pads = [(w.shape[0] - 1) * d // 2 for w, _, d in (lasts if firsts is None else firsts)]
 
-    out = torch.empty(1 if mean else branches, batch, whole_steps(steps, dtype), channels, dtype=dtype, device=x.device)
+    out = torch.empty(1 if mean else branches, batch, whole_steps(steps), channels, dtype=dtype, device=x.device)
     for item, length in _single_items(lengths, batch, steps):
-        whole = whole_steps(length, dtype)
+        whole = whole_steps(length)
         target = out[:, item, :whole]
         _start(target[:, :length], None if residual is None else residual[:, item, :length], mean)
         inputs = _Branches(x[:, item, :length], slope, dtype, pads, whole)

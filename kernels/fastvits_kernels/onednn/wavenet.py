@@ -45,7 +45,7 @@ def _run_layer(
     # A condition is a bias of its own for each item.
     together = lengths if cond is None or batch == 1 or lengths is not None else torch.full((batch,), steps)
     for chosen, length in items(together, batch, steps):
-        whole = whole_steps(length, dtype)
+        whole = whole_steps(length)
         by_itself = dilation == 1 and whole == length
         margins = (0, 0) if by_itself else (span, span + whole - length)
         last_weight = packed_weight(out_weight.unsqueeze(0), dtype, length)
