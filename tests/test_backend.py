@@ -199,7 +199,7 @@ def test_the_model_has_a_choice_of_its_own(model: VitsModel, monkeypatch: pytest
     assert implementations_of(model) == {"eager"}
     set_backend("triton")
     assert implementations_of(model) == {"eager"}, "the model's choice is above the process's"
-    model.backend = "eager,layer_norm=triton"
+    model.backend = "eager,length_regulator=triton"
     assert implementations_of(model) == {"eager", "triton"}
     with use_backend("eager"):
         assert implementations_of(model) == {"eager"}, "a surrounding context is above the model's choice"
@@ -227,8 +227,8 @@ def test_the_models_choice_is_copied_and_pickled(model: VitsModel) -> None:
 def test_from_pretrained_takes_a_backend(model: VitsModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert VitsModel.from_pretrained(tmp_path).backend is None
-    loaded = VitsModel.from_pretrained(tmp_path, backend="eager,layer_norm=triton")
-    assert loaded.backend == "eager,layer_norm=triton"
+    loaded = VitsModel.from_pretrained(tmp_path, backend="eager,length_regulator=triton")
+    assert loaded.backend == "eager,length_regulator=triton"
     assert implementations_of(loaded) == {"eager", "triton"}
     with pytest.raises(ValueError, match="unknown backend 'fastest'"):
         VitsModel.from_pretrained(tmp_path / "not there", backend="fastest")
