@@ -12,7 +12,6 @@ nothing.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 
-from bench import harness
+from bench import harness, memory
 
 SCALING = harness.RESULTS / "scaling.jsonl"
 SECONDS = (1, 3, 10, 30, 60, 120, 300, 600)
@@ -50,11 +49,7 @@ def measure_here(device: str, seconds: float, batch: int) -> dict[str, float]:
     samples = harness.time_in_turn(
         {"fastvits": speak}, device=device, rounds=3 if seconds * batch <= 60 else 1, warmup=1, flush=False
     )
-    if torch.device(device).type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        # Kibibytes on Linux, bytes on macOS.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = torch.cuda.max_memory_allocated() if torch.device(device).type == "cuda" else memory.peak_resident_bytes()
     audio = tokens * FRAMES_A_TOKEN * 256 / config.sampling_rate
     return {"time": harness.percentiles(samples["fastvits"])["p50"], "peak_bytes": peak, "audio_seconds": audio}
 

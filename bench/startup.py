@@ -8,13 +8,14 @@ fastvits and by transformers. Rows go to `bench/results/startup.jsonl`.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from bench import memory
 
 CANDIDATES = ("fastvits bundled", "onnxruntime bundled", "fastvits standard", "transformers standard")
 
@@ -84,13 +85,12 @@ def child(candidate: str, source: str, ids: list[int], threads: int) -> dict[str
     first = time.perf_counter()
     speak(ids)
     steady = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "import_seconds": imported - start,
         "load_seconds": loaded - imported,
         "first_call_seconds": first - loaded,
         "steady_call_seconds": steady - first,
-        "peak_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+        "peak_bytes": memory.peak_resident_bytes(),
         "samples": samples,
     }
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 
-from bench import harness
+from bench import harness, memory
 from fastvits import VitsModel, VitsTokenizer, pipeline
 from fastvits.voices import DEFAULT_VOICE, voice_folder
 from tests.models import relative_rms
@@ -93,8 +92,7 @@ def speak_for(minutes: float) -> dict[str, object]:
 
 def peak_mib() -> float:
     """The most memory that this process has had so far."""
-    # Kibibytes on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return memory.peak_resident_bytes() / 2**20
 
 
 def growth(memory: Sequence[Mapping[str, float]]) -> float:
