@@ -25,11 +25,7 @@ def _convolutions() -> Any:
 
 def tf32_allowed() -> bool:
     """Whether torch's flags allow TF32, for products of matrices and convolutions both."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    try:
-        return bool(matmul.allow_tf32 and cudnn.allow_tf32)
-    except RuntimeError:  # torch refuses to read these flags where they were set by the newer ones
-        return matmul.fp32_precision == "tf32" and _convolutions().fp32_precision == "tf32"
+    return all(flag in (True, "tf32") for flag in _flags())
 
 
 @contextmanager
@@ -59,7 +55,7 @@ def _flags() -> tuple[Any, Any]:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     try:
         return bool(matmul.allow_tf32), bool(cudnn.allow_tf32)
-    except RuntimeError:
+    except RuntimeError:  # torch refuses to read these flags where they were set by the newer ones
         return matmul.fp32_precision, _convolutions().fp32_precision
 
 

@@ -23,16 +23,8 @@ def _run(
     return run_layer_norm(y, residual, norm_weight, norm_bias, lengths, eps)
 
 
-def _supports(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    *_: object,
-) -> str | None:
-    return unsupported(x, weight, bias, residual, norm_weight, norm_bias)
+def _supports(*args: Tensor) -> str | None:
+    return unsupported(*args[:6])
 
 
 ops()["conv1d_layer_norm"].register("onednn", Implementation(_run, _supports))
