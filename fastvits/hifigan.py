@@ -1,18 +1,67 @@
 """The HiFi-GAN decoder (Kong et al. 2020, "HiFi-GAN: Generative Adversarial Networks for Efficient and High Fidelity
 Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
+import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 import fastvits_kernels as kernels
+from fastvits_kernels import registry
 
 from .configuration import VitsConfig
 from .layers import Conv1d, ConvTranspose1d, taps_first
 
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
+
+
+_PIECE_BYTES = 4 << 20
+"""A tensor of a piece on a CPU."""
+
+
+def _piece_width(x: Tensor, elements: int, op: str) -> int | None:
+    """Steps of `x` `[B, T, C]` to work on at a time, where each makes `elements` elements of the largest tensor; None:
+    the whole, for `op` does not run on oneDNN.
+
+    Whole too with gradients, where nothing is freed early, and while tracing, where a length must not be looked at.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_grad_enabled():
+        return None
+    if registry.current_selection().for_op(op) not in ("auto", "onednn"):
+        return None
+    return max(_PIECE_BYTES // (elements * x.element_size()) // 64, 1) * 64
+
+
+def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
+    """The steps `[begin, end)` of what stage `first` gets that the stages `[first, last)` hear for the steps `[start,
+    stop)` of it (perhaps beyond both ends); the last stage of all includes the convolution to the waveform.
+
+    Traced backwards through every layer: a convolution widens the interval by its half span, a transposed convolution
+    maps output `u` to the inputs `t` with `0 <= u - t * stride + padding < kernel_size`.
+    """
+    hop = math.prod(config.upsample_rates[first:last])
+    begin, end = start * hop, stop * hop - 1  # inclusive until the end
+    if last == len(config.upsample_rates):
+        begin, end = begin - 3, end + 3
+    reach = max(
+        sum((k - 1) * d // 2 + ((k - 1) // 2 if config.resblock_type == 1 else 0) for d in dilations)
+        for k, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+    )
+    for stage in reversed(range(first, last)):
+        rate, kernel_size = config.upsample_rates[stage], config.upsample_kernel_sizes[stage]
+        begin, end = begin - reach, end + reach
+        padding = (kernel_size - rate) // 2
+        begin, end = -((kernel_size - 1 - begin - padding) // rate), (end + padding) // rate
+    return begin, end + 1
+
+
+def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]:
+    """The latent frames `[begin, end)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both
+    ends)."""
+    begin, end = stages_window(config, start, stop, 0, len(config.upsample_rates))
+    return begin - 3, end + 3  # conv_pre
 
 
 class HifiGanResidualBlock(nn.Module):
@@ -37,6 +86,7 @@ class VitsHifiGan(nn.Module):
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
+        self.config = config
         self.slope = config.leaky_relu_slope
         self.resblock_type = config.resblock_type
         self.num_branches = len(config.resblock_kernel_sizes)
@@ -61,42 +111,61 @@ class VitsHifiGan(nn.Module):
         """`lengths` `[B]` in frames: an item's samples are the same alone and in any batch, and 0 beyond its length."""
         cond = None if speaker is None else self.cond.project(speaker)
         x = self.conv_pre(latents, cond=cond, lengths=lengths)
-        for i, upsample in enumerate(self.upsampler):
-            x = upsample(x, lengths, self.slope)
+        stages = len(self.upsampler)
+        # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
+        # hear 10, and what the first stage makes is small.
+        for first, last in ((0, 1), (1, stages)) if stages > 1 else ((0, 1),):
+            x = self._in_pieces(x, first, last, lengths)
             if lengths is not None:
-                lengths = lengths * cast(ConvTranspose1d, upsample).stride
-            x = self._fuse_in_pieces(x, i, lengths)
-        x = self.conv_post(x, slope=LAST_SLOPE, activation="tanh", lengths=lengths)
+                lengths = lengths * math.prod(self.config.upsample_rates[first:last])
         return x.squeeze(-1)
 
-    def _reach(self, stage: int) -> int:
-        """How many steps on either side an output step of a stage's residual blocks depends on."""
-        return max(
-            sum((conv.weight.shape[2] - 1) * conv.dilation // 2 for conv in block.modules() if isinstance(conv, Conv1d))
-            for block in self._branches(stage)
-        )
+    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
+        """`_stages`, one piece of time after another: what a piece needs stays in the cache, and memory small.
 
-    def _fuse_in_pieces(self, x: Tensor, stage: int, lengths: Tensor | None) -> Tensor:
-        """`_fuse`, on a CPU one piece of time after another: what a piece needs stays in the cache, and memory small.
-
-        A piece hears `_reach` steps more on either side, so that its own steps come out as from the whole. All but the
-        last have one width.
+        A piece hears some steps more on either side, so that its own steps come out as from the whole. All but the last
+        have one width.
         """
-        steps = kernels.onednn.piece_length(x, "resblock_pair" if self.resblock_type == 1 else "resblock_step")
-        if steps is None:
-            return self._fuse(x, stage, lengths)
-        total, reach = x.shape[1], self._reach(stage)
-        out = torch.empty_like(x)
-        last = 0
-        while last < total:
-            first = last
-            start = max(first - reach, 0)
-            end = min(start + steps + 2 * reach, total)
-            last = total if end == total else end - reach
-            inside = None if lengths is None else (lengths - start).clamp(0, end - start)
-            piece = self._fuse(x[:, start:end], stage, inside)
-            out[:, first:last] = piece[:, first - start : last - start]
+        config, total = self.config, x.shape[1]
+        rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
+        widest = max(
+            config.upsample_initial_channel // 2 ** (stage + 1) * rate
+            for stage, rate in zip(range(first, last), rates, strict=True)
+        )
+        op = "resblock_pair" if self.resblock_type == 1 else "resblock_step"
+        width = _piece_width(x, widest, op)
+        begin, end = stages_window(config, 0, 1, first, last)
+        reach = max(-begin, end - 1)
+        if width is None or total <= max(width, 4 * reach) * 5 // 4:
+            return self._stages(x, first, last, lengths)
+        width, hop = max(width, 4 * reach), rates[-1]
+        out: Tensor | None = None
+        done = 0
+        while done < total:
+            start = max(done - reach, 0)
+            stop = min(start + width, total)
+            upto = total if stop == total else stop - reach
+            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
+            piece = self._stages(x[:, start:stop], first, last, inside)
+            if out is None:
+                out = piece.new_empty(piece.shape[0], total * hop, piece.shape[2])
+            out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
+            done = upto
+        assert out is not None
         return out
+
+    def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
+        """The stages `[first, last)`, `[B, T, C]` -> `[B, T * hop, C']`; the last one of all ends with the waveform,
+        `[B, T_samples, 1]`."""
+        for stage in range(first, last):
+            upsample = cast(ConvTranspose1d, self.upsampler[stage])
+            x = upsample(x, lengths, self.slope)
+            if lengths is not None:
+                lengths = lengths * upsample.stride
+            x = self._fuse(x, stage, lengths)
+        if last < len(self.upsampler):
+            return x
+        return self.conv_post(x, slope=LAST_SLOPE, activation="tanh", lengths=lengths)
 
     def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
         blocks = self.resblocks[stage * self.num_branches : (stage + 1) * self.num_branches]

@@ -13,32 +13,10 @@ import torch
 from torch import Tensor
 
 from .configuration import VitsConfig
+from .hifigan import decoder_window
 
 if TYPE_CHECKING:
     from .model import Prior, VitsModel
-
-
-def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]:
-    """The latent frames `[first, last)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both
-    ends).
-
-    Traced backwards through every layer: a convolution widens the interval by its half span, a transposed convolution
-    maps output `u` to the inputs `t` with `0 <= u - t * stride + padding < kernel_size`.
-    """
-    hop = 1
-    for rate in config.upsample_rates:
-        hop *= rate
-    first, last = start * hop, stop * hop - 1  # inclusive from here on
-    first, last = first - 3, last + 3  # conv_post
-    for rate, kernel_size in reversed(list(zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True))):
-        reach = max(
-            sum((k - 1) * d // 2 + ((k - 1) // 2 if config.resblock_type == 1 else 0) for d in dilations)
-            for k, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
-        )
-        first, last = first - reach, last + reach
-        padding = (kernel_size - rate) // 2
-        first, last = -((kernel_size - 1 - first - padding) // rate), (last + padding) // rate
-    return first - 3, last + 3 + 1  # conv_pre
 
 
 def flow_reach(config: VitsConfig) -> int:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ..devices import device_of
 from ..packing import packed
-from .scratch import scratch
+from .scratch import keep_freed_memory, scratch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -59,6 +59,7 @@ def _broken() -> str | None:
     """Why oneDNN's convolutions cannot be used, found by trying a small one; None where they can."""
     if not torch.backends.mkldnn.is_available():
         return "this torch is built without oneDNN"
+    keep_freed_memory()
     with torch.inference_mode(False), torch.no_grad():
         x, out = (torch.linspace(-1, 1, 9 * 16).view(1, 9, 16) for _ in range(2))
         weight, bias = torch.linspace(-1, 1, 3 * 16 * 16).view(3, 16, 16), torch.linspace(-1, 1, 16)
