@@ -51,7 +51,11 @@ def _start(out: Tensor, residual: Tensor | None, mean: bool) -> None:
     if residual is None:
         out.zero_()
     elif mean and residual.shape[0] > 1:
-        torch.sum(residual, 0, keepdim=True, dtype=out.dtype, out=out).mul_(1 / residual.shape[0])
+        # torch.sum takes 1.7 times as long in float32, and 6 times in bfloat16.
+        torch.add(residual[0], residual[1], out=out[0])
+        for branch in residual[2:]:
+            out[0].add_(branch)
+        out.mul_(1 / residual.shape[0])
     else:
         out.copy_(residual)
 

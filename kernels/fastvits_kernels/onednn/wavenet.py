@@ -61,16 +61,30 @@ def _run_layer(
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
         weight = packed_weight(in_weight, dtype, whole, dilation)
         z = convolve(source, weight, bias, pad=span if by_itself else 0, dilation=dilation)[:, :length]
-        z[..., :channels].tanh_()
-        convolve_onto(target, functional.glu(z, -1), last_weight, last_bias)
+        convolve_onto(target, _gated(z), last_weight, last_bias)
     return clear_beyond(out, lengths).to(x.dtype)
 
 
 def _run_gate(x: Tensor, cond: Tensor | None) -> Tensor:
     dtype = torch.float32
     a = x.to(dtype, copy=True) if cond is None else x.to(dtype) + cond.to(dtype).unsqueeze(1)
-    a[..., : a.shape[2] // 2].tanh_()
-    return functional.glu(a, -1).to(x.dtype)
+    return _gated(a).to(x.dtype)
+
+
+def _gated(z: Tensor) -> Tensor:
+    """`tanh(a) * sigmoid(b)` of `z = [a, b]`, `[N, T, 2 C]` -> contiguous `[N, T, C]`; `z` is overwritten.
+
+    In float32 `tanh(a) = 2 sigmoid(2 a) - 1`, for torch's tanh takes 7 times as long as its sigmoid. What cancels near
+    zero is half a unit of round-off of 1; in bfloat16 that would be 0.002.
+    """
+    channels = z.shape[2] // 2
+    a = z[..., :channels]
+    if z.dtype != torch.float32:
+        a.tanh_()
+        return functional.glu(z, -1)
+    a.mul_(2)
+    z.sigmoid_()
+    return a.mul_(2).sub_(1) * z[..., channels:]
 
 
 def _supports_layer(
