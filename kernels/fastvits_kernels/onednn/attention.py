@@ -11,18 +11,22 @@ import torch
 from torch import Tensor
 
 from ..registry import Implementation, ops
-from .convolution import unsupported
+from .convolution import held_back, linear, unsupported, whole_steps
 from .scratch import scratch
 
 _SCORES_AT_ONCE = 1 << 20
 """How many scores a block of queries may have, all heads together: 4 MB of float32, beside as many probabilities."""
 
 
-def _margins(x: Tensor, window: int, dtype: torch.dtype) -> Tensor:
-    """`[n, H, D]` -> contiguous `[H, n + 2 w, D]`."""
+_LONG = 192
+"""Steps from which heads are worth a product of oneDNN each, where torch's are slow."""
+
+
+def _margins(x: Tensor, left: int, width: int) -> Tensor:
+    """`[n, H, D]` -> contiguous float32 `[H, width, D]`, zeros around the `n` rows from `left` on."""
     steps, heads, head_dim = x.shape
-    out = torch.zeros(heads, steps + 2 * window, head_dim, dtype=dtype, device=x.device)
-    out[:, window : window + steps].copy_(x.transpose(0, 1))
+    out = torch.zeros(heads, width, head_dim, dtype=torch.float32, device=x.device)
+    out[:, left : left + steps].copy_(x.transpose(0, 1))
     return out
 
 
@@ -37,31 +41,61 @@ def _attend(
 ) -> None:
     """One item without padding: `q`, `k`, `v` `[n, H, D]` -> `out` `[n, H, D]` and perhaps `weights` `[H, n, n]`, both
     written."""
+    steps, heads, _ = q.shape
+    if steps < _LONG or not held_back():
+        _attend_heads(q, k, v, rel_k, rel_v, out, weights)
+        return
+    for head in range(heads):
+        one = slice(head, head + 1)
+        to = None if weights is None else weights[one]
+        _attend_heads(q[:, one], k[:, one], v[:, one], rel_k, rel_v, out[:, one], to)
+
+
+def _attend_heads(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    out: Tensor,
+    weights: Tensor | None,
+) -> None:
+    """`_attend` for one head, by products of oneDNN, or for several, by torch's."""
     steps, heads, head_dim = q.shape
-    dtype = torch.float32
     window = 0 if rel_k is None else (rel_k.shape[0] - 1) // 2
+    alone = heads == 1 and steps >= _LONG and held_back()
     width = steps + 2 * window
-    query = (q.to(dtype) * head_dim**-0.5).transpose(0, 1)  # [H, n, D]
-    keys, values = _margins(k, window, dtype), _margins(v, window, dtype)
-    block = max(16, _SCORES_AT_ONCE // (heads * width))
+    # Queries and columns beyond the text, so that oneDNN meets few different numbers of them.
+    width, rows = (whole_steps(width), whole_steps(steps)) if alone else (width, steps)
+    query = _margins(q, 0, rows).mul_(head_dim**-0.5)  # [H, rows, D]
+    keys, values = _margins(k, window, width), _margins(v, window, width)
+    values_first = values.transpose(1, 2).contiguous() if alone else values
+    block = max(16, _SCORES_AT_ONCE // (heads * width) // 16 * 16)
     for first in range(0, steps, block):
-        rows = query[:, first : first + block]
-        count = rows.shape[1]
-        scores = scratch("scores", (heads, count, width), dtype)
-        torch.bmm(rows, keys.transpose(1, 2), out=scores)
-        shape, strides = (heads, count, 2 * window + 1), (count * width, width + 1, 1)
+        part = query[:, first : first + block]
+        count, kept = part.shape[1], min(block, steps - first)
+        if alone:
+            scores = linear(part[0], keys[0]).unsqueeze(0)
+        else:
+            scores = scratch("scores", (heads, count, width), torch.float32)
+            torch.bmm(part, keys.transpose(1, 2), out=scores)
+        shape, strides = (heads, kept, 2 * window + 1), (count * width, width + 1, 1)
         if rel_k is not None:
-            scores.as_strided(shape, strides, scores.storage_offset() + first).add_(rows @ rel_k.to(dtype).t())
-            scores[..., :window].fill_(float("-inf"))
-            scores[..., window + steps :].fill_(float("-inf"))
-        probabilities = torch.softmax(scores, -1, out=scratch("probabilities", scores.shape, dtype))
-        result = torch.bmm(probabilities, values)  # [H, Q, D]
+            relative = part[:, :kept] @ rel_k.float().t()
+            scores.as_strided(shape, strides, scores.storage_offset() + first).add_(relative)
+        scores[..., :window].fill_(float("-inf"))
+        scores[..., window + steps :].fill_(float("-inf"))
+        probabilities = torch.softmax(scores, -1, out=scratch("probabilities", scores.shape, torch.float32))
+        if alone:
+            result = linear(probabilities[0], values_first[0]).unsqueeze(0)[:, :kept]
+        else:
+            result = torch.bmm(probabilities, values)  # [H, kept, D]
         if rel_v is not None:
             band = probabilities.as_strided(shape, strides, probabilities.storage_offset() + first)
-            result += band @ rel_v.to(dtype)
-        out[first : first + count].copy_(result.transpose(0, 1))
+            result += band @ rel_v.float()
+        out[first : first + kept].copy_(result.transpose(0, 1))
         if weights is not None:
-            weights[:, first : first + count].copy_(probabilities[..., window : window + steps])
+            weights[:, first : first + kept].copy_(probabilities[:, :kept, window : window + steps])
 
 
 def _run(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ from .convolution import (
     packed_weight,
     scaled_bias,
     unsupported,
+    whole_rows,
     whole_steps,
 )
 
@@ -72,13 +73,13 @@ def _run(
                 y.add_(total_bias)
             y = apply_activation(y, activation)
         else:
-            whole = length if taps == 1 else whole_steps(length)
+            whole = whole_rows(length, dtype) if taps == 1 else whole_steps(length)
             by_itself = dilation == 1 and pad_left == right and whole == length
             margins = (0, 0) if by_itself else (pad_left, right + whole - length)
             source = activated(x[chosen, :length], slope, dtype, *margins)
             pad = pad_left if by_itself else 0
             weights = packed_weight(weight, dtype, whole, dilation, folded)
-            if linear and residual is not None and whole == length:
+            if linear and residual is not None and whole == length and taps > 1:
                 target.copy_(residual[chosen, :length])
                 convolve_onto(target, source, weights, total_bias, pad=pad, dilation=dilation)
                 continue

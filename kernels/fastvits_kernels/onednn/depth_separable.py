@@ -7,7 +7,16 @@ from torch.nn import functional
 
 from ..packing import packed
 from ..registry import Implementation, ops
-from .convolution import activated, clear_beyond, compute_dtype, convolve, items, packed_weight, unsupported
+from .convolution import (
+    activated,
+    clear_beyond,
+    compute_dtype,
+    convolve,
+    items,
+    packed_weight,
+    unsupported,
+    whole_steps,
+)
 
 
 def _depthwise_weight(weight: Tensor, dilation: int, dtype: torch.dtype) -> Tensor:
@@ -46,14 +55,13 @@ def _run(
     bias1, scale1, shift1, bias2, scale2, shift2 = (vector.to(dtype).contiguous() for vector in vectors)
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     for chosen, length in items(lengths, batch, steps):
-        inner = x[chosen, :length]
-        h = convolve(
-            activated(inner, 1.0, dtype, pad, pad), depthwise_weight, bias1, dilation=dilation, groups=channels
-        )
+        inner, extra = x[chosen, :length], whole_steps(length) - length
+        source = activated(inner, 1.0, dtype, pad, pad + extra)
+        h = convolve(source, depthwise_weight, bias1, dilation=dilation, groups=channels)
         h = functional.gelu(functional.layer_norm(h, (channels,), scale1, shift1, eps))
         h = convolve(h, pointwise_weight, bias2)
         h = functional.gelu(functional.layer_norm(h, (channels,), scale2, shift2, eps))
-        torch.add(h, inner, out=out[chosen, :length])
+        torch.add(h[:, :length], inner, out=out[chosen, :length])
     return clear_beyond(out, lengths).to(x.dtype)
 
 

@@ -1,8 +1,7 @@
 """`wavenet_layer` and `gated_activation` on the CPU.
 
 One convolution computes both halves of the gate. Two of them, with tanh and sigmoid as post-operations, would take 1.5
-times as long for a short text, and no less for one of 500 steps. The pointwise convolution sums into the output, where
-the state and the skips lie already.
+times as long for a short text, and no less for one of 500 steps.
 """
 
 import torch
@@ -15,7 +14,6 @@ from .convolution import (
     clear_beyond,
     compute_dtype,
     convolve,
-    convolve_onto,
     items,
     packed_weight,
     scaled_bias,
@@ -49,19 +47,19 @@ def _run_layer(
         by_itself = dilation == 1 and whole == length
         margins = (0, 0) if by_itself else (span, span + whole - length)
         last_weight = packed_weight(out_weight.unsqueeze(0), dtype, length)
-        target = out[chosen, :length]
-        if outputs == 2 * channels:
-            target[..., :channels].copy_(x[chosen, :length])
-        tail = target[..., outputs - channels :]
-        if skip is None:
-            tail.zero_()
-        else:
-            tail.copy_(skip[chosen, :length])
         source = activated(x[chosen, :length], 1.0, dtype, *margins)
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
         weight = packed_weight(in_weight, dtype, whole, dilation)
-        z = convolve(source, weight, bias, pad=span if by_itself else 0, dilation=dilation)[:, :length]
-        convolve_onto(target, _gated(z), last_weight, last_bias)
+        z = convolve(source, weight, bias, pad=span if by_itself else 0, dilation=dilation)
+        y = convolve(_gated(z), last_weight, last_bias)[:, :length]
+        target = out[chosen, :length]
+        if outputs == 2 * channels:
+            torch.add(y[..., :channels], x[chosen, :length], out=target[..., :channels])
+        y, tail = y[..., outputs - channels :], target[..., outputs - channels :]
+        if skip is None:
+            tail.copy_(y)
+        else:
+            torch.add(y, skip[chosen, :length], out=tail)
     return clear_beyond(out, lengths).to(x.dtype)
 
 
@@ -74,17 +72,15 @@ def _run_gate(x: Tensor, cond: Tensor | None) -> Tensor:
 def _gated(z: Tensor) -> Tensor:
     """`tanh(a) * sigmoid(b)` of `z = [a, b]`, `[N, T, 2 C]` -> contiguous `[N, T, C]`; `z` is overwritten.
 
-    In float32 `tanh(a) = 2 sigmoid(2 a) - 1`, for torch's tanh takes 7 times as long as its sigmoid. What cancels near
-    zero is half a unit of round-off of 1; in bfloat16 that would be 0.002.
+    In float32 `tanh(a) = e / (e + 2)` with `e = exp(2 a) - 1`, as exact as torch's tanh, which takes 4 times as long.
     """
     channels = z.shape[2] // 2
-    a = z[..., :channels]
+    a, b = z[..., :channels], z[..., channels:]
     if z.dtype != torch.float32:
         a.tanh_()
         return functional.glu(z, -1)
-    a.mul_(2)
-    z.sigmoid_()
-    return a.mul_(2).sub_(1) * z[..., channels:]
+    a.mul_(2).clamp_(max=40).expm1_()  # no float32 lies between tanh(20) and 1
+    return (a / (a + 2)).mul_(b.sigmoid_())
 
 
 def _supports_layer(
