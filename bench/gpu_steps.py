@@ -27,7 +27,7 @@ from bench.accuracy import SMALL, WHOLE_MODEL
 from bench.accuracy import cases_for as accuracy_cases
 from bench.configurations import TOKENS_A_SECOND
 from bench.costs import cost_of
-from bench.run import DTYPES, ChannelsLast
+from bench.run import ChannelsLast
 from bench.run import measure as measure_op
 from fastvits import VitsConfig, VitsModel, tuning, use_backend
 from fastvits.backend import planned_calls
@@ -765,7 +765,7 @@ def timing(context: Context, item: str) -> None:
     providers = ["compile"] if what == "compile" else ["eager", "channels_last", context.fast_backend]
     peaks = peaks_found(context).get(dtype)
     if peaks is None:
-        peaks = roofline.measure_peaks(context.device, DTYPES[dtype], quick=context.quick)
+        peaks = roofline.measure_peaks(context.device, roofline.DTYPES[dtype], quick=context.quick)
     with tuning.tf32_allowed(False):
         rows = measure_op(
             _case(name),

@@ -7,7 +7,8 @@ measures the peaks and appends them to `bench/results/peaks.jsonl`. No peak is t
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,10 @@ from bench import harness
 from bench.costs import Cost
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TF32 = "tf32"
+MODES = {**DTYPES, TF32: torch.float32}
+"""The dtype of each name that `--dtype` takes; TF32, which GPUs alone have, is float32 with torch's flags set."""
+
 PEAKS = harness.RESULTS / "peaks.jsonl"
 
 
@@ -36,6 +41,26 @@ class Peaks:
         """Which of the two limits a call of this cost: `memory` or `compute`."""
         memory_bound = cost.bytes / self.bytes_per_second >= cost.flops / self.flops_per_second
         return "memory" if memory_bound else "compute"
+
+
+@contextmanager
+def tf32_allowed(allowed: bool) -> Iterator[None]:
+    """Set torch's two flags for TF32 inside the block: one of them is set by default."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def modes_for(device: torch.device | str, names: Sequence[str] | None, default: Sequence[str]) -> list[str]:
+    """The names of `MODES` that were asked for, else the default's; raises ValueError for TF32 on a CPU."""
+    on_gpu = torch.device(device).type == "cuda"
+    if names and TF32 in names and not on_gpu:
+        raise ValueError(f"dtype {TF32} is for GPUs; device {device} has {', '.join(DTYPES)}")
+    return list(names or [name for name in default if on_gpu or name != TF32])
 
 
 def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool = False, tf32: bool = False) -> Peaks:
@@ -57,9 +82,7 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
         # Of ordinary magnitude: zeros are faster than anything real on some devices.
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         candidates[str(size)] = partial(torch.mm, a, b, out=torch.empty(size, size, dtype=dtype, device=device))
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    try:
+    with tf32_allowed(tf32):
         samples = harness.time_in_turn(
             candidates,
             device=device,
@@ -68,8 +91,6 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
             budget=10.0,
             flush=False,
         )
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
     rate = max(2 * size**3 / min(samples[str(size)]) for size in sizes)
     return Peaks(2 * copied / min(samples["copy"]), rate)
 
@@ -83,13 +104,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and append the peaks."""
     parser = argparse.ArgumentParser(prog="python -m bench.roofline", description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", action="append", choices=DTYPES, help="can be repeated; all without it")
+    parser.add_argument("--dtype", action="append", choices=MODES, help="can be repeated; all without it")
     parser.add_argument("--quick", action="store_true", help="small tensors, and nothing is kept")
     options = parser.parse_args(arguments)
+    try:
+        names = modes_for(options.device, options.dtype, list(MODES))
+    except ValueError as error:
+        parser.error(str(error))
     environment, run = harness.environment(options.device), harness.new_run()
     rows = []
-    for name in options.dtype or DTYPES:
-        peaks = measure_peaks(options.device, DTYPES[name], quick=options.quick)
+    for name in names:
+        peaks = measure_peaks(options.device, MODES[name], quick=options.quick, tf32=name == TF32)
         print(f"{name:<9} {peaks.bytes_per_second / 1e9:8.1f} GB/s  {peaks.flops_per_second / 1e9:10.1f} GFLOP/s")
         rows.append(peak_row(peaks, name, environment, run))
     if not options.quick:

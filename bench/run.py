@@ -11,6 +11,8 @@ The cases are those of `tests/op_cases.py` that have the shapes of the models. T
     onednn         the implementation for CPUs
     triton         the kernels, on a GPU only
 
+The dtype `tf32` is float32 with torch's flags for TF32 set, on a GPU only; float32 is IEEE float32.
+
 What is further from float64 than `tests/tolerances.py` allows gets no time. Each row has p20, p50 and p80 of the time,
 and the share of the roofline that was reached (`bench/roofline.py`). Rows are appended to `bench/results/ops.jsonl`;
 not with `--no-save`, `--base` or `--quick` (one small case an op, for a look at whether all runs).
@@ -39,7 +41,7 @@ from torch.overrides import TorchFunctionMode
 
 from bench import harness
 from bench.costs import Cost, cost_of
-from bench.roofline import DTYPES, PEAKS, Peaks, measure_peaks, peak_row
+from bench.roofline import MODES, PEAKS, TF32, Peaks, measure_peaks, modes_for, peak_row, tf32_allowed
 from fastvits_kernels import jit, registry
 from tests.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
 from tests.op_cases import CASES, MODEL_CASES, Case
@@ -170,16 +172,19 @@ class Check:
 
 
 def check(
-    op: registry.Op, arguments: tuple[Any, ...], dtype: torch.dtype, candidates: dict[str, Callable[[], Any]]
+    op: registry.Op, arguments: tuple[Any, ...], dtype: str, candidates: dict[str, Callable[[], Any]]
 ) -> dict[str, Check]:
-    """The distance of every candidate from the reference in float64, the worst of its outputs."""
+    """The distance of every candidate from the reference in float64, the worst of its outputs; `dtype` is a name."""
     expected = outputs_of(op.reference(*converted(arguments, to_float64)))
     plain = [relative_error(a, e) for a, e in zip(outputs_of(op.reference(*arguments)), expected, strict=True)]
     found = {}
     for name, run in candidates.items():
         errors = [relative_error(a, e) for a, e in zip(outputs_of(run()), expected, strict=True)]
         # The output with the least room decides.
-        pairs = [(error, allowed_error(eager, dtype)) for error, eager in zip(errors, plain, strict=True)]
+        pairs = [
+            (error, allowed_error(eager, MODES[dtype], tf32=dtype == TF32))
+            for error, eager in zip(errors, plain, strict=True)
+        ]
         found[name] = Check(*max(pairs, key=lambda pair: pair[0] / pair[1]))
     return found
 
@@ -189,14 +194,14 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """The rows of one case: timed, refused or not available, with all samples."""
     op = registry.ops()[case.op]
-    arguments = case.arguments(DTYPES[dtype], device)
+    arguments = case.arguments(MODES[dtype], device)
     cost = cost_of(op, *arguments)
     row = {"kind": "op", "op": case.op, "case": case.name, "dtype": dtype, "flops": cost.flops, "bytes": cost.bytes}
     candidates, missing = candidates_of(op, arguments, providers)
     for name, reason in missing.items():
         yield {**row, "backend": name, "status": "not available", "reason": reason}
-    with torch.no_grad():
-        checks = check(op, arguments, DTYPES[dtype], candidates)
+    with torch.no_grad(), tf32_allowed(dtype == TF32):
+        checks = check(op, arguments, dtype, candidates)
         right = {name: run for name, run in candidates.items() if checks[name].passed}
         samples = harness.time_in_turn(right, device=device, budget=budget, rounds=rounds) if right else {}
     for name, result in checks.items():
@@ -247,7 +252,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for dtype in options.dtype:
         peaks = None
         if not options.worker:
-            peaks = measure_peaks(options.device, DTYPES[dtype], quick=options.quick)
+            peaks = measure_peaks(options.device, MODES[dtype], quick=options.quick, tf32=dtype == TF32)
             yield peak_row(peaks, dtype, environment, name)
         for case in chosen_cases(options):
             rows = measure(
@@ -317,7 +322,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", action="append", choices=PROVIDERS, help="only this one; can be repeated")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--dtype", action="append", choices=DTYPES, help="can be repeated; float32 on a CPU, all on a GPU"
+        "--dtype", action="append", choices=MODES, help="can be repeated; default: float32 on a CPU, all on a GPU"
     )
     parser.add_argument("--base", metavar="REV", help="compare with the kernels of this commit")
     parser.add_argument(
@@ -327,8 +332,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-save", action="store_true", help="only print")
     parser.add_argument("--worker", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if not options.dtype:
-        options.dtype = ["float32"] if torch.device(options.device).type == "cpu" else list(DTYPES)
+    on_cpu = torch.device(options.device).type == "cpu"
+    try:
+        options.dtype = modes_for(options.device, options.dtype, ["float32"] if on_cpu else list(MODES))
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -336,8 +344,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and append; 1 if a provider was refused its time, else 0."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(arguments)
-    # Two ways to TF32 are open by default on a GPU; a float32 row means IEEE float32.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if options.base is not None:
         position = next(i for i, a in enumerate(arguments) if a == "--base" or a.startswith("--base="))
         del arguments[position : position + (2 if arguments[position] == "--base" else 1)]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.roofline import tf32_allowed
 from bench.run import PROVIDERS, candidates_of, check
 from fastvits_kernels import registry
 from tests.op_cases import MODEL_CASES, Case
@@ -21,8 +22,8 @@ def test_op(case: Case, provider: str, benchmark: Any) -> None:
     candidates, missing = candidates_of(op, arguments, [provider])
     if missing:
         pytest.skip(missing[provider])
-    with torch.no_grad():
-        found = check(op, arguments, torch.float32, candidates)[provider]
+    with torch.no_grad(), tf32_allowed(False):
+        found = check(op, arguments, "float32", candidates)[provider]
         assert found.passed, f"refused: error {found.error:.2g}, allowed {found.allowed:.2g}"
 
         def timed() -> None:

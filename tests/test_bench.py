@@ -132,12 +132,38 @@ def test_run_refuses_a_time_to_what_is_wrong(
     assert " ms" not in line
 
 
+def test_tf32_is_refused_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (run.main, roofline.main):
+        with pytest.raises(SystemExit, match="2"):
+            command(["--quick", "--device", "cpu", "--dtype", "tf32"])
+        assert "dtype tf32 is for GPUs; device cpu has float32, float16, bfloat16" in capsys.readouterr().err
+    assert roofline.modes_for("cpu", None, list(roofline.MODES)) == list(roofline.DTYPES)
+    assert roofline.modes_for("cuda", None, list(roofline.MODES)) == list(roofline.MODES)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+def test_a_row_is_of_the_flags_that_its_dtype_names(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, seen = one_case("layer_norm"), set()
+    op = registry.ops()[case.op]
+
+    def rounded(*arguments: Any) -> Any:
+        seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return 1.0005 * op.reference(*arguments)  # as near as TF32 may be, and not as near as float32 is
+
+    monkeypatch.setitem(op.implementations, "onednn", registry.Implementation(rounded))
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    (row,) = run.measure(case, dtype, "cpu", ["onednn"], peaks=None, budget=0.0, rounds=1)
+    assert seen == {(dtype == "tf32",) * 2}
+    assert (row["dtype"], row["status"]) == (dtype, "ok" if dtype == "tf32" else "refused")
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
 @pytest.mark.parametrize("op", run.CONVOLUTIONAL)
 def test_channels_last_convolutions_compute_the_same(op: str) -> None:
     arguments = one_case(op).arguments(torch.float32, "cpu")
     candidates, missing = run.candidates_of(registry.ops()[op], arguments, ["channels_last"])
     assert not missing
-    assert all(found.passed for found in run.check(registry.ops()[op], arguments, torch.float32, candidates).values())
+    assert all(found.passed for found in run.check(registry.ops()[op], arguments, "float32", candidates).values())
 
 
 def test_run_compares_with_another_commit(capsys: pytest.CaptureFixture[str]) -> None:
