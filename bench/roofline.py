@@ -24,6 +24,8 @@ MODES = {**DTYPES, TF32: torch.float32}
 """The dtype of each name that `--dtype` takes; TF32, which GPUs alone have, is float32 with torch's flags set."""
 
 PEAKS = harness.RESULTS / "peaks.jsonl"
+SLOW = 0.1
+"""A CPU without instructions for a dtype takes longer, in seconds, for a product: larger ones are not tried then."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,16 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
     large = device.type == "cuda"
     copied = (1 << 30 if large else 256 << 20) if not quick else 8 << 20
     sizes = ((4096, 8192) if large else (512, 1024, 2048)) if not quick else (256,)
-    if not large and dtype != torch.float32:
-        # Without instructions for it a CPU is slow beyond measure.
-        sizes = sizes[:1]
     source = torch.ones(copied, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     candidates: dict[str, Callable[[], Any]] = {"copy": lambda: target.copy_(source)}
     for size in sizes:
         # Of ordinary magnitude: zeros are faster than anything real on some devices.
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        candidates[str(size)] = partial(torch.mm, a, b, out=torch.empty(size, size, dtype=dtype, device=device))
+        product = partial(torch.mm, a, b, out=torch.empty(size, size, dtype=dtype, device=device))
+        candidates[str(size)] = product
+        if not large and min(harness.time_in_turn({"": product}, rounds=2, warmup=0, flush=False)[""]) > SLOW:
+            break
     with tf32_allowed(tf32):
         samples = harness.time_in_turn(
             candidates,
@@ -91,7 +93,7 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
             budget=10.0,
             flush=False,
         )
-    rate = max(2 * size**3 / min(samples[str(size)]) for size in sizes)
+    rate = max(2 * int(size) ** 3 / min(times) for size, times in samples.items() if size != "copy")
     return Peaks(2 * copied / min(samples["copy"]), rate)
 
 

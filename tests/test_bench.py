@@ -132,6 +132,15 @@ def test_run_refuses_a_time_to_what_is_wrong(
     assert " ms" not in line
 
 
+@pytest.mark.parametrize(("seconds", "sizes"), [(0.01, ["512", "1024", "2048"]), (1.0, ["512"])])
+def test_peaks_of_a_slow_dtype_are_of_small_products(
+    seconds: float, sizes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "time_in_turn", lambda candidates, **options: {name: [seconds] for name in candidates})
+    peaks = roofline.measure_peaks("cpu", torch.bfloat16)
+    assert peaks.flops_per_second == 2 * int(sizes[-1]) ** 3 / seconds
+
+
 def test_tf32_is_refused_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (run.main, roofline.main):
         with pytest.raises(SystemExit, match="2"):
