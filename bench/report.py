@@ -2,9 +2,10 @@
 
     python -m bench.report [--check]
 
-All of it follows from `bench/results/*.jsonl`: of each thing measured on a device, the latest row counts. Between the
-markers in README.md nothing is written by hand, and outside of them no figure is. `--check` writes nothing and exits
-with 1 where a file is not what the results say.
+All of it follows from `bench/results/*.jsonl`: of each thing measured on a device, the latest row counts, and of what
+is compared with one another only the rows of the latest run. BENCHMARKS.md has every device, README.md the CPU and the
+GPU that were measured last. Between the markers in README.md nothing is written by hand, and outside of them no figure
+is. `--check` writes nothing and exits with 1 where a file is not what the results say.
 """
 
 import argparse
@@ -13,9 +14,9 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench import harness, plots, streaming
+from bench import harness, launches, plots, streaming
 from tests.tolerances import LONG_TEXT_MEMORY_GROWTH
 
 ROOT = harness.ROOT
@@ -39,10 +40,30 @@ def latest(rows: Iterable[Row], *names: str) -> list[Row]:
     return list(found.values())
 
 
+def of_latest_run(rows: Iterable[Row], *names: str) -> list[Row]:
+    """Of rows that agree in the device and in `names`, those of the run that wrote the last one."""
+    keyed = [((row["environment"]["device"], *(row[name] for name in names)), row) for row in rows]
+    runs = {key: row["run"] for key, row in keyed}
+    return [row for key, row in keyed if row["run"] == runs[key]]
+
+
 def devices(rows: Iterable[Row]) -> list[str]:
-    """The devices that rows are from, GPUs first."""
-    names = {row["environment"]["device"]: row["environment"]["device_type"] for row in rows}
-    return sorted(names, key=lambda name: (names[name] != "cuda", name))
+    """The devices that rows are from, GPUs first, and of each type the one that was measured last first."""
+    types, times = {}, {}
+    for row in rows:
+        found = row["environment"]
+        types[found["device"]] = found["device_type"]
+        times[found["device"]] = max(times.get(found["device"], ""), found["time"])
+    newest_first = sorted(types, key=lambda name: (times[name], name), reverse=True)
+    return sorted(newest_first, key=lambda name: types[name] != "cuda")
+
+
+class Plot(NamedTuple):
+    """A plot of one device: what it shows, in words, and the text of its SVG."""
+
+    device: str
+    shows: str
+    svg: str
 
 
 def slug(text: str) -> str:
@@ -67,16 +88,14 @@ class Results:
     """All rows, the latest of each thing measured."""
 
     def __init__(self, folder: Path = harness.RESULTS) -> None:
-        self.utterances = latest(
-            (r for r in harness.read(folder / "end_to_end.jsonl") if r["kind"] == "end_to_end"),
-            "model",
-            "candidate",
-            "seconds",
-            "batch",
-        )
-        self.ops = latest(harness.read(folder / "ops.jsonl"), "op", "case", "dtype", "backend")
+        utterances = [r for r in harness.read(folder / "end_to_end.jsonl") if r["kind"] == "end_to_end"]
+        utterances = of_latest_run(utterances, "model", "seconds", "batch")
+        self.utterances = latest(utterances, "model", "candidate", "seconds", "batch")
+        ops = of_latest_run(harness.read(folder / "ops.jsonl"), "op", "case", "dtype")
+        self.ops = latest(ops, "op", "case", "dtype", "backend")
         self.peaks = latest(harness.read(folder / "peaks.jsonl"), "dtype")
-        self.accuracy = latest(harness.read(folder / "accuracy.jsonl"), "subject", "case", "dtype", "backend")
+        accuracy = of_latest_run(harness.read(folder / "accuracy.jsonl"), "subject", "dtype")
+        self.accuracy = latest(accuracy, "subject", "case", "dtype", "backend")
         self.scaling = latest(harness.read(folder / "scaling.jsonl"), "candidate", "against", "seconds", "batch")
         self.startup = latest(harness.read(folder / "startup.jsonl"), "candidate", "seconds")
         # Rows of single sentences, as an earlier bench.quality wrote them, have no way of speaking.
@@ -84,9 +103,13 @@ class Results:
         streaming = harness.read(folder / "streaming.jsonl")
         self.streaming = latest((r for r in streaming if r["kind"] == "streaming"), "model")
         self.long_texts = latest((r for r in streaming if r["kind"] == "long_text"), "model")
+        # Counted, not measured: the machine makes no difference.
+        counted = {(r["model"], r["candidate"], r["masked"]): r for r in harness.read(folder / "launches.jsonl")}
+        self.launches = list(counted.values())
 
     @property
     def all(self) -> list[Row]:
+        """Everything that was measured on a device."""
         return [
             *self.utterances,
             *self.ops,
@@ -265,35 +288,51 @@ def memory_verdicts(rows: Iterable[Row]) -> Iterator[str]:
         yield f"{row['model']}: after ten minutes the peak grew by {grown:.0%}, {verdict} the limit of {allowed:.0%}.\n"
 
 
-def plot_files(results: Results) -> dict[Path, str]:
+def launch_tables(rows: Sequence[Row]) -> Iterator[str]:
+    """For each model: the launches of every candidate, stage by stage."""
+    for (model,), of_model in groups(rows, "model").items():
+        stages = (*launches.STAGES.values(), launches.REST, "total")
+        lines = [
+            (row["candidate"], "yes" if row["masked"] else "no", *(str(row["launches"][stage]) for stage in stages))
+            for row in of_model
+        ]
+        yield f"### The {model} model\n\n" + table(("", "attention mask", *stages), lines)
+
+
+def plot_files(results: Results) -> dict[Path, Plot]:
     """Every plot, by its path."""
     found = {}
+
+    def add(
+        name: str, device: str, shows: str, what: str, draw: Callable[[list[Row], str], str], of: list[Row]
+    ) -> None:
+        title = f"{what}, {device}"
+        found[PLOTS / f"{name}-{slug(device)}.svg"] = Plot(device, f"{shows}: {title}", draw(of, title))
+
     for device in devices(results.all):
-        of_device = slug(device)
         for (model,), rows in groups(of(device, results.utterances), "model").items():
             for (batch,), same in groups(rows, "batch").items():
-                title = f"{model} model, batch {batch}, {device}"
                 if len({round(row["audio_seconds"], 1) for row in same}) > 1:
-                    found[PLOTS / f"speed-{model}-{batch}-{of_device}.svg"] = plots.speed(same, title)
+                    what = f"{model} model, batch {batch}"
+                    add(f"speed-{model}-{batch}", device, "Speed against length", what, plots.speed, same)
             short = [row for row in rows if row["batch"] == 1]
             if short:
-                found[PLOTS / f"latency-{model}-{of_device}.svg"] = plots.latency(short, f"{model} model, {device}")
+                add(f"latency-{model}", device, "Latency", f"{model} model", plots.latency, short)
         for (dtype,), rows in groups(of(device, results.ops), "dtype").items():
             timed = [row for row in rows if row["status"] == "ok"]
             if timed:
-                title = f"{dtype}, {device}"
-                found[PLOTS / f"roofline-{dtype}-{of_device}.svg"] = plots.roofline(timed, title)
-        if of(device, results.accuracy):
-            found[PLOTS / f"accuracy-{of_device}.svg"] = plots.accuracy(of(device, results.accuracy), device)
+                add(f"roofline-{dtype}", device, "Share of the roofline", f"ops in {dtype}", plots.roofline, timed)
+        if rows := of(device, results.accuracy):
+            add("accuracy", device, "Distance from float64", "ops and model", plots.accuracy, rows)
     return found
 
 
-def image(path: Path, text: str) -> str:
+def image(path: Path, plot: Plot) -> str:
     """A plot in Markdown, for a file at the repository's root."""
-    return f"![{text}]({path.as_posix()})\n"
+    return f"![{plot.shows}]({path.as_posix()})\n"
 
 
-def benchmarks(results: Results, files: Iterable[Path]) -> str:
+def benchmarks(results: Results, drawn: dict[Path, Plot]) -> str:
     """BENCHMARKS.md."""
     parts = [
         "# Benchmarks\n",
@@ -302,12 +341,11 @@ def benchmarks(results: Results, files: Iterable[Path]) -> str:
         "whole utterances against the peer. The roofline is the least time that the bytes and operations of a call\n"
         "can take, by a copy and a matrix product measured on the same device in the same run.\n",
     ]
-    paths = list(files)
     for device in devices(results.all):
-        ours = [path for path in paths if path.stem.endswith(slug(device))]
+        ours = {path: plot for path, plot in drawn.items() if plot.device == device}
 
-        def images(kind: str, ours: list[Path] = ours) -> list[str]:
-            return [image(path, path.stem.replace("-", " ")) for path in ours if path.stem.startswith(kind)]
+        def images(kind: str, ours: dict[Path, Plot] = ours) -> list[str]:
+            return [image(path, plot) for path, plot in ours.items() if path.stem.startswith(f"{kind}-")]
 
         parts.append(f"## {device}\n")
         if rows := of(device, results.utterances):
@@ -337,14 +375,31 @@ def benchmarks(results: Results, files: Iterable[Path]) -> str:
             parts.append(startup_table(rows))
     if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
         parts.append("## GPUs\n\nNot measured: no result of a GPU is here yet.\n")
+    if results.launches:
+        parts += [
+            "## Launches of an utterance\n",
+            "How many operators of torch and kernels of Triton one call would launch on a GPU without CUDA graphs,\n"
+            "counted on a CPU; nothing is timed.\n",
+            sources(results.launches),
+            *launch_tables(results.launches),
+        ]
     return "\n".join(parts)
 
 
-def readme_figures(results: Results, files: Iterable[Path]) -> str:
+def shown_first(rows: Iterable[Row]) -> list[str]:
+    """The device of each type that was measured last."""
+    rows = list(rows)
+    types = {row["environment"]["device"]: row["environment"]["device_type"] for row in rows}
+    newest: dict[str, str] = {}
+    for device in devices(rows):
+        newest.setdefault(types[device], device)
+    return list(newest.values())
+
+
+def readme_figures(results: Results, drawn: dict[Path, Plot]) -> str:
     """What stands between README's markers."""
     parts = []
-    paths = list(files)
-    for device in devices(results.utterances):
+    for device in shown_first(results.utterances):
         rows = of(device, results.utterances)
         lines = []
         for (model, batch), same in groups(rows, "model", "batch").items():
@@ -362,11 +417,14 @@ def readme_figures(results: Results, files: Iterable[Path]) -> str:
                     )
         head = ("", "model", "audio", "median", "real time", "speed against")
         parts += [f"**{device}**, one text at a time:\n", table(head, lines)]
-        for path in paths:
-            if path.stem.endswith(slug(device)) and path.stem.startswith(("speed-standard-1-", "latency", "roofline")):
-                parts.append(image(path, path.stem.replace("-", " ")))
+        for path, plot in drawn.items():
+            if plot.device == device and path.stem.startswith(("speed-standard-1-", "latency-", "roofline-")):
+                parts.append(image(path, plot))
     if not any(row["environment"]["device_type"] == "cuda" for row in results.utterances):
         parts.append("GPUs: not measured.\n")
+    others = [device for device in devices(results.all) if device not in shown_first(results.utterances)]
+    if others:
+        parts.append(f"Measured too: {'; '.join(others)}.\n")
     parts.append("All figures, and how to repeat them: [BENCHMARKS.md](BENCHMARKS.md).\n")
     return "\n".join(parts)
 
@@ -387,12 +445,12 @@ def quoted_figures(text: str, pattern: str = f"{SPEED}|{TIME}") -> list[str]:
 
 def rendered(results: Results, root: Path = ROOT) -> dict[Path, str]:
     """Every file that follows from the results, by its path within the repository."""
-    files = plot_files(results)
+    drawn = plot_files(results)
     readme = (root / "README.md").read_text(encoding="utf-8")
     return {
-        **files,
-        Path("BENCHMARKS.md"): benchmarks(results, files),
-        Path("README.md"): with_figures(readme, readme_figures(results, files)),
+        **{path: plot.svg for path, plot in drawn.items()},
+        Path("BENCHMARKS.md"): benchmarks(results, drawn),
+        Path("README.md"): with_figures(readme, readme_figures(results, drawn)),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import accuracy, harness, plots, quality, report, roofline, run, scaling, streaming
+from bench import accuracy, harness, launches, plots, quality, report, roofline, run, scaling, streaming
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
 from tests.op_cases import CASES, MODEL_CASES, Case
@@ -228,6 +228,46 @@ def test_a_changed_result_makes_the_report_outdated(tmp_path: Path) -> None:
     assert any(path.endswith(".svg") for path in wrong)
 
 
+def test_several_devices_and_runs(tmp_path: Path) -> None:
+    """Every device is in BENCHMARKS.md, the last of each type in README.md, and of each the latest run."""
+    (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
+    before = harness.environment("cpu")
+
+    def rows(device: str, run: str, day: int, candidates: dict[str, float], kind: str = "cpu") -> list[dict[str, Any]]:
+        environment = {**before, "device": device, "device_type": kind, "time": f"2026-01-{day:02}T00:00:00+00:00"}
+        shared = {"kind": "end_to_end", "model": "standard", "baseline": "peer", "audio_seconds": 3.0, "batch": 1}
+        return [
+            {**shared, "candidate": name, "seconds": 3, "times": [time], "ratios": [1.0], "run": run,
+             "environment": environment}
+            for name, time in candidates.items()
+        ]  # fmt: skip
+
+    results = tmp_path / "results"
+    for found in (
+        rows("EPYC, 2 threads", "first", 3, {"peer": 0.011, "left out later": 0.012}),
+        rows("Xeon, 2 threads", "second", 1, {"peer": 0.021}),
+        rows("EPYC, 2 threads", "third", 4, {"peer": 0.031}),
+        rows("GPU", "fourth", 2, {"peer": 0.041}, "cuda"),
+        rows("Large EPYC, 2 threads", "fifth", 2, {"peer": 0.051}),
+    ):
+        harness.append(results / "end_to_end.jsonl", found)
+    assert report.devices(report.Results(results).all) == [
+        "GPU", "EPYC, 2 threads", "Large EPYC, 2 threads", "Xeon, 2 threads"
+    ]  # fmt: skip
+    files = report.rendered(report.Results(results), tmp_path)
+    benchmarks, readme = files[Path("BENCHMARKS.md")], files[Path("README.md")]
+    assert [time for time in ("11 ms", "21 ms", "31 ms", "41 ms", "51 ms") if f"| {time} |" in benchmarks] == [
+        "21 ms", "31 ms", "41 ms", "51 ms"
+    ]  # fmt: skip
+    assert "left out later" not in benchmarks
+    assert [time for time in ("21 ms", "31 ms", "41 ms", "51 ms") if f"| {time} |" in readme] == ["31 ms", "41 ms"]
+    assert "Measured too: Large EPYC, 2 threads; Xeon, 2 threads." in readme
+    assert "not measured" not in readme
+    section = benchmarks.partition("## EPYC, 2 threads\n")[2].partition("\n## ")[0]
+    assert "![Latency: standard model, EPYC, 2 threads](docs/plots/latency-standard-epyc-2-threads.svg)" in section
+    assert "large-epyc" not in section
+
+
 def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
     shared = {"run": "a", "environment": harness.environment("cpu"), "model": "bundled"}
@@ -246,6 +286,8 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
             {"kind": "long_text", "audio_seconds": 3600.0, "memory": [{"minutes": 10, "peak_mib": 700.0},
                                                                       {"minutes": 60.0, "peak_mib": 710.0}]},
         ],
+        "launches": [{"kind": "launches", "candidate": "fastvits triton", "masked": True,
+                      "launches": {stage: 5 for stage in launches.STAGES.values()} | {"rest": 6, "total": 31}}],
     }  # fmt: skip
     for name, found in rows.items():
         harness.append(tmp_path / "results" / f"{name}.jsonl", [{**row, **shared} for row in found])
@@ -255,6 +297,7 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         "| bfloat16 | 20 | yes | 4.0e-02 | 0.70 dB | 12.5% |",
         "| bundled | 10.0 s | 100 ms | 800 ms | 12.5% |",
         "| bundled | 60 | 710 MiB |",
+        "| fastvits triton | yes | 5 | 5 | 5 | 5 | 5 | 6 | 31 |",
     ):
         assert line in text
     assert "without a way" not in text
