@@ -220,7 +220,7 @@ def scaling_table(rows: list[Row]) -> Iterator[str]:
                 seconds(row["time"]),
                 f"{row['peak_bytes'] / 2**20:.0f} MiB",
             )
-            for row in same
+            for row in sorted(same, key=lambda row: (row["seconds"], row["batch"]))
         ]
         yield f"Against {against}:\n\n" + table(("", "audio", "batch", "time", "peak memory"), lines)
         for (candidate,), points in groups(same, "candidate").items():

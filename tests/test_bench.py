@@ -192,9 +192,38 @@ def test_accuracy_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_scaling_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     before = scaling.SCALING.read_bytes() if scaling.SCALING.exists() else None
-    assert scaling.main(["--quick", "--device", "cpu"]) == 0
+    assert scaling.main(["--quick", "--device", "cpu", "--candidates", "fastvits"]) == 0
     assert "MiB at most" in capsys.readouterr().out
     assert (scaling.SCALING.read_bytes() if scaling.SCALING.exists() else None) == before
+
+
+@pytest.mark.parametrize("candidate", scaling.CANDIDATES)
+def test_scaling_measures_every_candidate_at_the_length_asked_for(candidate: str) -> None:
+    found = scaling.measure_here(candidate, "cpu", 0.1, 2)
+    assert found["audio_seconds"] == 0.096  # three tokens, six frames
+    assert found["time"] > 0
+
+
+def test_scaling_leaves_out_what_is_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The slow candidate takes a second for each second of audio, the other one tenth."""
+
+    def measure(candidate: str, device: str, seconds: float, batch: int) -> dict[str, float]:
+        pace = 1.0 if candidate == "transformers" else 0.1
+        return {"time": pace * seconds * batch, "audio_seconds": seconds, "peak_bytes": 1}
+
+    monkeypatch.setattr(scaling, "measure", measure)
+    monkeypatch.setattr(scaling, "SCALING", tmp_path / "scaling.jsonl")
+    command = ["--device", "cpu", "--candidates", "fastvits", "transformers", "--patience", "120"]
+    assert scaling.main([*command, "--seconds", "60", "600", "--batches", "1", "64"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "    600 s, batch   1, transformers: left out: too slow",
+        "      3 s, batch  64, transformers: left out: too slow",
+    ]
+    rows = [(row["candidate"], row["seconds"], row["batch"]) for row in harness.read(scaling.SCALING)]
+    assert rows == [
+        ("fastvits", 60, 1), ("transformers", 60, 1), ("fastvits", 600, 1),
+        ("fastvits", 3, 1), ("transformers", 3, 1), ("fastvits", 3, 64),
+    ]  # fmt: skip
 
 
 def test_fitted_exponent() -> None:
