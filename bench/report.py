@@ -23,10 +23,13 @@ ROOT = harness.ROOT
 PLOTS = Path("docs") / "plots"
 BEGIN = "<!-- Figures: written by `python -m bench.report`, not by hand -->"
 END = "<!-- End of figures -->"
-SPEED = r"\d\s*(?:GB/s|[GT]FLOP/s)|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time)|\d\s*% faster"
+SPEED = (
+    r"\d\s*(?:GB/s|[GT]FLOP/s)|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time|the speed)|\d\s*% faster"
+    r"|real-time factor (?:of |is )?\d"
+)
 """What counts as a quoted figure of speed, on any page."""
 
-TIME = r"\d\s*(?:ms|µs|us)\b"
+MEASURED = r"\d\s*(?:(?:ms|µs|us|s|seconds?)\b|×|%|[kKMG]i?B\b)"
 """What counts as one on the front page too."""
 
 Row = dict[str, Any]
@@ -437,7 +440,7 @@ def with_figures(readme: str, figures: str) -> str:
     return f"{before}{BEGIN}\n\n{figures}\n{END}{rest.partition(END)[2]}"
 
 
-def quoted_figures(text: str, pattern: str = f"{SPEED}|{TIME}") -> list[str]:
+def quoted_figures(text: str, pattern: str = f"{SPEED}|{MEASURED}") -> list[str]:
     """Figures of speed outside the markers, where nothing keeps them true."""
     outside = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", "", text, flags=re.DOTALL)
     return [match.group().strip() for match in re.finditer(pattern, outside)]

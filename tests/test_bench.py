@@ -366,6 +366,16 @@ def test_no_figure_is_quoted_by_hand() -> None:
         assert report.quoted_figures(page.read_text(encoding="utf-8"), report.SPEED) == [], page
 
 
-def test_quoted_figures_are_found() -> None:
-    text = f"It takes 12.5 ms, 3 × as fast.\n{report.BEGIN}\n90 ms\n{report.END}\n"
-    assert report.quoted_figures(text) == ["5 ms", "3 × as fast"]
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It takes 12.5 ms, 3 × as fast.", ["5 ms", "3 × as fast"]),
+        ("It is 3.2 times faster, at 2.9x the speed.", ["2 times faster", "9x the speed"]),
+        ("A sentence of 3 s takes 0.2 seconds.", ["3 s", "2 seconds"]),
+        ("A real-time factor of 0.047, 40% less.", ["real-time factor of 0", "0%"]),
+        ("It needs 500 MiB, and was 3× that.", ["0 MiB", "3×"]),
+        ("16 kHz, 22050 samples, 1,100 languages, version 3 or later.", []),
+    ],
+)
+def test_quoted_figures_are_found(text: str, found: list[str]) -> None:
+    assert report.quoted_figures(f"{text}\n{report.BEGIN}\n90 ms\n{report.END}\n") == found
