@@ -55,6 +55,7 @@ COLUMNS = ("id", "text", "speaker", "seed", "rate", "speaking_rate")
 """What a row may say; `rate` and `speaking_rate` are the same, and other columns are ignored."""
 
 _PARTIAL = ".partial-"
+_LONGEST_FIELD = 2**31 - 1
 _WINDOW = 32
 """How many batches' worth of items are sorted by length at a time."""
 
@@ -146,7 +147,7 @@ def read_manifest(
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: an unknown format, or a CSV without a column `text`.
+        ValueError: an unknown format, or a CSV without a column `text` or with two of one name.
     """
     if manifest_format not in (None, *MANIFEST_FORMATS):
         raise ValueError(f"unknown manifest format {manifest_format!r}: use {', '.join(MANIFEST_FORMATS)}")
@@ -178,7 +179,7 @@ def _line_rows(stream: Iterable[str], as_json: bool) -> Iterator[dict[str, Any] 
         else:
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield Failure(number, None, f"is no JSON: {error}")
                 continue
             if isinstance(row, dict):
@@ -193,12 +194,15 @@ def _csv_rows(stream: io.TextIOWrapper) -> Iterator[dict[str, Any] | Failure]:
     header = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
     if "text" not in header:
         raise ValueError(f"the CSV has no column 'text'; its header names {', '.join(header) or 'nothing'}")
+    repeated = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
+    if repeated:
+        raise ValueError(f"the CSV has more than one column {', '.join(map(repr, repeated))}")
     reader = csv.reader(stream, delimiter=delimiter)
     number = 0
     while True:
         number += 1
         try:
-            values = next(reader)
+            values = _next_row(reader)
         except StopIteration:
             return
         except csv.Error as error:
@@ -212,6 +216,15 @@ def _csv_rows(stream: io.TextIOWrapper) -> Iterator[dict[str, Any] | Failure]:
             yield Failure(number, None, "is not UTF-8")
         else:
             yield {**dict(zip(header, values, strict=True)), "row": number}
+
+
+def _next_row(reader: Iterator[list[str]]) -> list[str]:
+    """The next row, its fields of any length: the limit is the csv module's, for the whole process."""
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        return next(reader)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _is_broken(text: str) -> bool:
@@ -233,7 +246,7 @@ def _number(name: str, value: Any, kind: type[int] | type[float]) -> Any:
         if kind is int and isinstance(value, float):
             raise ValueError
         return kind(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         what = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} must be {what}, not {value!r}") from None
 
@@ -251,6 +264,15 @@ def speaker_number(config: Any, speaker: Any) -> int | None:
         known = f"; named are {', '.join(list(names)[:10])}" if names else ""
         message = f"speaker must be a whole number or a name that the voice knows, not {speaker!r}{known}"
         raise ValueError(message) from None
+
+
+def _speaker(config: Any, speaker: Any) -> int | None:
+    """`speaker_number`, refused where the voice has no such speaker."""
+    number = speaker_number(config, speaker)
+    speakers = max(config.num_speakers, 1)
+    if number is not None and not 0 <= number < speakers:
+        raise ValueError(f"speaker {number} is out of range: allowed is 0 to {speakers - 1}")
+    return number
 
 
 _FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
@@ -539,7 +561,7 @@ class _Run:
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.format = format
-        self.speaker = speaker_number(model.config, speaker)
+        self.speaker = _speaker(model.config, speaker)
         (self.rate,) = per_item(
             "speaking_rate", model.speaking_rate if rate is None else rate, 1, minimum=0, exclusive=True
         )
@@ -630,6 +652,8 @@ class _Run:
         text = given.get("text")
         if not isinstance(text, str):
             raise ValueError("has no text" if text is None else f"text must be a string, not {type(text).__name__}")
+        if _is_broken(text):
+            raise ValueError("text is not UTF-8")
         if not text.strip():
             raise ValueError("text is empty")
         if identifier.casefold() in self.ids:
@@ -641,13 +665,10 @@ class _Run:
         rate = next((one for one in rates if one is not None), self.rate)
         per_item("rate", rate, 1, minimum=0, exclusive=True)
         config = self.pipeline.model.config
-        speaker = speaker_number(config, given.get("speaker"))
+        speaker = _speaker(config, given.get("speaker"))
         speaker = self.speaker if speaker is None else speaker
-        speakers = max(config.num_speakers, 1)
-        if speaker is None and speakers > 1:
-            raise ValueError(f"has no speaker, and the voice has {speakers}")
-        if speaker is not None and not 0 <= speaker < speakers:
-            raise ValueError(f"speaker {speaker} is out of range: allowed is 0 to {speakers - 1}")
+        if speaker is None and config.num_speakers > 1:
+            raise ValueError(f"has no speaker, and the voice has {config.num_speakers}")
         seed = _number("seed", given.get("seed"), int)
         seed = item_seed(identifier, self.seed) if seed is None else seed
         sentence_seed(seed, 0)

@@ -36,6 +36,8 @@ __all__ = [
 
 DEFAULT_SENTENCE_SILENCE = 0.2
 """Seconds of silence between two sentences."""
+LONGEST_SILENCE = 3600
+"""Seconds of the longest silence that can be asked for; it is memory, too."""
 
 LARGEST_SEED = 2**63 - 1
 
@@ -107,15 +109,16 @@ def sentence_seed(seed: int | Sequence[int] | None, index: int) -> int | None:
 def silences(sentence_silence: float, paragraph_silence: float | None, sampling_rate: int) -> dict[Boundary, int]:
     """Samples of silence after a piece, by what it ends with: half a sentence's after a clause, none within one.
 
-    Raises TypeError or ValueError for seconds that are no number, negative or not finite.
+    Raises TypeError or ValueError for seconds that are no number, negative or more than `LONGEST_SILENCE`.
     """
     if paragraph_silence is None:
-        paragraph_silence = sentence_silence * 2 if isinstance(sentence_silence, int | float) else 0
+        is_number = isinstance(sentence_silence, int | float)
+        paragraph_silence = min(sentence_silence * 2, LONGEST_SILENCE) if is_number else 0
     for name, value in (("sentence_silence", sentence_silence), ("paragraph_silence", paragraph_silence)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
+        if not 0 <= value <= LONGEST_SILENCE:
+            raise ValueError(f"{name} must be from 0 to {LONGEST_SILENCE} seconds, not {value!r}")
     return {
         "paragraph": round(paragraph_silence * sampling_rate),
         "sentence": round(sentence_silence * sampling_rate),
@@ -244,7 +247,8 @@ def utterances(
     sentences = split_sentences(text, max_length)
     first = next(sentences, None)
     if first is None:
-        raise ValueError("text is empty, so that there is nothing to say")
+        what = "has no letter, number or symbol" if text.strip() else "is empty"
+        raise ValueError(f"text {what}, so that there is nothing to say")
 
     def spoken() -> Iterator[Utterance]:
         start, said = 0, False

@@ -128,6 +128,8 @@ def test_bad_rows_are_reported_and_the_rest_goes_on(say, tmp_path):
         # Far too long: it spoils its batch, and the others do not suffer.
         {"id": "slow", "text": "Slow", "rate": 1e-9},
         {"id": "last", "text": "Last"},
+        {"id": "half", "text": "Half a \ud800 pair"},
+        {"id": "huge", "text": "Huge", "rate": 10**400},
     ]
     seen = []
     report = fastvits.synthesize(given, tmp_path, model=say, on_failure=seen.append)
@@ -135,7 +137,8 @@ def test_bad_rows_are_reported_and_the_rest_goes_on(say, tmp_path):
     assert set(rows(tmp_path)) == {"000001", "GOOD", "last"}
     assert seen == report.failures
     messages = {failure.row: failure.message for failure in seen}
-    assert sorted(messages) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]
+    assert sorted(messages) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16]
+    assert not (tmp_path / "half.wav").exists()
     for row, message in {
         2: "no file name",
         3: "text is empty",
@@ -147,6 +150,8 @@ def test_bad_rows_are_reported_and_the_rest_goes_on(say, tmp_path):
         9: "must be a text or a mapping",
         12: "stands in an earlier row",
         13: "max_frames",
+        15: "text is not UTF-8",
+        16: "rate must be a number",
     }.items():
         assert message in messages[row]
     assert str(seen[1]) == "row 3 (empty): text is empty"
@@ -204,6 +209,16 @@ def test_manifests_in_every_form(tmp_path):
     (tmp_path / "b.csv").write_text("name,sentence\nx,y\n")
     with pytest.raises(ValueError, match="no column 'text'; its header names name, sentence"):
         list(read_manifest(tmp_path / "b.csv"))
+    (tmp_path / "b.csv").write_text("text,id,text\nx,y,z\n")
+    with pytest.raises(ValueError, match="the CSV has more than one column 'text'"):
+        list(read_manifest(tmp_path / "b.csv"))
+    long = "word " * 40_000  # longer than a field may be by default
+    (tmp_path / "b.csv").write_text(f"text,id\n{long},y\n")
+    assert list(read_manifest(tmp_path / "b.csv")) == [{"text": long, "id": "y", "row": 1}]
+    (tmp_path / "b.jsonl").write_text("[" * 200_000 + '\n{"text": "Next"}\n')
+    deep, following = read_manifest(tmp_path / "b.jsonl")
+    assert isinstance(deep, Failure)
+    assert following == {"text": "Next", "row": 2}
     with pytest.raises(ValueError, match="unknown manifest format"):
         list(read_manifest(tmp_path / "b.csv", "xml"))
 
@@ -217,6 +232,7 @@ def test_manifests_in_every_form(tmp_path):
         ({"seed": -1}, ValueError, "seed"),
         ({"noise_scale": -1}, ValueError, "noise_scale"),
         ({"sentence_silence": -1}, ValueError, "sentence_silence"),
+        ({"speaker": 4}, ValueError, "speaker 4 is out of range: allowed is 0 to 0"),
         ({"max_length": 1}, ValueError, "max_length"),
         ({"speed": 1}, TypeError, "speed"),
         ({"device": "cpu"}, TypeError, "device"),
