@@ -255,13 +255,14 @@ def speaker_number(config: Any, speaker: Any) -> int | None:
     """The number of a speaker given by number or, where the voice names its speakers, by name; None for nothing."""
     if speaker is None or (isinstance(speaker, str) and not speaker.strip()):
         return None
-    names = (getattr(config, "piper", None) or {}).get("speaker_id_map") or {}
+    names: dict[str, int] = (getattr(config, "piper", None) or {}).get("speaker_id_map") or {}
     if isinstance(speaker, str) and speaker in names:
         return int(names[speaker])
     try:
         return int(_number("speaker", speaker, int))
     except ValueError:
-        known = f"; named are {', '.join(list(names)[:10])}" if names else ""
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        known = f"; named are {', '.join(sorted(names, key=names.__getitem__)[:10])}{more}" if names else ""
         message = f"speaker must be a whole number or a name that the voice knows, not {speaker!r}{known}"
         raise ValueError(message) from None
 

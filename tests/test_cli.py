@@ -241,10 +241,46 @@ def test_speakers_are_called_by_name_where_the_voice_has_names(tmp_path, capsys)
         said(voice, tmp_path / "b.wav", *still, "--speaker", "bert"),
     )
     assert main(["info", str(voice)]) == 0
-    assert re.search(r"speakers: +3 \(2, anna, bert\)\n", capsys.readouterr().out)
+    assert re.search(r"speakers: +3 \(2, bert, anna\)\n", capsys.readouterr().out)
     assert main(["say", "Hi", "--voice", str(voice), "--output", str(tmp_path / "c.wav"), "--speaker", "carl"]) == 2
-    assert "not 'carl'; named are 2, anna, bert" in capsys.readouterr().err
+    assert "not 'carl'; named are 2, bert, anna" in capsys.readouterr().err
     assert not (tmp_path / "c.wav").exists()
+
+
+def test_all_speakers_are_told(tmp_path, capsys):
+    names = {f"speaker{number}": number for number in range(12)}
+    voice = save_small_voice(
+        tmp_path / "voice", num_speakers=12, speaker_embedding_size=8, piper={"speaker_id_map": names}
+    )
+    capsys.readouterr()
+    assert main(["info", str(voice)]) == 0
+    assert f"12 ({', '.join(names)})\n" in capsys.readouterr().out
+    assert main(["say", "Hi", "--voice", str(voice), "--output", str(tmp_path / "c.wav"), "--speaker", "carl"]) == 2
+    assert capsys.readouterr().err.endswith(", speaker9 and 2 more\n")
+
+
+def test_an_item_of_a_corpus_is_said_again_by_its_seed(folder, tmp_path):
+    (tmp_path / "lines.txt").write_text("hello. my dog\n")
+    arguments = [
+        "synthesize",
+        tmp_path / "lines.txt",
+        "--output-dir",
+        tmp_path / "corpus",
+        "--voice",
+        folder,
+        "--quiet",
+    ]
+    assert main([str(argument) for argument in arguments]) == 0
+    row = json.loads((tmp_path / "corpus" / "manifest.jsonl").read_text())
+    assert row["seed"] > 2**32
+    again = said(folder, tmp_path / "a.wav", "--seed", row["seed"], text=row["text"])
+    with wave.open(str(tmp_path / "corpus" / row["file"])) as file:
+        assert file.getnframes() == len(again) == row["samples"]
+
+
+def test_a_text_may_begin_with_a_hyphen(folder, tmp_path):
+    arguments = ["say", "--voice", str(folder), "--output", str(tmp_path / "a.wav"), "--", "-hello"]
+    assert main(arguments) == 0
 
 
 def test_version():
@@ -281,7 +317,7 @@ def test_help(arguments, capsys):
         (["say", "Hi", "--output", "{out}", "--noise-scale", "-0.5"], "--noise-scale: must be 0 or more"),
         (["say", "Hi", "--output", "{out}", "--noise-scale-duration", "nan"], "must be a finite number"),
         (["say", "Hi", "--output", "{out}", "--seed", "-1"], "--seed: must be a whole number"),
-        (["say", "Hi", "--output", "{out}", "--seed", str(2**32)], "--seed: must be a whole number"),
+        (["say", "Hi", "--output", "{out}", "--seed", str(2**63)], "--seed: must be a whole number"),
         (
             ["say", "Hi", "--output", "{out}", "--voice", "{voice}", "--speaker", "joe"],
             "speaker must be a whole number",
@@ -289,6 +325,7 @@ def test_help(arguments, capsys):
         (["say", "Hi", "--output", "{out}", "--sentence-silence", "-1"], "--sentence-silence: must be 0 or more"),
         (["say", "Hi", "--output", "{out}", "--format", "mp3"], "--format: invalid choice: 'mp3'"),
         (["say", "Hi", "--output", "{out}", "--timestamps", "a.txt"], "must end with .json, .srt, .vtt"),
+        (["say", "Hi", "--output", "{json}", "--timestamps", "{json}"], "are the same file"),
         (["info", "/no/such/voice"], "folder /no/such/voice does not exist"),
         (["synthesize", "/no/such.csv", "--output-dir", "{out}"], "manifest /no/such.csv does not exist"),
         (["synthesize", "{binary}", "--output-dir", "{binary}"], "--output-dir: must name a folder"),
@@ -312,6 +349,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, folder, several_
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"caf\xe9")
     names = {"out": tmp_path / "out.wav", "binary": binary, "voice": folder, "speakers": several_speakers}
+    names["json"] = tmp_path / "x.json"
     try:
         status = main([argument.format(**names) for argument in arguments])
     except SystemExit as exit_:

@@ -84,7 +84,7 @@ def whole_number(limit: int, least: int = 0) -> Callable[[str], int]:
     return parse
 
 
-seed = whole_number(2**32 - 1)
+seed = whole_number(2**63 - 1)
 
 
 def device(text: str) -> str:

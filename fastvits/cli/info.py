@@ -85,7 +85,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
         return
-    names = ", ".join(list(facts["speaker names"])[:8])
+    numbers = facts["speaker names"]
+    names = ", ".join(sorted(numbers, key=numbers.get))
     parameters = facts["parameters"]
     parts = ", ".join(f"{part} {count / 1e6:.1f}" for part, count in parameters.items() if part != "all")
     config = facts["configuration"]

@@ -44,7 +44,12 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         epilog=EPILOG,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="what to say; - reads standard input")
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        help="what to say (behind -- if it begins with a hyphen); - reads standard input",
+    )
     parser.add_argument("--file", metavar="TEXTFILE", help="read the text from this UTF-8 file; - reads standard input")
     parser.add_argument(
         "--output", metavar="FILE", required=True, type=output_file, help="where the audio goes; - is standard output"
@@ -84,6 +89,8 @@ def run(options: argparse.Namespace) -> None:
     text = _text(options)
     if not text.strip():
         raise InputError("the text is empty, so that there is nothing to say")
+    if options.timestamps is not None and options.timestamps.resolve() == options.output.resolve():
+        raise InputError(f"--output and --timestamps are the same file, {options.output}")
     to_pipe = str(options.output) == "-"
     form = options.format or audio_format(options.output)
     say = load_pipeline(options)
