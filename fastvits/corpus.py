@@ -44,6 +44,8 @@ __all__ = [
     "Failure",
     "item_seed",
     "read_manifest",
+    "speaker_in_range",
+    "speaker_number",
     "synthesize",
 ]
 
@@ -267,7 +269,7 @@ def speaker_number(config: Any, speaker: Any) -> int | None:
         raise ValueError(message) from None
 
 
-def _speaker(config: Any, speaker: Any) -> int | None:
+def speaker_in_range(config: Any, speaker: Any) -> int | None:
     """`speaker_number`, refused where the voice has no such speaker."""
     number = speaker_number(config, speaker)
     speakers = max(config.num_speakers, 1)
@@ -562,7 +564,7 @@ class _Run:
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.format = format
-        self.speaker = _speaker(model.config, speaker)
+        self.speaker = speaker_in_range(model.config, speaker)
         (self.rate,) = per_item(
             "speaking_rate", model.speaking_rate if rate is None else rate, 1, minimum=0, exclusive=True
         )
@@ -666,7 +668,7 @@ class _Run:
         rate = next((one for one in rates if one is not None), self.rate)
         per_item("rate", rate, 1, minimum=0, exclusive=True)
         config = self.pipeline.model.config
-        speaker = _speaker(config, given.get("speaker"))
+        speaker = speaker_in_range(config, given.get("speaker"))
         speaker = self.speaker if speaker is None else speaker
         if speaker is None and config.num_speakers > 1:
             raise ValueError(f"has no speaker, and the voice has {config.num_speakers}")

@@ -259,6 +259,20 @@ def test_all_speakers_are_told(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(", speaker9 and 2 more\n")
 
 
+def test_voices_are_mixed(several_speakers, tmp_path):
+    output = tmp_path / "a.wav"
+    mixed = said(several_speakers, output, "--seed", 3, "--speaker-mix", "0=1.5, 2=0.5")
+    say = fastvits.pipeline(model=several_speakers)
+    table = say.model.embed_speaker.weight.detach()
+    expected = say(TEXT, seed=3, speaker_embedding=(0.75 * table[0] + 0.25 * table[2]).unsqueeze(0))["audio"]
+    assert numpy.abs(mixed / 32767 - expected).max() < 1e-4
+    assert not numpy.array_equal(mixed, said(several_speakers, output, "--seed", 3, "--speaker", 0)[: len(mixed)])
+    assert numpy.array_equal(
+        said(several_speakers, output, "--seed", 3, "--speaker-mix", "1=2"),
+        said(several_speakers, output, "--seed", 3, "--speaker", 1),
+    )
+
+
 def test_an_item_of_a_corpus_is_said_again_by_its_seed(folder, tmp_path):
     (tmp_path / "lines.txt").write_text("hello. my dog\n")
     arguments = [
@@ -339,6 +353,18 @@ def test_help(arguments, capsys):
         (["say", "\u6f22\u5b57", "--output", "{out}", "--voice", "{voice}"], "no character that this voice can say"),
         (["say", "Hi", "--output", "{out}", "--voice", "{voice}", "--speaker", "1"], "speaker_id 1 is out of range"),
         (["say", "Hi", "--output", "{out}", "--voice", "{speakers}"], "the model has 3 speakers"),
+        (
+            ["say", "Hi", "--output", "{out}", "--voice", "{speakers}", "--speaker-mix", "0=1,3=1"],
+            "speaker 3 is out of range: allowed is 0 to 2",
+        ),
+        (["say", "Hi", "--output", "{out}", "--voice", "{voice}", "--speaker-mix", "0=1"], "the model has one speaker"),
+        (["say", "Hi", "--output", "{out}", "--speaker-mix", "0=1,0=2"], "different speakers with a share each"),
+        (["say", "Hi", "--output", "{out}", "--speaker-mix", "anna"], "different speakers with a share each"),
+        (["say", "Hi", "--output", "{out}", "--speaker-mix", "anna=-1"], "must be above 0"),
+        (
+            ["say", "Hi", "--output", "{out}", "--speaker-mix", "0=1,1=1", "--speaker", "0"],
+            "give either --speaker or --speaker-mix",
+        ),
         (["say", "Hi", "--output", "{out}", "--unknown"], "unrecognized arguments: --unknown"),
         (["convert", "no.onnx", "{out}"], "no.onnx does not exist"),
         (["convert", "{binary}", "{out}"], "must be a Piper voice's .onnx file"),

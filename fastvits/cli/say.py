@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy
 
@@ -18,14 +18,21 @@ from fastvits.cli.arguments import (
     add_voice_options,
     load_pipeline,
     output_file,
+    positive,
     read_input,
     seed,
 )
-from fastvits.corpus import speaker_number
+from fastvits.corpus import speaker_in_range, speaker_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastvits.model import VitsModel
 
 EPILOG = """examples:
   fastvits say "Hello, my dog is cute." --output hello.wav
   fastvits say --file letter.txt --speaking-rate 1.2 --seed 7 --output letter.wav --timestamps letter.srt
+  fastvits say "Good morning." --voice my-voices --speaker-mix 0=0.7,1=0.3 --output mixed.wav
   fastvits say --file book.txt --stream --output - | aplay
   fastvits say --file book.txt --stream --output - --format raw | ffmpeg -f s16le -ar 22050 -i - book.opus
 """
@@ -73,6 +80,38 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         help="make the variation repeatable; sentence i of the text has the seed N + i",
     )
     add_voice_options(parser)
+    parser.add_argument(
+        "--speaker-mix",
+        metavar="ID=SHARE,...",
+        type=_shares,
+        help="a voice between those of a multi-speaker model, such as anna=0.7,bert=0.3; shares count by their sum",
+    )
+
+
+def _shares(text: str) -> dict[str, float]:
+    """Speakers, by number or name, and their shares."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        speaker, _, share = part.rpartition("=")
+        if not speaker.strip() or speaker.strip() in shares:
+            raise argparse.ArgumentTypeError(
+                f"must be different speakers with a share each, as 0=0.7,1=0.3, not {text!r}"
+            )
+        shares[speaker.strip()] = positive(share)
+    return shares
+
+
+def mixed_voice(model: "VitsModel", shares: dict[str, float]) -> "Tensor":
+    """The embedding `[1, speaker_embedding_size]` of a voice between others, by their shares.
+
+    Raises ValueError for a model with one voice and for a speaker that it does not have.
+    """
+    if model.config.num_speakers < 2:
+        raise ValueError("the model has one speaker, and none to mix")
+    numbers = [speaker_in_range(model.config, speaker) for speaker in shares]
+    table = model.embed_speaker.weight.detach()
+    weights = table.new_tensor([share / sum(shares.values()) for share in shares.values()])
+    return (weights @ table[numbers]).unsqueeze(0)
 
 
 def _timestamp_file(text: str) -> Path:
@@ -91,6 +130,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("the text is empty, so that there is nothing to say")
     if options.timestamps is not None and options.timestamps.resolve() == options.output.resolve():
         raise InputError(f"--output and --timestamps are the same file, {options.output}")
+    if options.speaker is not None and options.speaker_mix is not None:
+        raise InputError("give either --speaker or --speaker-mix")
     to_pipe = str(options.output) == "-"
     form = options.format or audio_format(options.output)
     say = load_pipeline(options)
@@ -103,6 +144,7 @@ def run(options: argparse.Namespace) -> None:
         chunk_frames=128 if options.stream else None,
         first_chunk_frames=16 if options.stream else None,
         speaker_id=speaker_number(say.model.config, options.speaker),
+        speaker_embedding=None if options.speaker_mix is None else mixed_voice(say.model, options.speaker_mix),
         speaking_rate=options.speaking_rate,
         noise_scale=options.noise_scale,
         noise_scale_duration=options.noise_scale_duration,
