@@ -1,6 +1,7 @@
 """The plots of the report, as SVG texts that are the same for the same rows, legible on light and dark pages."""
 
 import io
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -178,5 +179,6 @@ def accuracy(rows: Sequence[Row], title: str) -> str:
         axes.set_yticks(range(len(subjects)), subjects)
         axes.invert_yaxis()
         axes.grid()
-        axes.set_xlabel("relative RMS distance from float64, the largest over the cases")
+        left_out = "\n(infinite ones not shown)" if any(math.isinf(row["error"]) for row in rows) else ""
+        axes.set_xlabel(f"relative RMS distance from float64, the largest over the cases{left_out}")
         return _finished(figure, axes, title)
