@@ -4,7 +4,7 @@
 #   make test      run the tests
 #   make lint      run the linters and the type checker
 #   make format    let ruff lay the code out and fix what it can
-#   make bench     measure everything here (hours), add the results and render the report
+#   make bench     measure everything here (it takes long), add the results and render the report
 #   make install   set up .venv for development: package, voice, tests and tools
 #   make clean     remove .venv, caches and builds
 #

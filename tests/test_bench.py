@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import accuracy, harness, launches, plots, quality, report, roofline, run, scaling, streaming
+from bench import accuracy, end_to_end, harness, launches, plots, quality, report, roofline, run, scaling, streaming
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
 from tests.op_cases import CASES, MODEL_CASES, Case
@@ -263,6 +263,18 @@ def test_scaling_leaves_out_what_is_too_slow(tmp_path: Path, monkeypatch: pytest
         ("fastvits", 60, 1), ("transformers", 60, 1), ("fastvits", 600, 1),
         ("fastvits", 3, 1), ("transformers", 3, 1), ("fastvits", 3, 64),
     ]  # fmt: skip
+
+
+def test_whole_utterances_are_saved_unless_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bundled(options: Any) -> Any:
+        yield [{"kind": "end_to_end", "seconds": second} for second in options.seconds]
+
+    monkeypatch.setattr(end_to_end, "bundled", bundled)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    assert end_to_end.main(["--models", "bundled", "--quick"]) == 0
+    assert not list(tmp_path.iterdir())
+    assert end_to_end.main(["--models", "bundled", "--seconds", "5"]) == 0
+    assert [row["seconds"] for row in harness.read(tmp_path / "end_to_end.jsonl")] == [5.0]
 
 
 def test_fitted_exponent() -> None:
