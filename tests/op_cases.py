@@ -147,6 +147,9 @@ _conv("coupling-residual-minus", (2, 65, 32), 16, 1, residual=True, alpha=-1.0, 
 _conv("one-input-channel", (2, 33, 1), 32, 1, residual=True, lengths=[33, 20])
 _conv("one-output-channel-tanh", (2, 70, 32), 1, 7, slope=0.01, activation="tanh", bias=False, lengths=[70, 41])
 _conv("condition-pre", (2, 20, 32), 64, 7, cond=True, lengths=[20, 11])
+_conv(
+    "everything", (3, 17, 16), 32, lengths=[17, 0, 5], slope=0.1, activation="relu", alpha=0.5, cond=True, residual=True
+)
 _conv("gelu", (1, 20, 16), 16, activation="gelu")
 _conv("gelu_new", (1, 20, 16), 16, activation="gelu_new")
 _conv("selu", (1, 20, 16), 16, activation="selu")

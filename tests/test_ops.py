@@ -8,6 +8,7 @@ Every allocation of an implementation is poisoned with NaN and fenced with senti
 second run must be bit-equal; beyond `lengths` there must be exact zeros.
 """
 
+import inspect
 from typing import Any
 
 import pytest
@@ -53,29 +54,35 @@ def test_operator_contract(case: Case) -> None:
     torch.library.opcheck(op.library_op, arguments, test_utils=tests)
 
 
-@pytest.mark.parametrize("op", sorted(registry.ops()))
-def test_lengths_may_have_any_stride(op: str) -> None:
-    """Lengths that are not contiguous, and one length for all items, are read as the reference reads them."""
-    implementation = registry.ops()[op].implementations.get("triton")
-    for case in CASES:
-        arguments = case.arguments(torch.float32, DEVICE)
-        ragged = [a for a in arguments if isinstance(a, Tensor) and a.dtype == torch.int64 and a.dim() == 1]
-        if case.op == op and ragged and len(ragged[0]) > 1:
-            break
-    else:
-        pytest.skip(f"{op} takes no lengths")
-    assert implementation is not None
-    (lengths,) = ragged
-    spread = torch.stack([lengths, torch.zeros_like(lengths)], 1)[:, 0]
-    assert not spread.is_contiguous()
-    shared = lengths[:1]
+@pytest.mark.parametrize(
+    ("op", "backend"),
+    [(op, backend) for op in sorted(registry.ops()) for backend in registry.ops()[op].implementations],
+)
+def test_lengths_and_conditions_may_be_one_for_all_and_have_any_stride(op: str, backend: str) -> None:
+    """What is not contiguous, and one row for all items, is read as the reference reads it."""
+    names = list(inspect.signature(registry.ops()[op].reference).parameters)
+    for name in {"lengths", "cond"} & set(names):
+        position = names.index(name)
+        for case in CASES:
+            arguments = case.arguments(torch.float32, DEVICE) if case.op == op else ()
+            if arguments and arguments[position] is not None and len(arguments[position]) > 1:
+                break
+        else:
+            pytest.fail(f"no case of {op} has {name} for several items")
+        rows = arguments[position]
 
-    def run(replacement: Tensor) -> list[Tensor]:
-        return outputs_of(implementation.run(*(replacement if a is lengths else a for a in arguments)))
+        def run(
+            replacement: Tensor, arguments: tuple[Any, ...] = arguments, position: int = position
+        ) -> tuple[Tensor, ...]:
+            changed = (*arguments[:position], replacement, *arguments[position + 1 :])
+            return outputs_of(registry.ops()[op].implementations[backend].run(*changed))
 
-    for one, other in ((lengths, spread), (shared.repeat(len(lengths)), shared)):
-        for expected, found in zip(run(one), run(other), strict=True):
-            assert torch.equal(expected, found)
+        spread = torch.stack([rows, torch.zeros_like(rows)], -1)[..., 0]
+        assert not spread.is_contiguous()
+        shared = rows[:1]
+        for one, other in ((rows, spread), (shared.repeat(len(rows), *[1] * (rows.dim() - 1)), shared)):
+            for expected, found in zip(run(one), run(other), strict=True):
+                assert torch.equal(expected, found)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name.startswith("empty-batch")], ids=lambda c: c.id)

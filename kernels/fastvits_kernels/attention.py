@@ -33,6 +33,7 @@ from . import tiles
 from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, valid_steps, zero_beyond
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -435,9 +436,27 @@ def _weights_fake(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return q.new_empty(q.shape), q.new_empty(batch, heads, steps, steps)
 
 
-_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake, lambda *_: True)
+def _check(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> None:
+    batch, _, _, head_dim = axes(q, "q [B, T, H, D]")
+    if k.shape != q.shape or v.shape != q.shape:
+        raise ValueError(
+            f"q, k and v must be [B, T, H, D] alike, got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+        )
+    expect_each(lengths, "lengths [B or 1]", batch)
+    if rel_k is None and rel_v is None:
+        return
+    if rel_k is None or rel_v is None:
+        raise ValueError("rel_k and rel_v must be given together or not at all")
+    expect(rel_k, "rel_k [2 w + 1, D]", None, head_dim)
+    rows = rel_k.shape[0]
+    if rows % 2 == 0:
+        raise ValueError(f"rel_k must be [2 w + 1, D] with an odd number of rows, got {tuple(rel_k.shape)}")
+    expect(rel_v, "rel_v [2 w + 1, D]", rows, head_dim)
+
+
+_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake, _check, lambda *_: True)
 _RELATIVE_ATTENTION_WEIGHTS = Op(
-    "relative_attention_weights", relative_attention_weights_reference, _weights_fake, lambda *_: True
+    "relative_attention_weights", relative_attention_weights_reference, _weights_fake, _check, lambda *_: True
 )
 
 
@@ -459,7 +478,6 @@ def relative_attention(
     lengths: Tensor | None = None,
 ) -> Tensor:
     """Attention of the module's docstring, `[B, T, H, D]`."""
-    _check(q, k, v, rel_k, rel_v)
     return _RELATIVE_ATTENTION(q, k, v, rel_k, rel_v, lengths)
 
 
@@ -473,18 +491,4 @@ def relative_attention_weights(
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention and its weights `[B, H, T, T]` (quadratic in memory by nature)."""
-    _check(q, k, v, rel_k, rel_v)
     return _RELATIVE_ATTENTION_WEIGHTS(q, k, v, rel_k, rel_v, lengths)
-
-
-def _check(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None) -> None:
-    if q.dim() != 4 or q.shape != k.shape or q.shape != v.shape:
-        raise ValueError(
-            f"q, k and v must be [B, T, H, D] alike, got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
-        )
-    if (rel_k is None) != (rel_v is None):
-        raise ValueError("rel_k and rel_v are given together or not at all")
-    if rel_k is not None and rel_v is not None:
-        for name, table in (("rel_k", rel_k), ("rel_v", rel_v)):
-            if table.dim() != 2 or table.shape[0] % 2 == 0 or table.shape[1] != q.shape[3]:
-                raise ValueError(f"{name} must be [2 w + 1, D] with D = {q.shape[3]}, got {tuple(table.shape)}")

@@ -6,8 +6,8 @@
 where `f` is the leaky ReLU of slope `slope` (1 means none), `x` counts as zero outside `[0, lengths[b])`, and `out` is
 zero there. `T` is kept: the padding on the right is `(K - 1) * dilation - pad_left`.
 
-Axes: `x` `[B, T, C_in]`, `weight` `[K, C_in, C_out]` (taps first), `bias` `[C_out]`, `cond` `[B, C_out]`, `residual`
-`[B, T, C_out]`, all with any strides; `out` contiguous. `activation` is one of `ACTIVATIONS`.
+Axes: `x` `[B, T, C_in]`, `weight` `[K, C_in, C_out]` (taps first), `bias` `[C_out]`, `cond` `[B or 1, C_out]`,
+`residual` `[B, T, C_out]`, all with any strides; `out` contiguous. `activation` is one of `ACTIVATIONS`.
 
 Work: `2 B T K C_in C_out` FLOPs. Eager moves up to `B T (3 C_in + 7 C_out)` elements (prologue, convolution,
 activation, scaling, residual, mask), fused `B T (C_in + 2 C_out)`.
@@ -29,6 +29,7 @@ from .jit import dot_precision, kernel, launch, unsupported
 from .masking import zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 from .tiles import Tile, choose, fit, preference
 
 if TYPE_CHECKING:
@@ -294,13 +295,9 @@ def _launch_conv1d(
 ) -> Tensor:
     batch, steps, inputs = x.shape
     taps, _, outputs = weight.shape
-    # Raises, as eager does, where a shape does not fit; what is broadcast gets a stride of zero.
-    bias = None if bias is None else bias.expand(outputs)
+    # What is one for all items gets a stride of zero.
     cond = None if cond is None else cond.expand(batch, outputs)
-    residual = None if residual is None else residual.expand(batch, steps, outputs)
     lengths = None if lengths is None else lengths.expand(batch)
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     weight = contiguous(weight)
     tile = _tile(x, weight, ieee)
     block_out = 1 if outputs == 1 else fit(tile.sizes["BLOCK_C_OUT"], outputs)
@@ -345,7 +342,35 @@ def _prefers_conv1d(x: Tensor, weight: Tensor, *others: Any) -> tuple[bool, str,
     return preference(_tile(x, weight, _ieee(x, weight, *others)))
 
 
-_CONV1D = Op("conv1d", conv1d_reference, _fake, _ieee)
+def _check(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    cond: Tensor | None,
+    residual: Tensor | None,
+    lengths: Tensor | None,
+    dilation: int,
+    pad_left: int,
+    slope: float,
+    activation: str,
+    alpha: float,
+    ieee: bool = False,
+) -> None:
+    batch, steps, inputs = axes(x, "x [B, T, C_in]")
+    expect(weight, "weight [K, C_in, C_out]", None, inputs, None)
+    taps, _, outputs = weight.shape
+    expect(bias, "bias [C_out]", outputs)
+    expect_each(cond, "cond [B or 1, C_out]", batch, outputs)
+    expect(residual, "residual [B, T, C_out]", batch, steps, outputs)
+    expect_each(lengths, "lengths [B or 1]", batch)
+    span = (taps - 1) * dilation
+    if not 0 <= pad_left <= span:
+        raise ValueError(f"pad_left must lie in [0, (K - 1) * dilation] = [0, {span}], got {pad_left}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+
+
+_CONV1D = Op("conv1d", conv1d_reference, _fake, _check, _ieee)
 _CONV1D.register("triton", Implementation(_launch_conv1d, _supports_conv1d, _prefers_conv1d))
 
 
@@ -369,19 +394,11 @@ def conv1d(
     `ieee` multiplies float32 as such even where torch's flags allow TF32 (see `precision`).
     Raises ValueError for an unknown activation, shapes that do not fit, or an impossible padding.
     """
-    span = (weight.shape[0] - 1) * dilation
     if pad_left is None:
+        span = (weight.shape[0] - 1) * dilation
         if span % 2:
             raise ValueError(
                 f"kernel size {weight.shape[0]} with dilation {dilation} cannot be padded evenly; give pad_left"
             )
         pad_left = span // 2
-    elif not 0 <= pad_left <= span:
-        raise ValueError(f"pad_left must lie in [0, (K - 1) * dilation] = [0, {span}], got {pad_left}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-    if x.dim() != 3 or weight.dim() != 3 or x.shape[2] != weight.shape[1]:
-        raise ValueError(
-            f"x must be [B, T, C_in] and weight [K, C_in, C_out], got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
     return _CONV1D(x, weight, bias, cond, residual, lengths, dilation, pad_left, slope, activation, alpha, ieee)

@@ -27,6 +27,7 @@ from .layer_norm import layer_norm_reference
 from .masking import one_each
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -205,7 +206,30 @@ def _fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], weight.shape[2])
 
 
-_CONV1D_LAYER_NORM = Op("conv1d_layer_norm", conv1d_layer_norm_reference, _fake, ieee=lambda *_: True)
+def _check(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    lengths: Tensor | None,
+    pad_left: int,
+    eps: float,
+) -> None:
+    batch, steps, inputs = axes(x, "x [B, T, C_in]")
+    expect(weight, "weight [K, C_in, C]", None, inputs, None)
+    taps, _, channels = weight.shape
+    expect(bias, "bias [C]", channels)
+    expect(residual, "residual [B, T, C]", batch, steps, channels)
+    expect(norm_weight, "norm_weight [C]", channels)
+    expect(norm_bias, "norm_bias [C]", channels)
+    expect_each(lengths, "lengths [B or 1]", batch)
+    if not 0 <= pad_left < taps:
+        raise ValueError(f"pad_left must lie in [0, K - 1] = [0, {taps - 1}], got {pad_left}")
+
+
+_CONV1D_LAYER_NORM = Op("conv1d_layer_norm", conv1d_layer_norm_reference, _fake, _check, lambda *_: True)
 _CONV1D_LAYER_NORM.register(
     "triton",
     Implementation(_launch_conv1d_layer_norm, _supports, lambda x, weight, *_: tiles.preference(_tile(x, weight))),
@@ -228,14 +252,4 @@ def conv1d_layer_norm(
 
     Raises ValueError for shapes that do not fit or a padding outside `[0, K - 1]`.
     """
-    if x.dim() != 3 or weight.dim() != 3 or x.shape[2] != weight.shape[1]:
-        raise ValueError(
-            f"x must be [B, T, C_in] and weight [K, C_in, C], got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
-    if residual.shape != (*x.shape[:2], weight.shape[2]):
-        raise ValueError(
-            f"residual must be {(*x.shape[:2], weight.shape[2])}, as the convolution, got {tuple(residual.shape)}"
-        )
-    if not 0 <= pad_left < weight.shape[0]:
-        raise ValueError(f"pad_left must lie in [0, K - 1] = [0, {weight.shape[0] - 1}], got {pad_left}")
     return _CONV1D_LAYER_NORM(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps)

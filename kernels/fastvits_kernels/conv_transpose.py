@@ -34,6 +34,7 @@ from .jit import dot_precision, kernel, launch, unsupported
 from .masking import zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 from .tiles import Tile, choose, fit, preference
 
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ def conv_transpose1d_reference(
     x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
 ) -> Tensor:
     """The upsampling of the module's docstring: the specification of the op."""
-    if weight.shape[0] - 2 * padding != stride:
-        raise ValueError(
-            f"kernel size - 2 * padding must equal the stride, got {weight.shape[0]} - 2 * {padding} and {stride}"
-        )
     x = zero_beyond(x, lengths).transpose(1, 2)
     if slope != 1.0:
         x = functional.leaky_relu(x, slope)
@@ -161,12 +158,6 @@ def _launch_conv_transpose1d(
 ) -> Tensor:
     batch, steps, inputs = x.shape
     taps, _, outputs = weight.shape
-    if taps - 2 * padding != stride:
-        raise ValueError(f"kernel size - 2 * padding must equal the stride, got {taps} - 2 * {padding} and {stride}")
-    if weight.shape[1] != inputs:
-        raise ValueError(f"x has {inputs} channels, weight takes {weight.shape[1]}")
-    # Raises, as eager does, where a shape does not fit.
-    bias = None if bias is None else bias.expand(outputs)
     lengths = None if lengths is None else lengths.expand(batch)
     weight = contiguous(weight)
     tile = _tile(x, weight)
@@ -206,7 +197,21 @@ def _prefers_conv_transpose1d(x: Tensor, weight: Tensor, *_: Any) -> tuple[bool,
     return preference(_tile(x, weight))
 
 
-_CONV_TRANSPOSE1D = Op("conv_transpose1d", conv_transpose1d_reference, _fake)
+def _check(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+) -> None:
+    batch, _, inputs = axes(x, "x [B, T, C_in]")
+    expect(weight, "weight [K, C_in, C_out]", None, inputs, None)
+    taps, _, outputs = weight.shape
+    expect(bias, "bias [C_out]", outputs)
+    expect_each(lengths, "lengths [B or 1]", batch)
+    if stride < 1 or padding < 0:
+        raise ValueError(f"stride must be at least 1 and padding at least 0, got {stride} and {padding}")
+    if taps != stride + 2 * padding:
+        raise ValueError(f"K must be stride + 2 * padding = {stride} + 2 * {padding}, got {taps}")
+
+
+_CONV_TRANSPOSE1D = Op("conv_transpose1d", conv_transpose1d_reference, _fake, _check)
 _CONV_TRANSPOSE1D.register(
     "triton", Implementation(_launch_conv_transpose1d, _supports_conv_transpose1d, _prefers_conv_transpose1d)
 )
@@ -223,8 +228,4 @@ def conv_transpose1d(
     slope: float = 1.0,
 ) -> Tensor:
     """The upsampling of the module's docstring; raises ValueError unless `K - 2 * padding == stride`."""
-    if weight.shape[0] - 2 * padding != stride:
-        raise ValueError(
-            f"kernel size - 2 * padding must equal the stride, got {weight.shape[0]} - 2 * {padding} and {stride}"
-        )
     return _CONV_TRANSPOSE1D(x, weight, bias, lengths, stride, padding, slope)

@@ -28,6 +28,7 @@ from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each, expect_even_padding
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -347,7 +348,34 @@ def _fake(x: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape)
 
 
-_DEPTH_SEPARABLE_LAYER = Op("depth_separable_layer", depth_separable_layer_reference, _fake, lambda *_: True)
+def _check(
+    x: Tensor,
+    depthwise: Tensor,
+    depthwise_bias: Tensor,
+    norm1_weight: Tensor,
+    norm1_bias: Tensor,
+    pointwise: Tensor,
+    pointwise_bias: Tensor,
+    norm2_weight: Tensor,
+    norm2_bias: Tensor,
+    lengths: Tensor | None,
+    dilation: int,
+    eps: float,
+) -> None:
+    batch, _, channels = axes(x, "x [B, T, C]")
+    expect(depthwise, "depthwise [K, C]", None, channels)
+    expect_even_padding(depthwise.shape[0], dilation)
+    expect(depthwise_bias, "depthwise_bias [C]", channels)
+    expect(norm1_weight, "norm1_weight [C]", channels)
+    expect(norm1_bias, "norm1_bias [C]", channels)
+    expect(pointwise, "pointwise [C_in, C_out]", channels, channels)
+    expect(pointwise_bias, "pointwise_bias [C]", channels)
+    expect(norm2_weight, "norm2_weight [C]", channels)
+    expect(norm2_bias, "norm2_bias [C]", channels)
+    expect_each(lengths, "lengths [B or 1]", batch)
+
+
+_DEPTH_SEPARABLE_LAYER = Op("depth_separable_layer", depth_separable_layer_reference, _fake, _check, lambda *_: True)
 _DEPTH_SEPARABLE_LAYER.register(
     "triton",
     Implementation(_launch_depth_separable_layer, _supports, lambda x, *_: tiles.preference(_tile(x))),

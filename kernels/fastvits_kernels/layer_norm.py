@@ -21,6 +21,7 @@ from . import tiles
 from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, zero_beyond
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -113,8 +114,6 @@ def _launch_layer_norm(
 def _supports_layer_norm(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None, eps: float
 ) -> str | None:
-    if residual is not None and residual.shape != x.shape:
-        return f"the residual is {tuple(residual.shape)} and x {tuple(x.shape)}: they are not broadcast"
     if not 1 <= x.shape[2] <= 16384:
         return f"channels are 1 to 16384, not {x.shape[2]}"
     return unsupported(x, residual, weight, bias)
@@ -128,7 +127,17 @@ def _fake(x: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape)
 
 
-_LAYER_NORM = Op("layer_norm", layer_norm_reference, _fake)
+def _check(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None, eps: float
+) -> None:
+    batch, steps, channels = axes(x, "x [B, T, C]")
+    expect(residual, "residual [B, T, C]", batch, steps, channels)
+    expect(weight, "weight [C]", channels)
+    expect(bias, "bias [C]", channels)
+    expect_each(lengths, "lengths [B or 1]", batch)
+
+
+_LAYER_NORM = Op("layer_norm", layer_norm_reference, _fake, _check)
 _LAYER_NORM.register("triton", Implementation(_launch_layer_norm, _supports_layer_norm, _prefers_layer_norm))
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from . import tiles
 from .jit import kernel, launch, unsupported
 from .registry import Implementation, Op
+from .shapes import axes, expect
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -158,7 +159,15 @@ def _fake(means: Tensor, log_scales: Tensor, durations: Tensor, noise: Tensor, n
     return noise.new_empty(noise.shape)
 
 
-_LENGTH_REGULATOR = Op("length_regulator", length_regulator_reference, _fake)
+def _check(means: Tensor, log_scales: Tensor, durations: Tensor, noise: Tensor, noise_scale: Tensor) -> None:
+    batch, tokens, channels = axes(means, "means [B, T_text, C]")
+    expect(log_scales, "log_scales [B, T_text, C]", batch, tokens, channels)
+    expect(durations, "durations [B, T_text]", batch, tokens)
+    expect(noise, "noise [B, T_frames, C]", batch, None, channels)
+    expect(noise_scale, "noise_scale [B]", batch)
+
+
+_LENGTH_REGULATOR = Op("length_regulator", length_regulator_reference, _fake, _check)
 _LENGTH_REGULATOR.register(
     "triton", Implementation(_launch_length_regulator, _supports_length_regulator, _prefers_length_regulator)
 )

@@ -21,8 +21,5 @@ def zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def one_each(lengths: Tensor | None, batch: int) -> Tensor | None:
-    """`lengths` as kernels read them, `[B]` and contiguous; raises RuntimeError where the shape does not fit.
-
-    The references take any strides, and one length for all items.
-    """
+    """`lengths` `[B]` or `[1]`, one for all items, as kernels read them: `[B]` and contiguous."""
     return None if lengths is None else lengths.expand(batch).contiguous()

@@ -195,8 +195,9 @@ class Op:
     """A function of tensors with a reference and, perhaps, faster implementations.
 
     `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the
-    right shape and dtype. `ieee(*args)` says whether matrices are multiplied as IEEE float32 even where torch's flags
-    allow TF32: the implementations see to it themselves, for the reference it is done here.
+    right shape and dtype. `check(*args)` raises ValueError where the arguments do not fit each other; it comes before
+    everything else, for fake tensors too. `ieee(*args)` says whether matrices are multiplied as IEEE float32 even where
+    torch's flags allow TF32: the implementations see to it themselves, for the reference it is done here.
     """
 
     def __init__(
@@ -204,16 +205,18 @@ class Op:
         name: str,
         reference: Callable[..., Any],
         fake: Callable[..., Any],
+        check: Callable[..., None],
         ieee: Callable[..., bool] = lambda *_: False,
     ) -> None:
         self.name = name
         self.reference = reference
         self.fake = fake
+        self.check = check
         self.ieee = ieee
         self.implementations: dict[str, Implementation] = {}
         schema = torch.library.infer_schema(reference, mutates_args=())
         definition = torch.library.custom_op(f"fastvits::{name}", self._run_inside, mutates_args=(), schema=schema)
-        definition.register_fake(fake)
+        definition.register_fake(self._fake_inside)
         definition.register_autograd(self._backward, setup_context=self._setup_context)
         self.library_op = getattr(torch.ops.fastvits, name).default
         _ops[name] = self
@@ -227,6 +230,7 @@ class Op:
     def __call__(self, *args: Any) -> Any:
         if torch.compiler.is_compiling():
             return self.library_op(*args)
+        self.check(*args)
         calls = _dry_run.get()
         if calls is not None:
             calls.append(Call(self, args, self._decide(args)))
@@ -288,8 +292,13 @@ class Op:
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
+        self.check(*args)
         result = self._resolve(args)(*args)
         return _as_promised(result) if isinstance(result, Tensor) else tuple(_as_promised(tensor) for tensor in result)
+
+    def _fake_inside(self, *args: Any) -> Any:
+        self.check(*args)
+        return self.fake(*args)
 
     def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.arguments = inputs

@@ -43,6 +43,7 @@ from .jit import dot_precision, kernel, launch, unavailable
 from .masking import one_each
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each, expect_even_padding
 from .tiles import Tile, choose, preference
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ def resblock_step_reference(
     """One step of every branch: the specification of the op."""
     branches = [
         conv1d_reference(
-            x[min(r, x.shape[0] - 1)],
+            x[r if x.shape[0] > 1 else 0],
             weight,
             bias,
             None,
-            None if residual is None else residual[min(r, residual.shape[0] - 1)],
+            None if residual is None else residual[r if residual.shape[0] > 1 else 0],
             lengths,
             dilation,
             (weight.shape[0] - 1) * dilation // 2,
@@ -424,11 +425,9 @@ def _supports(x: Tensor, residual: Tensor | None, weights: Sequence[Tensor]) -> 
         return reason
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return f"the kernel is for float32, float16 and bfloat16, not {x.dtype}"
-    if not 1 <= len(weights) <= MAX_BRANCHES:
+    if len(weights) > MAX_BRANCHES:
         return f"the kernel is for 1 to {MAX_BRANCHES} branches, not {len(weights)}"
     for tensor in (x, x if residual is None else residual):
-        if tensor.shape[0] not in (1, len(weights)):
-            return f"the kernel is for 1 input or one a branch, not {tensor.shape[0]} for {len(weights)} branches"
         if tensor.shape[2] * tensor.stride(2) + tensor.shape[3] * tensor.stride(3) >= 2**31:
             return "the kernel is for items that span less than 2**31 elements"
     if any(tensor.dtype != x.dtype for tensor in (*weights, x if residual is None else residual)):
@@ -463,8 +462,55 @@ def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor], *_: Any) -> tu
     return preference(_tile("resblock_pair", x, weights1, False))
 
 
-_RESBLOCK_STEP = Op("resblock_step", resblock_step_reference, _step_fake)
-_RESBLOCK_PAIR = Op("resblock_pair", resblock_pair_reference, _pair_fake)
+def _check_step(
+    x: Tensor,
+    residual: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+) -> None:
+    branches = len(weights)
+    _, batch, steps, channels = axes(x, "x [R or 1, B, T, C]")
+    _check_convolutions(weights, biases, dilations, channels)
+    expect_each(x, "x [R or 1, B, T, C]", branches, batch, steps, channels)
+    expect_each(residual, "residual [R or 1, B, T, C]", branches, batch, steps, channels)
+    expect_each(lengths, "lengths [B or 1]", batch)
+
+
+def _check_pair(
+    x: Tensor,
+    weights1: Sequence[Tensor],
+    biases1: Sequence[Tensor],
+    weights2: Sequence[Tensor],
+    biases2: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+) -> None:
+    _check_step(x, None, weights1, biases1, lengths, dilations, slope, mean)
+    _check_convolutions(weights2, biases2, [1] * len(weights1), x.shape[3])
+
+
+def _check_convolutions(
+    weights: Sequence[Tensor], biases: Sequence[Tensor], dilations: Sequence[int], channels: int
+) -> None:
+    if not len(weights) == len(biases) == len(dilations) > 0:
+        raise ValueError(
+            "weights, biases and dilations must be lists of one for each branch, "
+            f"got {len(weights)}, {len(biases)} and {len(dilations)}"
+        )
+    for weight, bias, dilation in zip(weights, biases, dilations, strict=True):
+        expect(weight, "weights [K, C, C]", None, channels, channels)
+        expect_even_padding(weight.shape[0], dilation)
+        expect(bias, "biases [C]", channels)
+
+
+_RESBLOCK_STEP = Op("resblock_step", resblock_step_reference, _step_fake, _check_step)
+_RESBLOCK_PAIR = Op("resblock_pair", resblock_pair_reference, _pair_fake, _check_pair)
 _RESBLOCK_STEP.register(
     "triton", Implementation(_launch_resblock_step, _supports_resblock_step, _prefers_resblock_step)
 )

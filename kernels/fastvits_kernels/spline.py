@@ -41,6 +41,7 @@ from .jit import kernel, launch, padded, unsupported
 from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -460,8 +461,46 @@ def _coupling_fake(h: Tensor, weight: Tensor, bias: Tensor, x: Tensor, *_: objec
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
-_SPLINE = Op("rational_quadratic_spline", rational_quadratic_spline_reference, _spline_fake)
-_SPLINE_COUPLING = Op("spline_coupling", spline_coupling_reference, _coupling_fake, lambda *_: True)
+def _check_bins(bins: int) -> None:
+    if not 0 < bins * MIN_BIN < 1:
+        raise ValueError(f"the spline takes 1 to {round(1 / MIN_BIN) - 1} bins, got {bins}")
+
+
+def _check_spline(
+    x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, tail_bound: float, reverse: bool
+) -> None:
+    bins = widths.shape[-1] if widths.dim() else 0
+    for name, tensor, axis, size in (
+        ("widths", widths, "K", bins),
+        ("heights", heights, "K", bins),
+        ("derivatives", derivatives, "K - 1", bins - 1),
+    ):
+        if tensor.shape != (*x.shape, size):
+            raise ValueError(f"{name} must be {(*x.shape, size)}, the shape of x and {axis}, got {tuple(tensor.shape)}")
+    _check_bins(bins)
+
+
+def _check_coupling(
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    x: Tensor,
+    lengths: Tensor | None,
+    num_bins: int,
+    tail_bound: float,
+    reverse: bool,
+) -> None:
+    _check_bins(num_bins)
+    batch, steps, channels = axes(x, "x [B, T, C]")
+    expect(h, "h [B, T, F]", batch, steps, None)
+    outputs = channels * (3 * num_bins - 1)
+    expect(weight, "weight [F, C * (3 K - 1)]", h.shape[2], outputs)
+    expect(bias, "bias [C * (3 K - 1)]", outputs)
+    expect_each(lengths, "lengths [B or 1]", batch)
+
+
+_SPLINE = Op("rational_quadratic_spline", rational_quadratic_spline_reference, _spline_fake, _check_spline)
+_SPLINE_COUPLING = Op("spline_coupling", spline_coupling_reference, _coupling_fake, _check_coupling, lambda *_: True)
 _SPLINE.register(
     "triton",
     Implementation(_launch_spline, _supports_spline, lambda x, widths, *_: tiles.preference(_spline_tile(x, widths))),
@@ -480,9 +519,6 @@ def rational_quadratic_spline(
     x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, *, tail_bound: float = 5.0, reverse: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The spline, or its inverse, at `x`, and the logarithm of its derivative; see the module's docstring."""
-    bins = widths.shape[-1]
-    if bins * MIN_BIN >= 1:
-        raise ValueError(f"the spline takes fewer than {round(1 / MIN_BIN)} bins, got {bins}")
     return _SPLINE(x, widths, heights, derivatives, tail_bound, reverse)
 
 

@@ -9,7 +9,7 @@ next state `[x + r[:C] | skip + r[C:]]`; with `[C, C]` the last one returns `ski
 `[0, lengths[b])` and the result is zero there.
 
 Axes: `x` `[B, T, C]`, `skip` `[B, T, C]` or None (zeros): the two halves of the state `[B, T, 2 C]` that the previous
-layer returned; `in_weight` `[K, C, 2 C]`, `in_bias` `[2 C]`, `cond` `[B, 2 C]` or None. All have one dtype and any
+layer returned; `in_weight` `[K, C, 2 C]`, `in_bias` `[2 C]`, `cond` `[B or 1, 2 C]` or None. All have one dtype and any
 strides; `lengths` is int64. `C` is any number; `(K - 1) * dilation` is even and split evenly. Work:
 `2 B T C (2 K C + C_out)` FLOPs. Eager moves about `15 B T C` elements, fused `4 B T C`.
 
@@ -31,6 +31,7 @@ from .jit import dot_precision, kernel, launch, padded, unsupported
 from .masking import one_each, zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each, expect_even_padding
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -268,6 +269,7 @@ def _wavenet_layer_fwd_kernel(
 def _launch_gated_activation(x: Tensor, cond: Tensor | None) -> Tensor:
     batch, steps, channels = x.shape[0], x.shape[1], x.shape[2] // 2
     out = x.new_empty(batch, steps, channels)
+    cond = None if cond is None else cond.expand(batch, -1)
     tile = _gate_tile(x)
     block_t = tile.sizes["BLOCK_T"]
     block_c = min(tile.sizes["BLOCK_C"], padded(channels))
@@ -305,6 +307,7 @@ def _launch_wavenet_layer(
     batch, steps, channels = x.shape
     kernel_size, out_channels = in_weight.shape[0], out_weight.shape[1]
     in_weight, out_weight = contiguous(in_weight), contiguous(out_weight)
+    cond = None if cond is None else cond.expand(batch, -1)
     out = x.new_empty(batch, steps, out_channels)
     tile = _layer_tile(x, in_weight)
     sizes = dict(tile.sizes)
@@ -382,8 +385,40 @@ def _layer_fake(
     return x.new_empty(x.shape[0], x.shape[1], out_weight.shape[1])
 
 
-_GATED_ACTIVATION = Op("gated_activation", gated_activation_reference, _gate_fake)
-_WAVENET_LAYER = Op("wavenet_layer", wavenet_layer_reference, _layer_fake)
+def _check_gate(x: Tensor, cond: Tensor | None) -> None:
+    batch, _, channels = axes(x, "x [B, T, 2 C]")
+    if channels % 2:
+        raise ValueError(f"x must be [B, T, 2 C] with an even number of channels, got {tuple(x.shape)}")
+    expect_each(cond, "cond [B or 1, 2 C]", batch, channels)
+
+
+def _check_layer(
+    x: Tensor,
+    skip: Tensor | None,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    cond: Tensor | None,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    lengths: Tensor | None,
+    dilation: int,
+) -> None:
+    batch, steps, channels = axes(x, "x [B, T, C]")
+    expect(skip, "skip [B, T, C]", batch, steps, channels)
+    expect(in_weight, "in_weight [K, C, 2 C]", None, channels, 2 * channels)
+    expect_even_padding(in_weight.shape[0], dilation)
+    expect(in_bias, "in_bias [2 C]", 2 * channels)
+    expect_each(cond, "cond [B or 1, 2 C]", batch, 2 * channels)
+    expect(out_weight, "out_weight [C, C_out]", channels, None)
+    outputs = out_weight.shape[1]
+    if outputs not in (channels, 2 * channels):
+        raise ValueError(f"out_weight must be [C, C] or [C, 2 C] with C = {channels}, got {tuple(out_weight.shape)}")
+    expect(out_bias, "out_bias [C_out]", outputs)
+    expect_each(lengths, "lengths [B or 1]", batch)
+
+
+_GATED_ACTIVATION = Op("gated_activation", gated_activation_reference, _gate_fake, _check_gate)
+_WAVENET_LAYER = Op("wavenet_layer", wavenet_layer_reference, _layer_fake, _check_layer)
 _GATED_ACTIVATION.register(
     "triton",
     Implementation(

@@ -101,7 +101,7 @@ def _attend_heads(
 def _run(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> Tensor:
     batch, steps, _, _ = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    for item, length in enumerate([steps] * batch if lengths is None else lengths.tolist()):
+    for item, length in enumerate([steps] * batch if lengths is None else lengths.expand(batch).tolist()):
         length = max(min(length, steps), 0)
         if length:
             _attend(q[item, :length], k[item, :length], v[item, :length], rel_k, rel_v, out[item, :length], None)
@@ -115,7 +115,7 @@ def _run_weights(
     batch, steps, heads, _ = q.shape
     out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
     weights = torch.zeros(batch, heads, steps, steps, dtype=q.dtype, device=q.device)
-    for item, length in enumerate([steps] * batch if lengths is None else lengths.tolist()):
+    for item, length in enumerate([steps] * batch if lengths is None else lengths.expand(batch).tolist()):
         length = max(min(length, steps), 0)
         if length:
             _attend(

@@ -59,7 +59,6 @@ def _run(
     # Without an activation in between, the scale belongs to the weights.
     folded = alpha if linear else 1.0
     cond = None if cond is None else cond.expand(batch, outputs)
-    residual = None if residual is None else residual.expand(batch, steps, outputs)
     # Matrix units make a convolution to one channel wait 80 ms for generated code, at each new number of steps.
     one_channel = outputs == 1 and taps > 1
 

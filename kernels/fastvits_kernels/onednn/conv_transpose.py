@@ -46,8 +46,6 @@ def _run(
 ) -> Tensor:
     batch, steps, _ = x.shape
     taps, _, outputs = weight.shape
-    if taps - 2 * padding != stride:
-        raise ValueError(f"kernel size - 2 * padding must equal the stride, got {taps} - 2 * {padding} and {stride}")
     dtype = compute_dtype(x.dtype)
     phase_bias = None if bias is None else bias.to(dtype).repeat(stride)
     pad = -(-taps // stride) - 1

@@ -266,7 +266,7 @@ def items(lengths: Tensor | None, batch: int, steps: int) -> Iterator[tuple[slic
         if batch and steps:
             yield slice(0, batch), steps
         return
-    for item, length in enumerate(lengths.tolist()):
+    for item, length in enumerate(lengths.expand(batch).tolist()):
         if length > 0:
             yield slice(item, item + 1), min(length, steps)
 
@@ -274,7 +274,7 @@ def items(lengths: Tensor | None, batch: int, steps: int) -> Iterator[tuple[slic
 def clear_beyond(out: Tensor, lengths: Tensor | None) -> Tensor:
     """`out` `[B, T, ...]` with zeros written beyond the lengths, in place."""
     if lengths is not None:
-        for item, length in enumerate(lengths.tolist()):
+        for item, length in enumerate(lengths.expand(out.shape[0]).tolist()):
             if length < out.shape[1]:
                 out[item, max(length, 0) :].zero_()
     return out

@@ -153,9 +153,6 @@ def _single_items(lengths: Tensor | None, batch: int, steps: int) -> list[tuple[
 def _supports_step(
     x: Tensor, residual: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor], *_: Any
 ) -> str | None:
-    for tensor in (x, x if residual is None else residual):
-        if tensor.shape[0] not in (1, len(weights)):
-            return f"there must be 1 input or one a branch, not {tensor.shape[0]} for {len(weights)} branches"
     return unsupported(x, residual, *weights, *biases)
 
 

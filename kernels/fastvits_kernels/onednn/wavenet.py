@@ -37,6 +37,7 @@ def _run_layer(
     outputs = out_weight.shape[1]
     dtype = compute_dtype(x.dtype)
     last_bias = scaled_bias(out_bias, None, dtype)
+    cond = None if cond is None else cond.expand(batch, -1)
     span = (in_weight.shape[0] - 1) * dilation // 2
 
     out = torch.empty(batch, steps, outputs, dtype=dtype, device=x.device)
