@@ -6,25 +6,27 @@ On `[-tail_bound, tail_bound]` the function interpolates `K + 1` knots `(x_k, y_
 
     y = y_k + (y_{k+1} - y_k) (s theta^2 + d_k theta (1 - theta)) / (s + (d_{k+1} + d_k - 2 s) theta (1 - theta))
 
-and the inverse solves the quadratic in `theta` by its numerically stable root. Widths and heights are softmaxes with a
-floor of `MIN_BIN` of the whole each, derivatives softpluses with a floor of `MIN_DERIVATIVE`, and 1 at both ends.
+and the inverse solves the quadratic in `theta`. Widths and heights are softmaxes with a floor of `MIN_BIN` of the whole
+each, derivatives softpluses with a floor of `MIN_DERIVATIVE`, and 1 at both ends. Branch-free: every element takes the
+same path, no value is looked at by the host.
 
-Branch-free: every element takes the same path, no value is looked at by the host. The discriminant is clamped at 0,
-where cancellation could take it below.
+The quadratic `a theta^2 + b theta + c` is solved in a form without cancellation. With `p = (y - y_k) / (y_{k+1} - y_k)`
+and `q = (y_{k+1} - y) / (y_{k+1} - y_k)`, both from the nearer knot and neither below 0, and `u = d_k q - d_{k+1} p`,
 
-The Triton kernels solve the same quadratic in a form without cancellation. With `p = (y - y_k) / (y_{k+1} - y_k)`,
-`q = (y_{k+1} - y) / (y_{k+1} - y_k)` and `u = d_k q - d_{k+1} p`, the discriminant over the bin height squared is
+    b = 2 s p + u,   c = -s p   (over the bin height),   b^2 - 4 a c = u^2 + 4 p q s^2 = D
 
-    D = u^2 + 4 p q s^2
+since `a + b + c = s q` (the quadratic at `theta = 1`): `D` is a sum of terms that are not negative, so that rounding
+cannot take it below 0, and it is 0 nowhere, since `u` is `d_k` or `-d_{k+1}` where `p q` is 0. Then
 
-(multiply out: its coefficients in `p` are those of `b^2 - 4 a c`), a sum that rounding cannot take below 0, and
+    theta = -2 c / (b + sqrt(D)) = 2 s p / (2 s p + w),   1 - theta = w / (2 s p + w),
+    w = u + sqrt(D) = 4 p q s^2 / (sqrt(D) - u)
 
-    theta = 2 s p / (2 s p + w),   1 - theta = w / (2 s p + w),   w = u + sqrt(D)  where u >= 0,
-                                                                  w = 4 p q s^2 / (sqrt(D) - u)  elsewhere
+with the form of `w` whose terms have one sign. Knots are summed from the nearer end of the spline.
 
 Axes: any, flattened; an element has its `3 K - 1` parameters in a register tile of `K` padded to a power of two. The
 bin is the number of inner knots at or below the value, and its entries are picked by sums over one-hot selections.
-Computes in float32; takes float32, float16 and bfloat16 with any strides; Triton has no kernel for float64.
+Half precision is computed in float32, where even the narrowest bin is wide beside the rounding of its knots. The Triton
+kernels compute in float32 and take any strides; they have none for float64.
 `spline_coupling` reads `h` once and never writes the parameters: eager moves about `F + 40 K` elements an output, fused
 `F + 3`, for `2 F (3 K - 1)` FLOPs.
 """
@@ -48,15 +50,19 @@ if TYPE_CHECKING:
 
 MIN_BIN = 1e-3
 MIN_DERIVATIVE = 1e-3
-# The last knot is moved out by this much before the bin is looked up, so that x == tail_bound falls into the last bin.
-LAST_KNOT_MARGIN = 1e-6
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _knots(unnormalized: Tensor, tail_bound: float) -> tuple[Tensor, Tensor]:
     """Knot positions `[..., K + 1]` and bin sizes `[..., K]` from unnormalised sizes `[..., K]`."""
     bins = unnormalized.shape[-1]
     sizes = MIN_BIN + (1 - MIN_BIN * bins) * torch.softmax(unnormalized, dim=-1)
-    inner = 2 * tail_bound * torch.cumsum(sizes, dim=-1)[..., :-1] - tail_bound
+    from_left = 2 * tail_bound * torch.cumsum(sizes, dim=-1)[..., :-1] - tail_bound
+    from_right = tail_bound - 2 * tail_bound * torch.cumsum(sizes.flip(-1), dim=-1).flip(-1)[..., 1:]
+    inner = torch.where(from_left < 0, from_left, from_right)
     first = torch.full_like(unnormalized[..., :1], -tail_bound)
     knots = torch.cat([first, inner, -first], dim=-1)
     return knots, knots.diff(dim=-1)
@@ -69,6 +75,8 @@ def rational_quadratic_spline_reference(
 
     `widths` and `heights` `[..., K]` and `derivatives` `[..., K - 1]` are unnormalised.
     """
+    dtype = x.dtype
+    x, widths, heights, derivatives = (_at_least_float32(tensor) for tensor in (x, widths, heights, derivatives))
     knots_x, bin_widths = _knots(widths, tail_bound)
     knots_y, bin_heights = _knots(heights, tail_bound)
     ones = torch.ones_like(x).unsqueeze(-1)
@@ -77,35 +85,35 @@ def rational_quadratic_spline_reference(
     inside = (x >= -tail_bound) & (x <= tail_bound)
     value = x.clamp(-tail_bound, tail_bound)
     searched = knots_y if reverse else knots_x
-    edges = torch.cat([searched[..., :-1], searched[..., -1:] + LAST_KNOT_MARGIN], dim=-1)
-    index = ((value.unsqueeze(-1) >= edges).sum(-1) - 1).clamp(0, widths.shape[-1] - 1).unsqueeze(-1)
+    index = (value.unsqueeze(-1) >= searched[..., 1:-1]).sum(-1, keepdim=True)
 
     def pick(table: Tensor) -> Tensor:
         return table.gather(-1, index).squeeze(-1)
 
-    x0, width, y0, height = pick(knots_x), pick(bin_widths), pick(knots_y), pick(bin_heights)
+    x0, x1, width = pick(knots_x), pick(knots_x[..., 1:]), pick(bin_widths)
+    y0, y1, height = pick(knots_y), pick(knots_y[..., 1:]), pick(bin_heights)
     slope0, slope1 = pick(slopes), pick(slopes[..., 1:])
     secant = height / width
-    curvature = slope0 + slope1 - 2 * secant
     if reverse:
-        rise = value - y0
-        a = height * (secant - slope0) + rise * curvature
-        b = height * slope0 - rise * curvature
-        c = -secant * rise
-        discriminant = (b * b - 4 * a * c).clamp_min(0)
-        theta = 2 * c / (-b - discriminant.sqrt())
-        out = theta * width + x0
+        p, q = (value - y0) / height, (y1 - value) / height
+        u = slope0 * q - slope1 * p
+        product = 4 * (p * secant) * (q * secant)
+        larger = u.abs() + (u * u + product).sqrt()
+        w = torch.where(u >= 0, larger, product / larger)
+        total = 2 * secant * p + w
+        theta, rest = 2 * secant * p / total, w / total
     else:
-        theta = (value - x0) / width
-        numerator = height * (secant * theta * theta + slope0 * theta * (1 - theta))
-        out = y0 + numerator / (secant + curvature * theta * (1 - theta))
-    mixed = theta * (1 - theta)
-    denominator = secant + curvature * mixed
-    derivative = secant * secant * (slope1 * theta * theta + 2 * secant * mixed + slope0 * (1 - theta) * (1 - theta))
-    log_det = derivative.log() - 2 * denominator.log()
+        theta, rest = (value - x0) / width, (x1 - value) / width
+    mixed = theta * rest
+    denominator = secant * (1 - 2 * mixed) + (slope0 + slope1) * mixed
+    derivative = slope1 * theta * theta + 2 * secant * mixed + slope0 * rest * rest
+    out = x0 + width * theta if reverse else y0 + height * (secant * theta * theta + slope0 * mixed) / denominator
+    # The logarithm of secant^2 * derivative / denominator^2.
+    log_det = derivative.log() + 2 * (secant / denominator).log()
     if reverse:
         log_det = -log_det
-    return torch.where(inside, out, x).contiguous(), log_det.masked_fill(~inside, 0).contiguous()
+    out, log_det = torch.where(inside, out, x), log_det.masked_fill(~inside, 0)
+    return out.to(dtype).contiguous(), log_det.to(dtype).contiguous()
 
 
 def spline_coupling_reference(
@@ -125,6 +133,7 @@ def spline_coupling_reference(
     al. 2021).
     """
     batch, steps, channels = x.shape
+    h, weight, bias = (_at_least_float32(tensor) for tensor in (h, weight, bias))
     parameters = functional.linear(h, weight.t(), bias).view(batch, steps, channels, 3 * num_bins - 1)
     widths, heights, derivatives = parameters.split([num_bins, num_bins, num_bins - 1], dim=-1)
     scale = 1 / math.sqrt(h.shape[-1])
@@ -139,9 +148,11 @@ def _inner_knots(unnormalized, bins, tail_bound, K: "tl.constexpr", MIN_SIZE: "t
     """The right end of each bin `[N, BINS]`, `tail_bound` for the last one and the padding."""
     logits = tl.where(bins < K, unnormalized, float("-inf"))
     weights = tl.exp(logits - tl.max(logits, axis=1)[:, None])
-    share = tl.where(bins < K, weights / tl.sum(weights, axis=1)[:, None], 0.0)
-    ends = 2.0 * tail_bound * tl.cumsum(MIN_SIZE + (1.0 - MIN_SIZE * K) * share, axis=1) - tail_bound
-    return tl.where(bins < K - 1, ends, tail_bound)
+    share = weights / tl.sum(weights, axis=1)[:, None]
+    sizes = tl.where(bins < K, MIN_SIZE + (1.0 - MIN_SIZE * K) * share, 0.0)
+    from_left = 2.0 * tail_bound * tl.cumsum(sizes, axis=1) - tail_bound
+    from_right = tail_bound - 2.0 * tail_bound * (tl.cumsum(sizes, axis=1, reverse=True) - sizes)
+    return tl.where(bins < K - 1, tl.where(from_left < 0.0, from_left, from_right), tail_bound)
 
 
 @kernel
@@ -201,9 +212,8 @@ def _spline(
         p, q = (value - y0) / height, (y1 - value) / height
         u = slope0 * q - slope1 * p
         product = 4.0 * (p * secant) * (q * secant)
-        root = tl.sqrt(u * u + product)
-        # The unused branch of the selection must not divide by zero either.
-        w = tl.where(u >= 0.0, u + root, product / tl.where(u >= 0.0, 1.0, root - u))
+        larger = tl.abs(u) + tl.sqrt(u * u + product)
+        w = tl.where(u >= 0.0, larger, product / larger)
         total = 2.0 * secant * p + w
         theta, rest = 2.0 * secant * p / total, w / total
         out = theta * width + x0

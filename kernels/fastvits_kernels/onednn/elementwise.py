@@ -1,7 +1,7 @@
 """The ops without a convolution, so that backend `onednn` has all of them: layer norm, length regulator, splines.
 
 They cost next to nothing on a CPU, and torch's own kernels serve. Half precision is computed in float32, and splines,
-which have a few numbers a token and lose digits to cancellation, in float64.
+which have a few numbers a token and subtract knots, in float64.
 """
 
 import torch
