@@ -74,7 +74,7 @@ def attention_with_dropout(
         rows_valid = valid_steps(lengths, steps)[:, None, :, None]
         weights = weights.masked_fill(~(rows_valid & keys_valid), 0)
     dropped = torch.nn.functional.dropout(weights, dropout) if dropout else weights
-    out = dropped @ v.transpose(1, 2)  # [B, H, T, D]
+    out = dropped @ zero_beyond(v, lengths).transpose(1, 2)  # [B, H, T, D]; no NaN times zero
     if rel_v is not None:
         band = dropped.gather(-1, positions.expand(batch, heads, -1, -1)).masked_fill(~exists, 0)
         out = out + band @ rel_v
