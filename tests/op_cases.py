@@ -7,12 +7,15 @@ A case makes an op's arguments from a `Draw`, which knows the dtype, the device 
 are in the order of the op's schema (its reference's parameters).
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fastvits_kernels import registry
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,8 @@ def _conv_norm(
 
 
 _conv_norm("one-step", (1, 1, 16), 16)
-_conv_norm("192-ragged", (3, 63, 48), 192, 3, lengths=[33, 0, 17], pad_left=1)
-_conv_norm("asymmetric-padding-sliced", (2, 20, 29), 40, 4, lengths=[20, 7], pad_left=2, layout="sliced", eps=1e-3)
+_conv_norm("192-ragged", (3, 63, 48), 192, 3, lengths=[63, 0, 17], pad_left=1)
+_conv_norm("asymmetric-padding-sliced", (2, 64, 29), 96, 4, lengths=[64, 7], pad_left=2, layout="sliced", eps=1e-3)
 _conv_norm("transposed-256-no-bias", (1, 17, 32), 256, bias=False, layout="transposed")
 _conv_norm("long-thin", (1, 1000, 16), 16, 2, pad_left=0)
 _conv_norm("empty-batch", (0, 5, 16), 16)
@@ -234,7 +237,7 @@ def _conv_transpose(
 _conv_transpose("one-step-k16-s8", (1, 1, 32), 16, 16, 8)
 _conv_transpose("k16-s8-ragged", (3, 33, 16), 16, 16, 8, lengths=[33, 0, 12])
 _conv_transpose("k4-s2-192-to-32", (1, 40, 192), 32, 4, 2, lengths=[31])
-_conv_transpose("k8-s8-transposed", (1, 20, 32), 32, 8, 8, layout="transposed", slope=1.0)
+_conv_transpose("k8-s8-transposed", (1, 64, 32), 32, 8, 8, layout="transposed", slope=1.0)
 _conv_transpose("k4-s4-sliced", (2, 63, 16), 24, 4, 4, layout="sliced", lengths=[63, 5], bias=False)
 _conv_transpose("k5-s3-odd-channels", (1, 17, 20), 29, 5, 3)
 _conv_transpose("k4-s2-256-to-96", (1, 9, 256), 96, 4, 2, lengths=[7])
@@ -287,7 +290,7 @@ _resblock("transposed", (2, 40, 16), (3, 5), (1, 3), layout="transposed", length
 _resblock("long-thin-mean", (1, 1000, 16), (3,), (3,), mean=True)
 _resblock("dilation-beyond-T-four-branches", (1, 7, 32), (3, 3, 1, 5), (9, 1, 2, 12), lengths=[6])
 _resblock("wide-192", (1, 20, 192), (1,), (1,), mean=True, shared=True, lengths=[19])
-_resblock("wide-256-no-residual", (1, 17, 256), (1,), (3,), residual=False, ops=["resblock_step"])
+_resblock("wide-256", (1, 17, 256), (1,), (3,), residual=False)
 _resblock("uneven-channels", (2, 33, 24), (3, 5), (5, 1), mean=True, lengths=[33, 20], slope=0.2)
 _resblock("96-channels-slope-1", (1, 30, 96), (3,), (2,), slope=1.0)
 _resblock("five-branches", (1, 8, 16), (3, 3, 3, 3, 3), (1, 1, 1, 1, 1))
@@ -316,6 +319,11 @@ def _(draw: Draw) -> tuple[Any, ...]:
 @case("gated_activation", "long-sliced")
 def _(draw: Draw) -> tuple[Any, ...]:
     return draw.sliced(1, 1000, 64), None
+
+
+@case("gated_activation", "wide-256")
+def _(draw: Draw) -> tuple[Any, ...]:
+    return draw.normal(1, 17, 2 * 256), None
 
 
 @case("gated_activation", "empty-batch")
@@ -354,7 +362,7 @@ def _wavenet(
 
 
 _wavenet("one-step", (2, 1, 16))
-_wavenet("first-192-ragged", (3, 17, 192), 1, lengths=[16, 0, 5])
+_wavenet("first-192-ragged", (3, 17, 192), 1, lengths=[17, 0, 5])
 _wavenet("middle-condition-96-sliced", (2, 18, 96), 3, skip="sliced", cond=True, lengths=[16, 18], layout="sliced")
 _wavenet("last-32-transposed", (2, 64, 32), 3, last=True, skip="transposed", lengths=[64, 1], layout="transposed")
 _wavenet("last-without-skip", (1, 63, 32), 1, last=True)
@@ -376,7 +384,6 @@ def _attention(
     lengths: Sequence[int] | None = None,
     scale: float = 1.0,
     layout: str = "fused",
-    weights: bool = True,
 ) -> None:
     """`shape` is `[B, T, H, D]`; layout `fused` makes q, k and v views of one projection, as the text encoder does."""
     batch, steps, heads, head_dim = shape
@@ -392,8 +399,7 @@ def _attention(
         return q, k, v, rel_k, rel_v, draw.lengths(lengths)
 
     case("relative_attention", name)(make)
-    if weights:
-        case("relative_attention_weights", name)(make)
+    case("relative_attention_weights", name)(make)
 
 
 _attention("one-step", (1, 1, 1, 16))
@@ -405,8 +411,9 @@ _attention("wide-window", (1, 50, 1, 16), 20, lengths=[47])
 _attention("window-0", (1, 20, 1, 16), 0)
 _attention("sharp", (1, 65, 1, 32), scale=3.0)
 _attention("head-dim-192", (1, 20, 1, 192), lengths=[19])
+_attention("head-dim-256", (1, 9, 1, 256))
 _attention("head-dim-6", (1, 20, 2, 6), lengths=[19])
-_attention("long-thin", (1, 1000, 1, 16), weights=False, lengths=[140])
+_attention("long-thin", (1, 1000, 1, 16), lengths=[140])
 _attention("empty-batch", (0, 5, 2, 16), layout="normal")
 
 
@@ -503,7 +510,7 @@ def _spline(
 
 _spline("ten-bins", (2, 63, 2))
 _spline("one-value-one-bin", (1,), 1)
-_spline("parameters-of-ten-thousand", (2, 30), scale=1e4)
+_spline("parameters-of-ten-thousand", (2, 64), scale=1e4)
 _spline("long-seventeen-bins", (1000,), 17, tail_bound=3.0, directions=[True])
 _spline("empty-batch", (0, 5, 1), directions=[True])
 
@@ -590,7 +597,7 @@ def _depth_separable(
 
 
 _depth_separable("one-step", (3, 1, 16))
-_depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[32, 0, 16])
+_depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[63, 0, 16])
 _depth_separable("96-sliced", (2, 64, 96), 5, lengths=[64, 31], layout="sliced")
 _depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, lengths=[9, 4], layout="transposed")
 _depth_separable("long-thin", (1, 1000, 16), dilation=9)
@@ -657,3 +664,28 @@ def _durations(tokens: int, frames: int) -> list[int]:
 
 _model_cases("3s", 1, 3)
 _model_cases("32x10s", 32, 10)
+
+
+_FULL_CASES = {
+    "conv1d": "everything",
+    "conv1d_layer_norm": "192-ragged",
+    "conv_transpose1d": "k16-s8-ragged",
+    "depth_separable_layer": "192-ragged",
+    "gated_activation": "saturated-transposed-192",
+    "layer_norm": "ragged-192",
+    "length_regulator": "ragged-192",
+    "rational_quadratic_spline": "ten-bins",
+    "relative_attention": "ragged-96",
+    "relative_attention_weights": "ragged-96",
+    "resblock_pair": "ragged-mean-sliced",
+    "resblock_step": "ragged-mean-sliced",
+    "spline_coupling": "forward-96-two-channels",
+    "wavenet_layer": "middle-condition-96-sliced",
+}
+
+
+def full_arguments(op: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The arguments by name, in float32, of the op's case with several items and every tensor that it can take."""
+    (case,) = [case for case in CASES if (case.op, case.name) == (op, _FULL_CASES[op])]
+    names = inspect.signature(registry.ops()[op].reference).parameters
+    return dict(zip(names, case.arguments(torch.float32, device), strict=False))

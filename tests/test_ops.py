@@ -17,9 +17,10 @@ from torch import Tensor
 
 from fastvits_kernels import jit, registry
 from tests.numerics import assert_as_good_as_eager, converted, outputs_of
-from tests.op_cases import CASES, Case
+from tests.op_cases import CASES, Case, full_arguments
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FAST = ("triton",) if DEVICE == "cuda" else ("triton", "onednn")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -49,15 +50,20 @@ def test_implementation_is_as_good_as_eager(case: Case, backend: str, dtype: tor
 def test_operator_contract(case: Case) -> None:
     """`torch.library.opcheck`: schema, fake implementation, autograd registration and tracing of the operator."""
     op = registry.ops()[case.op]
-    arguments = case.arguments(torch.float32, DEVICE)
-    tests = ("test_schema", "test_faketensor")
-    torch.library.opcheck(op.library_op, arguments, test_utils=tests)
+    torch.library.opcheck(op.library_op, case.arguments(torch.float32, DEVICE))
 
 
-@pytest.mark.parametrize(
-    ("op", "backend"),
-    [(op, backend) for op in sorted(registry.ops()) for backend in registry.ops()[op].implementations],
-)
+@pytest.mark.parametrize("op", sorted(registry.ops()))
+def test_operator_contract_with_gradients(op: str) -> None:
+    def leaf(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
+    arguments = converted(tuple(full_arguments(op, DEVICE).values()), leaf)
+    torch.library.opcheck(registry.ops()[op].library_op, arguments)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("op", sorted(registry.ops()))
 def test_lengths_and_conditions_may_be_one_for_all_and_have_any_stride(op: str, backend: str) -> None:
     """What is not contiguous, and one row for all items, is read as the reference reads it."""
     names = list(inspect.signature(registry.ops()[op].reference).parameters)
@@ -83,6 +89,32 @@ def test_lengths_and_conditions_may_be_one_for_all_and_have_any_stride(op: str, 
         for one, other in ((rows, spread), (shared.repeat(len(rows), *[1] * (rows.dim() - 1)), shared)):
             for expected, found in zip(run(one), run(other), strict=True):
                 assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("backend", ["eager", *FAST])
+@pytest.mark.parametrize(
+    "op",
+    [op for op, found in sorted(registry.ops().items()) if "lengths" in inspect.signature(found.reference).parameters],
+)
+def test_what_is_beyond_the_lengths_is_never_seen(op: str, backend: str) -> None:
+    """NaN in the padding of every input that has steps changes no bit of the result."""
+    arguments = full_arguments(op, DEVICE)
+    lengths = arguments["lengths"]
+    axis = 1 if op.startswith("resblock") else 0  # that of the items
+    shape = arguments["q" if "attention" in op else "x"].shape[axis : axis + 2]
+
+    def poisoned(tensor: Tensor) -> Tensor:
+        if tensor.shape[axis : axis + 2] != shape:
+            return tensor
+        beyond = torch.arange(shape[1], device=DEVICE) >= lengths[:, None]
+        beyond = beyond.reshape((1,) * axis + beyond.shape + (1,) * (tensor.dim() - axis - 2))
+        return tensor.masked_fill(beyond, float("nan"))
+
+    with registry.use_backend(backend):
+        clean = outputs_of(registry.ops()[op](*arguments.values()))
+        found = outputs_of(registry.ops()[op](*converted(tuple(arguments.values()), poisoned)))
+    for one, other in zip(clean, found, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name.startswith("empty-batch")], ids=lambda c: c.id)

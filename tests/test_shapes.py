@@ -1,6 +1,5 @@
 """Arguments whose shapes do not fit each other are refused by one error, whatever the backend, before any work."""
 
-import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,25 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fastvits_kernels import registry
 from tests.numerics import converted
-from tests.op_cases import CASES
-
-FULL_CASES = {
-    "conv1d": "everything",
-    "conv1d_layer_norm": "192-ragged",
-    "conv_transpose1d": "k16-s8-ragged",
-    "depth_separable_layer": "192-ragged",
-    "gated_activation": "saturated-transposed-192",
-    "layer_norm": "ragged-192",
-    "length_regulator": "ragged-192",
-    "rational_quadratic_spline": "ten-bins",
-    "relative_attention": "ragged-96",
-    "relative_attention_weights": "ragged-96",
-    "resblock_pair": "ragged-mean-sliced",
-    "resblock_step": "ragged-mean-sliced",
-    "spline_coupling": "forward-96-two-channels",
-    "wavenet_layer": "middle-condition-96-sliced",
-}
-"""For each op a case with several items and every tensor that the op can take."""
+from tests.op_cases import full_arguments
 
 UNBOUND = {
     "conv1d": {("weight", 0)},
@@ -49,13 +30,6 @@ ONE_FOR_ALL = {"lengths": registry.ops().keys(), "cond": {"conv1d", "gated_activ
     name: {"resblock_step", "resblock_pair"} for name in ("x", "residual")
 }
 """The arguments whose first axis may have the size 1, and the ops where it may."""
-
-
-def full_arguments(op: str) -> dict[str, Any]:
-    """The arguments of the op's full case by name, on the CPU."""
-    (case,) = [case for case in CASES if (case.op, case.name) == (op, FULL_CASES[op])]
-    names = inspect.signature(registry.ops()[op].reference).parameters
-    return dict(zip(names, case.arguments(torch.float32, "cpu"), strict=False))
 
 
 def replaced(value: Any, index: int | None, tensor: Tensor) -> Any:

@@ -1,8 +1,9 @@
 """Functions of tensors that make up VITS: each with an eager reference and faster implementations chosen at run time.
 
-Every activation is a channels-last sequence `[B, T, C]`; every op takes `lengths` (`[B]`, the valid steps of each
-item, or None for all) and writes exact zeros beyond them. Shapes that do not fit raise ValueError, whatever the
-implementation. Importing this package imports no triton and needs no GPU.
+Every activation is a channels-last sequence `[B, T, C]`; an op takes `lengths` (`[B]`, the valid steps of each item, or
+None for all), sees nothing beyond them and writes exact zeros there (`gated_activation` and `rational_quadratic_spline`
+take each element by itself, and no lengths). Shapes that do not fit raise ValueError, whatever the implementation.
+Importing this package imports no triton and needs no GPU.
 """
 
 from .attention import relative_attention, relative_attention_weights

@@ -59,7 +59,9 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 def _knots(unnormalized: Tensor, tail_bound: float) -> tuple[Tensor, Tensor]:
     """Knot positions `[..., K + 1]` and bin sizes `[..., K]` from unnormalised sizes `[..., K]`."""
     bins = unnormalized.shape[-1]
-    sizes = MIN_BIN + (1 - MIN_BIN * bins) * torch.softmax(unnormalized, dim=-1)
+    share = torch.softmax(unnormalized, dim=-1)
+    # A size that torch traces as a symbol is multiplied with a tensor; with a number it could not be compiled.
+    sizes = share + MIN_BIN * (1 - bins * share)
     from_left = 2 * tail_bound * torch.cumsum(sizes, dim=-1)[..., :-1] - tail_bound
     from_right = tail_bound - 2 * tail_bound * torch.cumsum(sizes.flip(-1), dim=-1).flip(-1)[..., 1:]
     inner = torch.where(from_left < 0, from_left, from_right)
@@ -472,7 +474,7 @@ def _coupling_fake(h: Tensor, weight: Tensor, bias: Tensor, x: Tensor, *_: objec
 
 
 def _check_bins(bins: int) -> None:
-    if not 0 < bins * MIN_BIN < 1:
+    if not 0 < bins < round(1 / MIN_BIN):
         raise ValueError(f"the spline takes 1 to {round(1 / MIN_BIN) - 1} bins, got {bins}")
 
 
