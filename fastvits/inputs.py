@@ -1,8 +1,8 @@
 """What a call is given, checked: token ids, attention mask, speakers, rates.
 
 Shapes and dtypes are checked by the host at once. Values (ids in the vocabulary, masks without holes, speakers that
-exist) are checked where the tensors are, as flags `[len(FAULTS)]`: on a CPU they are read at once, on a GPU together
-with the number of frames, so that a call costs one synchronisation.
+exist) are found where the tensors are and judged by the host: on a CPU at once, on a GPU when it reads the number of
+frames, so that a call costs one synchronisation.
 """
 
 import math
@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+import fastvits_kernels as kernels
+from fastvits_kernels.left_align import BAD_MASK, BLANK, OUTSIDE_VOCABULARY, SILENT
 
 
 def to_device(host: Tensor, device: torch.device) -> Tensor:
@@ -28,9 +31,6 @@ def read_at_once(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-BLANK = 0
-"""The id between tokens. An item that consists of one is what an empty text becomes."""
-
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -40,16 +40,16 @@ class TextInput:
 
     ids: Tensor  # [B, T_text] int64, 0 where masked
     lengths: Tensor | None  # [B] int64; None: every item is full
-    shift: Tensor | None  # [B, T_text] int64, the position that each place is taken from; None: nothing was shifted
-    faults: Tensor  # [3] bool: an id outside the vocabulary; an impossible mask; an item of one blank, so without text
+    places: Tensor | None  # [2, B, T_text] int64, as in `fastvits_kernels.left_align`; None: nothing was shifted
+    faults: Tensor  # [B] int64, as there
 
     def shifted(self, x: Tensor, dim: int) -> Tensor:
         """`x` `[B, ...]` with `T_text` at `dim`, moved from the caller's positions to ours."""
-        return x if self.shift is None else _take(x, self.shift, dim)
+        return x if self.places is None else _take(x, self.places[0], dim)
 
     def restored(self, x: Tensor, dim: int) -> Tensor:
         """`x` moved back from our positions to the caller's."""
-        return x if self.shift is None else _take(x, self.shift.argsort(1), dim)
+        return x if self.places is None else _take(x, self.places[1], dim)
 
 
 def _take(x: Tensor, positions: Tensor, dim: int) -> Tensor:
@@ -78,11 +78,8 @@ def text_input(
     if input_ids.device != device:
         raise ValueError(f"input_ids are on {input_ids.device}, the model is on {device}; move one to the other")
     if attention_mask is None:
-        out_of_range = ((input_ids < 0) | (input_ids >= vocab_size)).any()
-        ids = input_ids.long().clamp(0, vocab_size - 1)
-        none = torch.zeros_like(out_of_range)
-        silent = (ids == BLANK).any() if ids.shape[1] == 1 else none
-        return TextInput(ids, None, None, torch.stack([out_of_range, none, silent]))
+        ids, _, _, faults = kernels.left_align(input_ids, None, vocab_size)
+        return TextInput(ids, None, None, faults)
     if not isinstance(attention_mask, Tensor):
         raise TypeError(f"attention_mask must be a tensor [B, T_text], got {type(attention_mask).__name__}")
     if attention_mask.shape != input_ids.shape:
@@ -94,25 +91,14 @@ def text_input(
         raise ValueError(f"attention_mask is on {attention_mask.device}, the model is on {device}: move one of them")
     if attention_mask.dtype.is_complex:
         raise TypeError(f"attention_mask must hold 0 and 1, got {attention_mask.dtype}")
-    mask = attention_mask != 0
-    steps = mask.shape[1]
-    lengths = mask.sum(1)
-    first = mask.int().argmax(1)
-    position = torch.arange(steps, device=device)
-    run = (position >= first.unsqueeze(1)) & (position < (first + lengths).unsqueeze(1))
-    bad_mask = (run != mask).any() | (lengths == 0).any() | (mask & (attention_mask != 1)).any()
-    shift = (position + first.unsqueeze(1)) % steps
-    ids = input_ids.long().masked_fill(~mask, 0)
-    out_of_range = ((ids < 0) | (ids >= vocab_size)).any()
-    ids = ids.clamp(0, vocab_size - 1).gather(1, shift)
-    silent = ((lengths == 1) & (ids[:, 0] == BLANK)).any()
-    return TextInput(ids, lengths, shift, torch.stack([out_of_range, bad_mask, silent]))
+    return TextInput(*kernels.left_align(input_ids, attention_mask, vocab_size))
 
 
 def speaker_input(
     speaker_id: int | Sequence[int] | Tensor | None, num_speakers: int, batch: int, device: torch.device
-) -> tuple[Tensor | None, Tensor]:
-    """Speakers `[B]` int64 (None for a model with one speaker) and a flag that one of them does not exist.
+) -> tuple[Tensor | None, Tensor | None]:
+    """Speakers `[B]` int64 (None for a model with one speaker), all of which exist; and of a tensor on a GPU the values
+    `[1 or B]` as they were given, for `raise_for_faults` to judge (else None).
 
     Raises ValueError without a speaker on a multi-speaker model, for a number of speakers that is neither 1 nor `B`,
     or for an unknown speaker that the host can see; TypeError for what is no integer.
@@ -122,25 +108,30 @@ def speaker_input(
     if speaker_id is None:
         if num_speakers > 1:
             raise ValueError(f"the model has {num_speakers} speakers: set speaker_id, {allowed}")
-        return None, torch.zeros((), dtype=torch.bool, device=device)
+        return None, None
     if isinstance(speaker_id, Tensor):
         if speaker_id.dtype not in INTEGER_DTYPES:
             raise TypeError(f"speaker_id must hold integers, got {speaker_id.dtype}")
         if speaker_id.dim() > 1:
             raise ValueError(f"speaker_id must be one speaker or one an item, [B], got shape {tuple(speaker_id.shape)}")
-        speakers = speaker_id.to(device=device, dtype=torch.int64).reshape(-1)
-    else:
-        given: list[Any] = list(speaker_id) if isinstance(speaker_id, (list, tuple)) else [speaker_id]
-        for one in given:
-            if isinstance(one, bool) or not isinstance(one, (int, np.integer)):
-                raise TypeError(f"speaker_id must be an integer, a list of them or a tensor, got {one!r}")
-            if not 0 <= one < num_speakers:
-                raise ValueError(f"speaker_id {one} is out of range: allowed is {allowed}")
-        speakers = to_device(torch.tensor([int(one) for one in given], dtype=torch.int64), device)
-    if speakers.numel() not in (1, batch):
-        raise ValueError(f"speaker_id must name one speaker or one an item ({batch}), got {speakers.numel()}")
-    unknown = ((speakers < 0) | (speakers >= num_speakers)).any()
-    return speakers.clamp(0, num_speakers - 1).expand(batch), unknown
+        if not read_at_once(speaker_id.device):
+            unchecked = speaker_id.to(device=device, dtype=torch.int64).reshape(-1)
+            _check_count(unchecked.numel(), batch)
+            return unchecked.clamp(0, num_speakers - 1).expand(batch), unchecked
+        speaker_id = speaker_id.tolist()
+    given: list[Any] = list(speaker_id) if isinstance(speaker_id, (list, tuple)) else [speaker_id]
+    for one in given:
+        if isinstance(one, bool) or not isinstance(one, (int, np.integer)):
+            raise TypeError(f"speaker_id must be an integer, a list of them or a tensor, got {one!r}")
+        if not 0 <= one < num_speakers:
+            raise ValueError(f"speaker_id {one} is out of range: allowed is {allowed}")
+    _check_count(len(given), batch)
+    return to_device(torch.tensor([int(one) for one in given], dtype=torch.int64), device).expand(batch), None
+
+
+def _check_count(speakers: int, batch: int) -> None:
+    if speakers not in (1, batch):
+        raise ValueError(f"speaker_id must name one speaker or one an item ({batch}), got {speakers}")
 
 
 def speaker_embedding_input(
@@ -235,15 +226,16 @@ def per_item(name: str, value: object, batch: int, *, minimum: float, exclusive:
     return [float(one) for one in values]
 
 
-def raise_for_faults(faults: Sequence[float], vocab_size: int, num_speakers: int) -> None:
-    """Raise ValueError for the first fault that is set: ids, mask, silence, speakers."""
-    if faults[0]:
+def raise_for_faults(faults: Sequence[int], speakers: Sequence[int], vocab_size: int, num_speakers: int) -> None:
+    """Raise ValueError for a fault that `fastvits_kernels.left_align` found in an item, or a speaker that does not
+    exist."""
+    if any(fault & OUTSIDE_VOCABULARY for fault in faults):
         raise ValueError(f"input_ids hold an id outside the vocabulary: allowed is 0 to {vocab_size - 1}")
-    if faults[1]:
+    if any(fault & BAD_MASK for fault in faults):
         raise ValueError(
             "attention_mask must hold 0 and 1 alone, with one run of 1 an item: no holes, and no item without a token"
         )
-    if faults[2]:
+    if any(fault & SILENT for fault in faults):
         raise ValueError(f"an item of input_ids is a single blank (id {BLANK}): there is no text to speak")
-    if faults[3]:
+    if not all(0 <= speaker < max(num_speakers, 1) for speaker in speakers):
         raise ValueError(f"speaker_id is out of range: allowed is 0 to {max(num_speakers, 1) - 1}")

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import fastvits_kernels as kernels
 from fastvits_kernels import registry
+from fastvits_kernels.durations import MOST_FRAMES
+from fastvits_kernels.masking import zero_beyond
 
 from .backend import parse_backend
 from .buckets import LEAST_FRAMES, LEAST_TOKENS, bucket
@@ -221,7 +223,7 @@ class VitsModel(nn.Module):
             waveform=waveform,
             sequence_lengths=prior.frames * math.prod(config.upsample_rates),
             spectrogram=latents.transpose(1, 2),
-            hidden_states=tuple(text.restored(h, 1) for h in encoding.hidden_states) if need_states else None,
+            hidden_states=self._restored_states(encoding, text) if need_states else None,
             attentions=self._restored_attentions(encoding, text) if need_weights else None,
             durations=text.restored(prior.durations, 1),
         )
@@ -307,8 +309,9 @@ class VitsModel(nn.Module):
         """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in
         `forward`.
 
-        On a GPU the host waits once, for the numbers of frames; and once before, where a seed meets an attention mask,
-        or forced durations or a speaker embedding on the GPU have to be checked.
+        On a GPU the host waits once, for the numbers of frames; and once before, where forced durations or a speaker
+        embedding on the GPU have to be checked, or a seed meets an attention mask: the generators are on the CPU, and
+        what one gives for `n` tokens is not the beginning of what it gives for more.
         """
         config = self.config
         text = text_input(input_ids, attention_mask, config.vocab_size, self.device)
@@ -319,9 +322,9 @@ class VitsModel(nn.Module):
             speaker: Tensor | None = speaker_embedding_input(
                 speaker_embedding, config.speaker_embedding_size, batch, self.device, self._float_dtype
             )
-            bad_speaker = torch.zeros((), dtype=torch.bool, device=self.device)
+            unchecked = None
         else:
-            speakers, bad_speaker = speaker_input(speaker_id, config.num_speakers, batch, self.device)
+            speakers, unchecked = speaker_input(speaker_id, config.num_speakers, batch, self.device)
             speaker = None if speakers is None or config.num_speakers <= 1 else self.embed_speaker(speakers)
         if durations is not None and speaking_rate is not None:
             raise ValueError("give durations or speaking_rate, not both: durations are frames and set the rate")
@@ -335,15 +338,12 @@ class VitsModel(nn.Module):
         noise_scales = setting("noise_scale", noise_scale)
         duration_noise_scales = setting("noise_scale_duration", noise_scale_duration)
         generators = None if seed is None else seed_input(seed, batch)
-        faults = torch.cat([text.faults, bad_speaker.reshape(1)])
         if read_at_once(self.device):
-            raise_for_faults(faults.tolist(), config.vocab_size, config.num_speakers)
+            raise_for_faults(text.faults.tolist(), (), config.vocab_size, config.num_speakers)
         forced = None if durations is None else durations_input(durations, text, config.max_frames)
 
-        scales = to_device(
-            torch.tensor([[1.0 / rate for rate in rates], duration_noise_scales, noise_scales], dtype=torch.float64),
-            self.device,
-        ).to(self._float_dtype)
+        controls = [[1.0 / rate for rate in rates], duration_noise_scales, noise_scales]
+        scales = to_device(torch.tensor(controls, dtype=self._float_dtype), self.device)
         limits = None if need_weights or forced is not None else self._graph_limits(speaker)
         predicted = None
         if limits is not None:
@@ -356,24 +356,20 @@ class VitsModel(nn.Module):
             if limits is None:
                 duration_noise = self._duration_noise(text, scales[1], generators)
             if forced is None:
-                frames_of_tokens = self._durations(encoding, text.lengths, speaker, scales[0], duration_noise)
+                frames_of_tokens, frames = self._durations(encoding, text.lengths, speaker, scales[0], duration_noise)
             else:
-                frames_of_tokens = forced.to(encoding.hidden.dtype)
+                frames_of_tokens, frames = forced, forced.sum(1)
         else:
-            encoding, frames_of_tokens = predicted
-        total = frames_of_tokens.sum(1)
-        frames = self._checked_frames(total, faults)
-        noise = self._prior_noise(frames, generators)
-        latents = kernels.length_regulator(
-            encoding.means, encoding.log_scales, frames_of_tokens.long(), noise, scales[2]
-        )
-        lengths = total.long().clamp_min(1)
+            encoding, frames_of_tokens, frames = predicted
+        on_host = self._checked_frames(text.faults, unchecked, frames)
+        noise = self._prior_noise(on_host, generators)
+        latents = kernels.length_regulator(encoding.means, encoding.log_scales, frames_of_tokens, noise, scales[2])
         return Prior(
             latents=latents,
             # With nothing to mask, no op has to: every item is as long as the tensors.
-            lengths=None if min(frames) == max(frames) else lengths,
-            frames=lengths,
-            durations=frames_of_tokens.long(),
+            lengths=None if min(on_host) == max(on_host) else frames,
+            frames=frames,
+            durations=frames_of_tokens,
             speaker=None if speaker is None else speaker.to(latents.dtype),
             encoding=encoding,
             text=text,
@@ -409,18 +405,14 @@ class VitsModel(nn.Module):
         speaker: Tensor | None,
         inverse_rates: Tensor,
         noise: Tensor | None,
-    ) -> Tensor:
-        """Predicted frames of each token `[B, T_text]`, whole numbers still in floating point (they may overflow)."""
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted frames of each token `[B, T_text]`, and of each item `[B]`."""
         hidden = encoding.hidden
         if speaker is not None:
             speaker = speaker.to(hidden.dtype)
         inputs = (hidden, lengths, speaker)
         log_duration = self.duration_predictor(*inputs) if noise is None else self.duration_predictor(*inputs, noise)
-        durations = torch.ceil(log_duration.exp() * inverse_rates[:, None])
-        if lengths is not None:
-            beyond = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
-            durations = durations.masked_fill(beyond, 0)
-        return durations
+        return kernels.durations(log_duration, inverse_rates, lengths=lengths)
 
     def _text_graph(
         self,
@@ -432,8 +424,8 @@ class VitsModel(nn.Module):
         need_states: bool,
         *,
         at_once: bool = False,
-    ) -> tuple[TextEncoding, Tensor] | None:
-        """The text encoder and the durations through a graph; None where they have to run without."""
+    ) -> tuple[TextEncoding, Tensor, Tensor] | None:
+        """The text encoder, `_durations` behind it, through a graph; None where they have to run without."""
         batch, steps = text.ids.shape
         items, room = bucket(batch), bucket(steps, LEAST_TOKENS)
         if items * room > limits.steps:
@@ -449,22 +441,22 @@ class VitsModel(nn.Module):
         if speaker is not None:
             inputs["speaker"] = Padded(speaker, (items, speaker.shape[1]))
 
-        def stage(given: dict[str, Tensor]) -> tuple[TextEncoding, Tensor]:
+        def stage(given: dict[str, Tensor]) -> tuple[TextEncoding, Tensor, Tensor]:
             encoding = self.text_encoder(given["ids"], given["lengths"])
-            durations = self._durations(
+            return encoding, *self._durations(
                 encoding, given["lengths"], given.get("speaker"), given["rates"], given.get("noise")
             )
-            return encoding, durations
 
-        def take(outputs: tuple[TextEncoding, Tensor]) -> tuple[TextEncoding, Tensor]:
-            encoding, durations = outputs
+        def take(outputs: tuple[TextEncoding, Tensor, Tensor]) -> tuple[TextEncoding, Tensor, Tensor]:
+            encoding, durations, frames = outputs
 
             def own(x: Tensor) -> Tensor:
                 return x[:batch, :steps].clone()
 
             states = [own(state) for state in encoding.hidden_states] if need_states else []
             hidden = states[-1] if need_states else encoding.hidden[:0]
-            return TextEncoding(hidden, own(encoding.means), own(encoding.log_scales), states, []), own(durations)
+            encoding = TextEncoding(hidden, own(encoding.means), own(encoding.log_scales), states, [])
+            return encoding, own(durations), frames[:batch].clone()
 
         return self.graph_cache.run(limits, self.device, ("text",), stage, inputs, take, at_once=at_once)
 
@@ -557,20 +549,20 @@ class VitsModel(nn.Module):
         self.waveform(latents, None, lengths, speaker, at_once=True)
         return self.graph_cache.statistics().replayed > before
 
-    def _checked_frames(self, total: Tensor, faults: Tensor) -> list[int]:
-        """The frames of each item, on the host: the one synchronisation of a call, which carries the inputs' faults
-        along."""
-        values = torch.cat([faults.to(torch.float64), total.detach().to(torch.float64)]).tolist()
-        count = faults.numel()
-        raise_for_faults(values[:count], self.config.vocab_size, self.config.num_speakers)
-        for item, value in enumerate(values[count:]):
-            if not value <= self.config.max_frames:
-                length = f"{value:.0f} frames" if math.isfinite(value) else "a length that overflows"
+    def _checked_frames(self, faults: Tensor, speakers: Tensor | None, frames: Tensor) -> list[int]:
+        """The frames of each item, on the host: the one synchronisation of a call, which carries along the faults of
+        the text and the speakers that nobody has looked at yet."""
+        config, batch = self.config, len(frames)
+        values: list[int] = torch.cat([frames, faults] if speakers is None else [frames, faults, speakers]).tolist()
+        raise_for_faults(values[batch : 2 * batch], values[2 * batch :], config.vocab_size, config.num_speakers)
+        for item, value in enumerate(values[:batch]):
+            if value > config.max_frames:
+                length = f"{value} frames" if value < MOST_FRAMES else "a length that overflows"
                 raise ValueError(
-                    f"item {item} would take {length}; config.max_frames allows {self.config.max_frames}:"
+                    f"item {item} would take {length}; config.max_frames allows {config.max_frames}:"
                     " split the text, or raise speaking_rate"
                 )
-        return [max(int(value), 1) for value in values[count:]]
+        return values[:batch]
 
     def _prior_noise(self, frames: list[int], generators: list[torch.Generator] | None) -> Tensor:
         """Noise `[B, T_frames, flow_size]` for the prior, in the model's dtype."""
@@ -585,6 +577,10 @@ class VitsModel(nn.Module):
         for row, length, generator in zip(noise, frames, generators, strict=True):
             row[:length] = torch.randn(length, shape[2], generator=generator)
         return to_device(noise, self.device).to(self.dtype)
+
+    @staticmethod
+    def _restored_states(encoding: TextEncoding, text: TextInput) -> tuple[Tensor, ...]:
+        return tuple(text.restored(zero_beyond(state, text.lengths), 1) for state in encoding.hidden_states)
 
     @staticmethod
     def _restored_attentions(encoding: TextEncoding, text: TextInput) -> tuple[Tensor, ...]:

@@ -175,10 +175,8 @@ class VitsTextEncoder(Float32Module):
         return embedding(input_ids, self.derived.get("table", (table,), lambda: table * self.embedding_scale))
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool = False) -> TextEncoding:
-        """`input_ids` `[B, T_text]`, `lengths` `[B]`; all results are zero beyond `lengths`."""
-        x = self._embedded(input_ids)
-        if lengths is not None:
-            x = x.masked_fill((torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1), 0)
-        states, attentions = self.encoder(x, lengths, need_weights)
+        """`input_ids` `[B, T_text]`, `lengths` `[B]`; all results are zero beyond `lengths`, but for the embeddings:
+        layers do not read what is there."""
+        states, attentions = self.encoder(self._embedded(input_ids), lengths, need_weights)
         means, log_scales = self.project(states[-1], lengths=lengths, ieee=True).split(self.flow_size, dim=-1)
         return TextEncoding(states[-1], means, log_scales, states, attentions)

@@ -484,6 +484,72 @@ _length_regulator("prior-in-float32", [[4, 5], [1, 0]], 9, 256, prior_dtype=torc
 _length_regulator("empty-batch", [], 5, 16)
 
 
+# --- durations: log_durations, inverse_rates, lengths
+
+
+def _log_durations(
+    name: str, shape: tuple[int, int], *, lengths: Sequence[int] | None = None, first: float = 0.3
+) -> None:
+    """Up to some hundred frames a token, none of them a tie in float32."""
+
+    @case("durations", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        log_durations = draw.normal(*shape, 2, scale=2.0)[..., 1]
+        log_durations[:1, :1] = first
+        return log_durations, draw.uniform(shape[0], low=0.5, high=3.0), draw.lengths(lengths)
+
+
+_log_durations("one-token", (1, 1))
+_log_durations("ragged", (4, 63), lengths=[63, 0, 17, 1])
+_log_durations("long", (2, 1000), lengths=[1000, 300])
+_log_durations("overflow", (2, 5), first=1e4)
+_log_durations("not-a-number", (2, 5), first=float("nan"))
+_log_durations("silent", (1, 1), first=-1e4)
+_log_durations("empty-batch", (0, 5))
+
+
+# --- left_align: input_ids, attention_mask, vocab_size
+
+
+def _left_align(
+    name: str,
+    runs: Sequence[tuple[int, int]] | None,
+    shape: tuple[int, int],
+    *,
+    ids_dtype: torch.dtype = torch.int64,
+    mask_dtype: torch.dtype = torch.int64,
+    stray: Sequence[tuple[int, int, float]] = (),
+    vocab_size: int = 38,
+    low: int = 0,
+) -> None:
+    """Ids in `[low, 38)`; ones from `start` to `stop` for each of `runs`, and `stray` values `(item, place, value)`."""
+
+    @case("left_align", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        ids = torch.randint(low, 38, shape, generator=draw.generator).to(draw.device, ids_dtype)
+        if runs is None:
+            return ids, None, vocab_size
+        mask = torch.zeros(shape[1], shape[0], dtype=mask_dtype)
+        for item, (start, stop) in enumerate(runs):
+            mask[start:stop, item] = 1
+        for item, place, value in stray:
+            mask[place, item] = value
+        return ids, mask.t().to(draw.device), vocab_size
+
+
+_left_align("unmasked", None, (2, 63))
+_left_align("unmasked-id-too-large", None, (3, 300), vocab_size=20, ids_dtype=torch.uint8)
+_left_align("unmasked-negative-id", None, (1, 64), low=-1, ids_dtype=torch.int32)
+_left_align("unmasked-blanks", None, (3, 1), vocab_size=1)
+_left_align("both-sides", [(0, 9), (4, 9), (0, 3), (2, 5), (8, 9)], (5, 9), mask_dtype=torch.bool)
+_left_align("long", [(0, 1000), (711, 1000), (0, 256)], (3, 1000), mask_dtype=torch.int8)
+_left_align("hole-and-no-token", [(0, 9), (0, 0), (3, 9)], (3, 9), stray=[(0, 4, 0)], mask_dtype=torch.float32)
+_left_align("neither-0-nor-1", [(0, 5), (0, 5)], (2, 5), stray=[(0, 4, 2), (1, 2, 0.5)], mask_dtype=torch.float64)
+_left_align("mask-not-a-number", [(0, 5)], (1, 5), stray=[(0, 4, float("nan"))], mask_dtype=torch.float16)
+_left_align("faults-under-zeros", [(0, 0)], (1, 40), low=-5, vocab_size=3)
+_left_align("empty-batch", [], (0, 5))
+
+
 # --- rational_quadratic_spline: x, widths, heights, derivatives, tail_bound, reverse
 # --- spline_coupling: h, weight, bias, x, lengths, num_bins, tail_bound, reverse
 
@@ -629,6 +695,8 @@ def _model_cases(label: str, batch: int, seconds: int) -> None:
     _depth_separable(f"model-{label}", text, dilation=3, lengths=full_text)
     _coupling(f"model-{label}", text, lengths=full_text)
     _spline(f"model-{label}", (batch, tokens, 1), directions=[True])
+    _left_align(f"model-{label}", [(0, tokens)] * batch, (batch, tokens))
+    _log_durations(f"model-{label}", (batch, tokens), lengths=full_text)
     _length_regulator(f"model-{label}", [_durations(tokens, frames)] * batch, frames, 192)
     _wavenet(f"model-{label}", latent, skip="normal", lengths=full(frames))
 

@@ -11,7 +11,9 @@ from .conv import conv1d
 from .conv_norm import conv1d_layer_norm
 from .conv_transpose import conv_transpose1d
 from .depth_separable import depth_separable_layer
+from .durations import durations
 from .layer_norm import layer_norm
+from .left_align import left_align
 from .length_regulator import length_regulator
 from .registry import BACKENDS, BackendError, set_backend, use_backend
 from .resblock import resblock_pair, resblock_step
@@ -27,8 +29,10 @@ __all__ = [
     "conv1d_layer_norm",
     "conv_transpose1d",
     "depth_separable_layer",
+    "durations",
     "gated_activation",
     "layer_norm",
+    "left_align",
     "length_regulator",
     "onednn",
     "rational_quadratic_spline",

@@ -1,4 +1,5 @@
-"""The ops without a convolution, so that backend `onednn` has all of them: layer norm, length regulator, splines.
+"""The ops without a convolution, so that backend `onednn` has all of them: layer norm, splines, and those around them
+that move tokens and count frames.
 
 They cost next to nothing on a CPU, and torch's own kernels serve. Half precision is computed in float32, and splines,
 which have a few numbers a token and subtract knots, in float64.
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..devices import device_of
+from ..durations import durations_reference
+from ..left_align import left_align_reference
 from ..length_regulator import length_regulator_reference
 from ..registry import Implementation, ops
 from ..spline import rational_quadratic_spline_reference, spline_coupling_reference
@@ -55,7 +59,14 @@ def _supports_tensors(*args: object) -> str | None:
     return unsupported(first, *others)
 
 
+def _supports_left_align(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> str | None:
+    kind = device_of(input_ids).type
+    return None if kind == "cpu" else f"oneDNN is for CPUs, not {kind}"
+
+
+ops()["durations"].register("onednn", Implementation(durations_reference, _supports_tensors))
 ops()["layer_norm"].register("onednn", Implementation(_layer_norm, _supports_layer_norm))
+ops()["left_align"].register("onednn", Implementation(left_align_reference, _supports_left_align))
 ops()["length_regulator"].register("onednn", Implementation(length_regulator_reference, _supports_tensors))
 ops()["rational_quadratic_spline"].register("onednn", Implementation(_spline, _supports_tensors))
 ops()["spline_coupling"].register("onednn", Implementation(_spline_coupling, _supports_tensors))
