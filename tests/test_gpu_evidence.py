@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import gpu_evidence, gpu_steps, harness, report
 
@@ -41,7 +42,8 @@ def test_every_step_leaves_rows(output: Path) -> None:
     # Half precision was heard: the waveform is not what float32 says.
     assert stages["waveform", "bfloat16"]["error"] > 100 * stages["waveform", "float32"]["error"]
     assert all(row["status"] == "ok" for row in rows(output, "evidence", "invariance"))
-    assert [row["state"] for row in rows(output, "evidence", "startup")] == ["cold"]
+    assert [row["state"] for row in rows(output, "evidence", "startup")] == ["cold", "warmed"]
+    assert rows(output, "evidence", "startup")[1]["warmup_seconds"] > 0
     assert {row["part"] for row in rows(output, "evidence", "part")} >= {"text_encoder", "decoder"}
     assert rows(output, "evidence", "profile")
     assert rows(output, "evidence", "step") == []
@@ -49,7 +51,7 @@ def test_every_step_leaves_rows(output: Path) -> None:
 
 
 def test_candidates_are_timed_beside_the_peer(output: Path) -> None:
-    found = {row["candidate"]: row for row in rows(output, "end_to_end")}
+    found = {row["candidate"]: row for row in rows(output, "end_to_end") if row["model"] == "standard"}
     assert set(found) == {
         "transformers eager", "fastvits eager float32", "fastvits channels-last float32", "fastvits auto float32",
     }  # fmt: skip
@@ -59,6 +61,18 @@ def test_candidates_are_timed_beside_the_peer(output: Path) -> None:
         assert 0 < row["p50"] <= row["p95"]
         assert row["least_seconds"] > 0
     assert found["transformers eager"]["ratios"] == [1.0] * len(found["transformers eager"]["times"])
+    voice = {row["candidate"]: row for row in rows(output, "end_to_end") if row["model"] == "bundled"}
+    assert set(voice) == {"fastvits eager float32", "fastvits channels-last float32", "fastvits auto float32"}
+    assert all(row["passed"] and row["baseline"] == "fastvits eager float32" for row in voice.values())
+
+
+def test_what_is_timed_may_take_graphs() -> None:
+    """Models whose parameters were made in inference mode take none, and derive their weights anew at every call."""
+    device = torch.device("cpu")
+    for model in (*gpu_steps._speakers(device, True).own.values(), gpu_steps._unsettled(True, device)):
+        assert not any(parameter.is_inference() for parameter in model.parameters())
+    ids = gpu_steps._spoken(device, True, "standard", 1, 0.2)[0].ids
+    assert not ids.is_inference()
 
 
 def test_few_and_small_files(output: Path) -> None:
