@@ -11,6 +11,7 @@ from fastvits import VitsModel, VitsTokenizer, use_backend
 from fastvits.voices import DEFAULT_VOICE, voice_folder
 from fastvits_kernels import registry, tiles
 from tests.models import SMALL, own_model, random_ids, relative_rms
+from tests.test_graphs import on_a_cpu
 from tests.tolerances import MODEL_FLOAT32
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -55,6 +56,37 @@ def test_a_small_model_in_triton_equals_eager(resblock_type: int) -> None:
     assert torch.equal(got.durations, expected.durations)
     assert relative_rms(got.waveform, expected.waveform) <= MODEL_FLOAT32
     assert relative_rms(got.hidden_states[-1], expected.hidden_states[-1]) <= MODEL_FLOAT32
+
+
+FEW_LAYERS = SMALL | {
+    "num_hidden_layers": 1,
+    "prior_encoder_num_flows": 1,
+    "prior_encoder_num_wavenet_layers": 1,
+    "duration_predictor_num_flows": 2,
+    "upsample_rates": [4],
+    "upsample_kernel_sizes": [8],
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 3]],
+}
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_a_bucket_changes_nothing_in_triton() -> None:
+    model = own_model(FEW_LAYERS).to(DEVICE)
+    ids = random_ids(2, 7).to(DEVICE)
+    mask = torch.tensor([[1] * 7, [0] * 4 + [1] * 3], device=DEVICE)
+    with torch.no_grad(), use_backend("triton"):
+        model.graphs = "off"
+        expected = model(ids, mask, seed=[3, 4])
+        model.graphs = "auto"
+        if DEVICE == "cpu":
+            on_a_cpu(model)
+        model.warmup(tokens=7, frames=expected.spectrogram.shape[2], batch_sizes=2, progress=False)
+        before = model.graph_cache.statistics().replayed
+        got = model(ids, mask, seed=[3, 4])
+        assert model.graph_cache.statistics().replayed == before + 2
+    assert torch.equal(got.durations, expected.durations)
+    assert relative_rms(got.waveform, expected.waveform) <= MODEL_FLOAT32
 
 
 @pytest.mark.slow
