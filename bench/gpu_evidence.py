@@ -260,15 +260,16 @@ def summary(output: Path, run: str) -> tuple[str, bool]:
             lines.append(f"  {row['status']}: {' '.join(map(str, what))} {row.get('reason', '')}")
     skipped = Counter((row["step"], row["reason"]) for row in evidence if row.get("status") == "skipped")
     lines += [f"  skipped: {step}, {count} items: {reason}" for (step, reason), count in skipped.items()]
-    head = f"{'':<28} {'batch':>5} {'audio':>7} {'p50':>10} {'p95':>10} {'real time':>10} {'ratio':>7} {'roofline':>8}"
+    head = f"{'':<37} {'batch':>5} {'audio':>7} {'p50':>10} {'p95':>10} {'real time':>10} {'ratio':>7} {'roofline':>8}"
     lines += ["", f"{head} {'memory':>9} {'kernels':>7}"]
     for row in rows("end_to_end"):
         memory = f"{row['peak_bytes'] / 2**20:.0f} MiB" if "peak_bytes" in row else "-"
         ratio = f"{sorted(row['ratios'])[len(row['ratios']) // 2]:.2f}" if row["ratios"] else "-"
         roof = f"{row['roofline']:.1%}" if "roofline" in row else "-"
         lines.append(
-            f"{row['candidate']:<28} {row['batch']:>5} {row['audio_seconds']:>6.1f}s {1e3 * row['p50']:>8.2f}ms "
-            f"{1e3 * row['p95']:>8.2f}ms {row['real_time']:>9.0f}x {ratio:>7} {roof:>8} {memory:>9} "
+            f"{row['model'] + ' ' + row['candidate']:<37} {row['batch']:>5} {row['audio_seconds']:>6.1f}s "
+            f"{1e3 * row['p50']:>8.2f}ms {1e3 * row['p95']:>8.2f}ms {row['real_time']:>9.0f}x "
+            f"{ratio:>7} {roof:>8} {memory:>9} "
             f"{row.get('kernels', '-'):>7}"
         )
     lines.append("")
