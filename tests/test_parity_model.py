@@ -42,10 +42,14 @@ def test_equals_transformers_and_back(name: str, tmp_path: Path) -> None:
 
     model.save_pretrained(tmp_path / "ours")
     back = transformers.VitsModel.from_pretrained(tmp_path / "ours").eval()
+    kept, written = published.state_dict(), back.state_dict()
+    assert kept.keys() == written.keys()
+    assert all(torch.equal(kept[name], written[name]) for name in kept)
     with torch.no_grad():
         set_seed(seed)
         again = back(ids, speaking_rate=rate, **extra)
-    assert_equal_outputs(again, theirs, 0.0)
+    # Not bit by bit: the last digits of a product of matrices depend on where its operands lie in memory.
+    assert_equal_outputs(again, theirs, MODEL_FLOAT32)
 
 
 def test_equals_transformers_in_float64() -> None:

@@ -18,6 +18,7 @@ UNBOUND = {
     "conv1d_layer_norm": {("weight", 0)},
     "conv_transpose1d": {("x", 1)},
     "depth_separable_layer": {("x", 1), ("depthwise", 0)},
+    "durations": {("log_durations", 1)},
     "gated_activation": {("x", 1)},
     "length_regulator": {("noise", 1)},
     "resblock_pair": {("x", 2), ("weights1", 0), ("weights2", 0)},

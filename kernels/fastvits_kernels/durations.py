@@ -22,6 +22,7 @@ from torch import Tensor
 from .jit import kernel, launch, unsupported
 from .masking import one_each, zero_beyond
 from .registry import Implementation, Op
+from .shapes import axes, expect, expect_each
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -103,7 +104,13 @@ def _fake(log_durations: Tensor, inverse_rates: Tensor, lengths: Tensor | None) 
     return counts, counts.new_empty(counts.shape[:1])
 
 
-_DURATIONS = Op("durations", durations_reference, _fake)
+def _check(log_durations: Tensor, inverse_rates: Tensor, lengths: Tensor | None) -> None:
+    batch, _ = axes(log_durations, "log_durations [B, T_text]")
+    expect(inverse_rates, "inverse_rates [B]", batch)
+    expect_each(lengths, "lengths [B or 1]", batch)
+
+
+_DURATIONS = Op("durations", durations_reference, _fake, _check)
 _DURATIONS.register("triton", Implementation(_launch_durations, _supports_durations))
 
 

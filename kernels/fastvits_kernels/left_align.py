@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .jit import kernel, launch, unavailable
 from .registry import Implementation, Op
+from .shapes import axes, expect
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -158,7 +159,11 @@ def _fake(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> 
     return ids, ids.new_empty((batch,)), ids.new_empty((2, batch, steps)), ids.new_empty((batch,))
 
 
-_LEFT_ALIGN = Op("left_align", left_align_reference, _fake)
+def _check(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> None:
+    expect(attention_mask, "attention_mask [B, T]", *axes(input_ids, "input_ids [B, T]"))
+
+
+_LEFT_ALIGN = Op("left_align", left_align_reference, _fake, _check)
 _LEFT_ALIGN.register("triton", Implementation(_launch_left_align, _supports_left_align))
 
 
