@@ -133,7 +133,8 @@ def is_short(steps: int) -> bool:
 def reordered(weight: Tensor, dilation: int, steps: int) -> Tensor:
     """`weight` `[K, C_in, C_out]` in the opaque layout that oneDNN wants for sequences of `steps`."""
     image = weight.permute(2, 1, 0).unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    shape = [1, weight.shape[1], 1, _SHORT if is_short(steps) else 1024]
+    # With its padding, which the width must hold.
+    shape = [1, weight.shape[1], 1, (_SHORT if is_short(steps) else 1024) + (weight.shape[0] - 1) * dilation]
     return torch.ops.mkldnn._reorder_convolution_weight(image, [0, 0], [1, 1], [1, dilation], 1, shape)
 
 

@@ -23,11 +23,10 @@ def _depthwise_weight(weight: Tensor, dilation: int, dtype: torch.dtype) -> Tens
     """`[K, C]` packed as the groups of a depthwise convolution."""
 
     def build() -> Tensor:
-        channels = weight.shape[1]
+        taps, channels = weight.shape
         image = weight.detach().to(dtype).t().reshape(channels, 1, 1, -1).contiguous()
-        return torch.ops.mkldnn._reorder_convolution_weight(
-            image, [0, 0], [1, 1], [1, dilation], channels, [1, channels, 1, 256]
-        )
+        shape = [1, channels, 1, 256 + (taps - 1) * dilation]
+        return torch.ops.mkldnn._reorder_convolution_weight(image, [0, 0], [1, 1], [1, dilation], channels, shape)
 
     return packed(weight, ("onednn depthwise", dtype, dilation), build)
 
