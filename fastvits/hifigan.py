@@ -17,21 +17,27 @@ from .layers import Conv1d, ConvTranspose1d, taps_first
 LAST_SLOPE = 0.01
 
 
-_PIECE_BYTES = 4 << 20
-"""A tensor of a piece on a CPU."""
+_PIECE_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+"""A tensor of a piece: on a CPU of one item, so that it stays in the cache; on a GPU of the whole batch, for memory.
+
+10 s of speech on two threads with 1 MB of L2 each: a quarter of it takes 8 to 19 % longer, half of it 3 % less to 5 %
+longer, twice as much, and twice the memory, up to 10 % less.
+"""
 
 
 def _piece_width(x: Tensor, elements: int, op: str) -> int | None:
     """Steps of `x` `[B, T, C]` to work on at a time, where each makes `elements` elements of the largest tensor; None:
-    the whole, for `op` does not run on oneDNN.
+    the whole, for `op` runs eagerly.
 
     Whole too with gradients, where nothing is freed early, and while tracing, where a length must not be looked at.
     """
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_grad_enabled():
+    kind = x.device.type
+    if torch.compiler.is_compiling() or kind not in _PIECE_BYTES or torch.is_grad_enabled():
         return None
-    if registry.current_selection().for_op(op) not in ("auto", "onednn"):
+    if registry.current_selection().for_op(op) not in ("auto", {"cpu": "onednn", "cuda": "triton"}[kind]):
         return None
-    return max(_PIECE_BYTES // (elements * x.element_size()) // 64, 1) * 64
+    items = 1 if kind == "cpu" else x.shape[0]
+    return max(_PIECE_BYTES[kind] // (elements * items * x.element_size()) // 64, 1) * 64
 
 
 def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
@@ -121,7 +127,7 @@ class VitsHifiGan(nn.Module):
         return x.squeeze(-1)
 
     def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
-        """`_stages`, one piece of time after another: what a piece needs stays in the cache, and memory small.
+        """`_stages`, one piece of time after another where they are many: memory stays small.
 
         A piece hears some steps more on either side, so that its own steps come out as from the whole. All but the last
         have one width.

@@ -24,7 +24,7 @@ from .configuration import VitsConfig
 from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPredictor
 from .flow import VitsResidualCouplingBlock
 from .graphs import GraphCache, GraphLimits, GraphsSetting, Padded, parse_graphs, recording_lock
-from .hifigan import VitsHifiGan
+from .hifigan import VitsHifiGan, decoder_window
 from .initialization import initialize
 from .inputs import (
     TextInput,
@@ -279,18 +279,27 @@ class VitsModel(nn.Module):
         tokens: int | Sequence[int] | None = None,
         frames: int | Sequence[int] | None = None,
         batch_sizes: int | Sequence[int] = 1,
+        chunk_frames: int | Sequence[int] | None = None,
         progress: bool = True,
     ) -> WarmupReport:
         """Do ahead what the first calls would do: pack weights, compile kernels and record graphs.
 
         For texts of `tokens` tokens (None: every bucket up to 256), audio of `frames` frames (None: every bucket up to
-        1024) and batches of `batch_sizes` items. Without graphs (on a CPU, or with `graphs = "off"`) one call of the
+        1024), batches of `batch_sizes` items, and streams in pieces of `chunk_frames` frames behind a first piece of
+        the default size (None: no streams). Without graphs (on a CPU, or with `graphs = "off"`) one call of the
         smallest sizes is run. `progress` shows a bar on standard error. Returns how many graphs were recorded, how
         many sizes run without one, and how long it took.
 
         Raises TypeError or ValueError for sizes that are no positive whole numbers.
         """
-        return warm_up(self, tokens=tokens, frames=frames, batch_sizes=batch_sizes, progress=progress)
+        return warm_up(
+            self,
+            tokens=tokens,
+            frames=frames,
+            batch_sizes=batch_sizes,
+            chunk_frames=chunk_frames,
+            progress=progress,
+        )
 
     def prior(
         self,
@@ -548,6 +557,22 @@ class VitsModel(nn.Module):
         before = self.graph_cache.statistics().replayed
         self.waveform(latents, None, lengths, speaker, at_once=True)
         return self.graph_cache.statistics().replayed > before
+
+    def warm_stream(self, batch: int, chunk_frames: int) -> int:
+        """Prepare streams of `batch` items in pieces of `chunk_frames` frames; how many graphs were recorded."""
+        from .streaming import flow_reach
+
+        before = self.graph_cache.statistics().recorded
+        ids = torch.ones(batch, 2, dtype=torch.int64, device=self.device)
+        speaker = 0 if self.config.num_speakers > 1 else None
+        # Long enough for a piece in the middle, which has the largest window; twice, for the second records.
+        reach = flow_reach(self.config) - decoder_window(self.config, 0, 1)[0]
+        frames = min(4 * (chunk_frames + reach), self.config.max_frames)
+        durations = torch.full_like(ids, frames // 2)
+        for _ in range(2):
+            for _ in self.stream(ids, speaker_id=speaker, seed=0, durations=durations, chunk_frames=chunk_frames):
+                pass
+        return self.graph_cache.statistics().recorded - before
 
     def _checked_frames(self, faults: Tensor, speakers: Tensor | None, frames: Tensor) -> list[int]:
         """The frames of each item, on the host: the one synchronisation of a call, which carries along the faults of

@@ -19,7 +19,7 @@ MOST_TOKENS = 256
 MOST_FRAMES = 1024
 """The longest audio that is prepared for by default, in frames."""
 
-OPTIONS = ("tokens", "frames", "batch_sizes", "progress")
+OPTIONS = ("tokens", "frames", "batch_sizes", "chunk_frames", "progress")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def check_warmup(warmup: bool | Mapping[str, Any]) -> dict[str, Any] | None:
     for name in warmup:
         if name not in OPTIONS:
             raise TypeError(f"unknown keyword {name!r} in warmup: allowed are {', '.join(OPTIONS)}")
-    for name in OPTIONS[:3]:
+    for name in OPTIONS[:4]:
         if warmup.get(name) is not None:
             _sizes(name, warmup[name])
     return dict(warmup)
@@ -70,6 +70,7 @@ def warm_up(
     tokens: int | Sequence[int] | None,
     frames: int | Sequence[int] | None,
     batch_sizes: int | Sequence[int],
+    chunk_frames: int | Sequence[int] | None,
     progress: bool,
 ) -> WarmupReport:
     """See `VitsModel.warmup`."""
@@ -79,16 +80,20 @@ def warm_up(
     items = sorted({bucket(size) for size in _sizes("batch_sizes", batch_sizes)})
     texts = sorted({bucket(size, LEAST_TOKENS) for size in token_sizes})
     sounds = sorted({bucket(size, LEAST_FRAMES) for size in frame_sizes})
+    pieces = [] if chunk_frames is None else sorted(set(_sizes("chunk_frames", chunk_frames)))
     with torch.inference_mode(False), torch.no_grad(), model.selected_backend():
         if not model.takes_graphs():
-            items, texts, sounds = items[:1], texts[:1], sounds[:1]
-        jobs: list[tuple[Callable[[int, int], bool], int, int]]
+            items, texts, sounds, pieces = items[:1], texts[:1], sounds[:1], pieces[:1]
+        jobs: list[tuple[Callable[[int, int], int], int, int]]
         jobs = [(model.warm_text, batch, size) for batch in items for size in texts]
         jobs += [(model.warm_waveform, batch, size) for batch in items for size in sounds]
+        jobs += [(model.warm_stream, batch, size) for batch in items for size in pieces]
         line = ProgressLine(len(jobs)) if progress else None
-        graphs = 0
+        graphs = plain = 0
         for done, (job, batch, size) in enumerate(jobs, start=1):
-            graphs += job(batch, size)
+            recorded = job(batch, size)
+            graphs += recorded
+            plain += not recorded
             if line is not None:
                 line.update(done, done, None, 0, last=done == len(jobs))
-    return WarmupReport(graphs, len(jobs) - graphs, time.monotonic() - begun)
+    return WarmupReport(graphs, plain, time.monotonic() - begun)

@@ -413,6 +413,18 @@ def test_warming_up_records_what_calls_replay() -> None:
     assert model.graph_cache.statistics().replayed >= 7
 
 
+def test_warming_up_records_what_streams_replay() -> None:
+    model = on_a_cpu(own_model(MULTI))
+    before = torch.get_rng_state()
+    report = model.warmup(tokens=24, frames=64, chunk_frames=24, progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    # The text, the waveform, and flow and decoder for the first piece and for the others.
+    assert (report.graphs, report.plain) == (6, 0)
+    pieces = list(model.stream(random_ids(1, 22), speaker_id=1, speaking_rate=0.3, chunk_frames=24))
+    assert len(pieces) > 3
+    assert model.graph_cache.statistics().recorded == 6
+
+
 def test_warming_up_without_graphs_runs_once(capsys: pytest.CaptureFixture[str]) -> None:
     report = own_model(SMALL).warmup()
     assert (report.graphs, report.plain) == (0, 2)
@@ -424,6 +436,7 @@ def test_warming_up_without_graphs_runs_once(capsys: pytest.CaptureFixture[str])
     ("warmup", "error", "message"),
     [
         (3, TypeError, "warmup must be True"),
+        ({"chunk_frames": 0}, ValueError, "chunk_frames must be at least 1, got 0"),
         ({"token": 3}, TypeError, "unknown keyword 'token'"),
         ({"tokens": 0}, ValueError, "tokens must be at least 1"),
         ({"frames": [1.5]}, TypeError, "frames must be a whole number"),

@@ -1,46 +1,79 @@
 """The CPU's backend beyond single ops: pieces of time, packed weights, half precision, long texts."""
 
 import logging
+import math
 from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fastvits import VitsConfig, VitsModel
-from fastvits_kernels import onednn, registry, relative_attention, use_backend
-from fastvits_kernels.onednn import attention, convolution, pieces
+from fastvits import VitsConfig, VitsModel, hifigan
+from fastvits_kernels import registry, relative_attention, use_backend
+from fastvits_kernels.onednn import attention, convolution
 from tests.models import SMALL, own_model, random_ids, relative_rms
-from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32
+from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
 
 
 def test_every_op_runs_on_a_cpu() -> None:
     assert {name for name, op in registry.ops().items() if "onednn" not in op.implementations} == set()
 
 
-@pytest.mark.parametrize("settings", [{}, {"resblock_type": 2}, {"resblock_dilation_sizes": [[1, 3], [2], [1, 1, 7]]}])
-@pytest.mark.parametrize("lengths", [None, [90, 41, 90]])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"resblock_type": 2},
+        {"resblock_dilation_sizes": [[1, 3], [2], [1, 1, 7]]},
+        {"upsample_rates": [5, 3, 2], "upsample_kernel_sizes": [11, 9, 2], "upsample_initial_channel": 40},
+        {"upsample_rates": [8], "upsample_kernel_sizes": [16]},
+    ],
+)
+@pytest.mark.parametrize("lengths", [None, [220, 41, 220]])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, MODEL_FLOAT32), (torch.float64, MODEL_FLOAT64)])
 def test_pieces_of_time_change_nothing(
-    settings: dict[str, object], lengths: list[int] | None, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any],
+    lengths: list[int] | None,
+    dtype: torch.dtype,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decoder = VitsModel(VitsConfig(**SMALL | settings)).eval().decoder
-    latents = torch.randn(1 if lengths is None else 3, 90, 24, generator=torch.Generator().manual_seed(1))
+    decoder = VitsModel(VitsConfig(**SMALL | settings)).eval().to(dtype).decoder
+    items = 1 if lengths is None else 3
+    latents = torch.randn(items, 220, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
     frames = None if lengths is None else torch.tensor(lengths)
-    with torch.no_grad(), use_backend("onednn"):
-        whole = decoder(latents, frames)
-        monkeypatch.setattr(pieces, "_BYTES", 6000)
-        assert onednn.piece_length(latents, "resblock_pair") == 62
-        cut = decoder(latents, frames)
-    assert relative_rms(cut, whole) < MODEL_FLOAT32
-    if lengths is not None:
-        assert not cut[1, 41 * 8 :].any()
+    cuts = []
+    real = decoder._stages
 
+    def counted(x: torch.Tensor, first: int, *others: Any) -> torch.Tensor:
+        cuts.append(first)
+        return real(x, first, *others)
 
-def test_eager_is_not_cut() -> None:
-    long = torch.zeros(1, 1 << 20, 4)
-    with torch.no_grad(), use_backend("eager"):
-        assert onednn.piece_length(long, "resblock_pair") is None
+    monkeypatch.setattr(decoder, "_stages", counted)
     with torch.no_grad(), use_backend("auto"):
-        assert onednn.piece_length(long, "resblock_pair") == 1 << 18
+        whole = decoder(latents, frames)
+        assert cuts == [0, 1][: len(decoder.upsampler)]
+        monkeypatch.setattr(hifigan, "_PIECE_BYTES", {"cpu": 6000})
+        cut = decoder(latents, frames)
+    assert all(cuts.count(first) > 3 for first in cuts)
+    assert relative_rms(cut, whole) < tolerance
+    if lengths is not None:
+        assert not cut[1, 41 * math.prod(decoder.config.upsample_rates) :].any()
+
+
+def test_a_piece_is_as_wide_as_memory_lets_it() -> None:
+    """Eager is not cut; a GPU counts the whole batch."""
+    long = torch.zeros(2, 1 << 20, 4)
+    with torch.no_grad(), use_backend("eager"):
+        assert hifigan._piece_width(long, 16, "resblock_pair") is None
+    with use_backend("auto"):
+        assert hifigan._piece_width(long, 16, "resblock_pair") is None
+        with torch.no_grad():
+            assert hifigan._piece_width(long, 16, "resblock_pair") == 1 << 16
+            assert hifigan._piece_width(long.bfloat16(), 1 << 20, "resblock_pair") == 64
+            with FakeTensorMode():
+                on_a_gpu = torch.empty(2, 1 << 20, 4, device="cuda")
+                assert hifigan._piece_width(on_a_gpu, 16, "resblock_pair") == 1 << 21
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

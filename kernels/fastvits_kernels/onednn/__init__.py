@@ -6,7 +6,6 @@ a module of this package registers its implementations.
 """
 
 from . import attention, conv, conv_norm, conv_transpose, depth_separable, elementwise, resblock, wavenet
-from .pieces import piece_length
 from .widening import widened
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "conv_transpose",
     "depth_separable",
     "elementwise",
-    "piece_length",
     "resblock",
     "wavenet",
     "widened",
