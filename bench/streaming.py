@@ -3,9 +3,10 @@
     python -m bench.streaming [--rounds N] [--minutes M] [--threads N] [--no-save]
 
 The first piece of `VitsModel.stream` is timed in turn with the plain call on the same text and seed, once the pieces
-have been found to be that call's waveform; not with `--rounds 0`. With `--minutes` a text that long is spoken sentence
+have been found to be that call's waveform, for the bundled voice and for the standard configuration with random
+weights; not with `--rounds 0`. With `--minutes` a text that long is spoken sentence
 by sentence in a process of its own, whose peak of memory is read on the way: what it adds after the first ten minutes
-(or a sixth, of a shorter text) has a limit in `tests/tolerances.py`. The bundled voice speaks. Rows are appended to
+(or a sixth, of a shorter text) has a limit in `tests/tolerances.py`; the bundled voice speaks. Rows are appended to
 `bench/results/streaming.jsonl`. Exit status 1 where memory grew beyond the limit.
 """
 
@@ -19,9 +20,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench import harness, memory
-from fastvits import VitsModel, VitsTokenizer, pipeline
+from bench.configurations import STANDARD
+from fastvits import VitsConfig, VitsModel, VitsTokenizer, pipeline
 from fastvits.voices import DEFAULT_VOICE, voice_folder
 from tests.models import relative_rms
 from tests.tolerances import LONG_TEXT_MEMORY_GROWTH, MODEL_FLOAT32
@@ -36,11 +39,30 @@ MARKS = (1, 2, 5, 10, 20, 30, 45)
 RESULTS = harness.RESULTS / "streaming.jsonl"
 
 
-def first_piece(rounds: int) -> dict[str, Any]:
-    """Seconds to the first piece and of the plain call, in turn, for about ten seconds of speech."""
+def bundled() -> tuple[VitsModel, Tensor]:
+    """The bundled voice, and the ids of some ten seconds of speech."""
     folder = voice_folder(DEFAULT_VOICE)
-    model = VitsModel.from_pretrained(folder, inference_only=True)
     ids = VitsTokenizer.from_pretrained(folder)(LONGEST, return_tensors="pt")["input_ids"]
+    assert isinstance(ids, Tensor)
+    return VitsModel.from_pretrained(folder, inference_only=True), ids
+
+
+def standard() -> tuple[VitsModel, Tensor]:
+    """The standard configuration, whose last convolution is scaled down so that nothing saturates, and random ids of
+    some ten seconds, as long as an untrained duration predictor makes them."""
+    torch.manual_seed(0)
+    model = VitsModel(VitsConfig(**STANDARD), inference_only=True).eval()
+    with torch.no_grad():
+        model.decoder.conv_post.weight.mul_(0.1)
+    return model, torch.randint(1, model.config.vocab_size, (1, 400))
+
+
+MODELS = {"bundled": bundled, "standard": standard}
+
+
+def first_piece(name: str, rounds: int) -> dict[str, Any]:
+    """Seconds to the first piece and of the plain call of a model, in turn, for about ten seconds of speech."""
+    model, ids = MODELS[name]()
 
     @torch.inference_mode()
     def whole() -> torch.Tensor:
@@ -56,7 +78,7 @@ def first_piece(rounds: int) -> dict[str, Any]:
     times = harness.time_in_turn({"whole": whole, "first piece": first}, rounds=rounds, flush=False)
     return {
         "kind": "streaming",
-        "model": "bundled",
+        "model": name,
         "audio_seconds": waveform.shape[1] / model.config.sampling_rate,
         "first_piece_seconds": first().shape[1] / model.config.sampling_rate,
         "relative_rms": error,
@@ -129,10 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     rows, grown = [], 0.0
     if options.rounds > 0:
-        row = first_piece(options.rounds)
-        share = harness.percentiles(row["ratios"])["p50"]
-        print(f"{row['audio_seconds']:.1f} s of speech: the first piece comes after {share:.3f} of the whole's time")
-        rows.append(row)
+        for name in MODELS:
+            row = first_piece(name, options.rounds)
+            share = harness.percentiles(row["ratios"])["p50"]
+            print(f"{name}, {row['audio_seconds']:.1f} s: the first piece comes after {share:.3f} of the whole's time")
+            rows.append(row)
     if options.minutes is not None:
         found = in_a_process(options.minutes, options.threads)
         rows.append({"kind": "long_text", "model": "bundled", **found})
