@@ -28,11 +28,11 @@ from bench.accuracy import SMALL, WHOLE_MODEL
 from bench.accuracy import cases_for as accuracy_cases
 from bench.configurations import TOKENS_A_SECOND
 from bench.costs import Cost, cost_of
-from bench.run import ChannelsLast
 from bench.run import measure as measure_op
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, tuning, use_backend, voices
 from fastvits.backend import planned_calls
 from fastvits_kernels import devices, registry, tiles
+from fastvits_kernels.channels_last import ChannelsLast
 from tests.numerics import assert_as_good_as_eager, relative_error
 from tests.op_cases import CASES, MODEL_CASES, Case
 from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME

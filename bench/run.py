@@ -36,8 +36,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from bench import harness
 from bench.costs import Cost, cost_of
@@ -47,66 +45,7 @@ from tests.numerics import allowed_error, converted, outputs_of, relative_error,
 from tests.op_cases import CASES, MODEL_CASES, Case
 
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
-CONVOLUTIONAL = (
-    "conv1d",
-    "conv1d_layer_norm",
-    "conv_transpose1d",
-    "depth_separable_layer",
-    "resblock_pair",
-    "resblock_step",
-    "wavenet_layer",
-)
 OPS = harness.RESULTS / "ops.jsonl"
-
-
-class ChannelsLast(TorchFunctionMode):
-    """Turns convolutions of sequences into convolutions of channels-last images of height 1."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.conv1d:
-            return self._conv1d(*args, **kwargs)
-        if func is torch.conv_transpose1d:
-            return self._conv_transpose1d(*args, **kwargs)
-        return func(*args, **kwargs)
-
-    @staticmethod
-    def _image(x: Tensor) -> Tensor:
-        return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-
-    def _conv1d(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Any = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Tensor:
-        across = ((1, _along(stride)), (0, _along(padding)), (1, _along(dilation)))
-        return torch.conv2d(self._image(x), self._image(weight), bias, *across, groups).squeeze(2)
-
-    def _conv_transpose1d(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Any = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
-        groups: int = 1,
-        dilation: Any = 1,
-    ) -> Tensor:
-        across = ((1, _along(stride)), (0, _along(padding)), (0, _along(output_padding)))
-        return torch.conv_transpose2d(
-            self._image(x), self._image(weight), bias, *across, groups, (1, _along(dilation))
-        ).squeeze(2)
-
-
-def _along(value: Any) -> int:
-    """A setting of a one-dimensional convolution, which may be given as a sequence."""
-    return value if isinstance(value, int) else value[0]
 
 
 def candidates_of(
@@ -119,11 +58,6 @@ def candidates_of(
     for provider in providers:
         if provider == "eager":
             found[provider] = partial(op.reference, *arguments)
-        elif provider == "channels_last":
-            if op.name not in CONVOLUTIONAL:
-                missing[provider] = f"{op.name} has no convolution"
-                continue
-            found[provider] = partial(_channels_last, op, arguments)
         elif provider == "compile":
             reason = _cannot_compile(device)
             if reason is not None:
@@ -144,11 +78,6 @@ def candidates_of(
                 continue
             found[provider] = partial(implementation.run, *arguments)
     return found, missing
-
-
-def _channels_last(op: registry.Op, arguments: tuple[Any, ...]) -> Any:
-    with ChannelsLast():
-        return op.reference(*arguments)
 
 
 def _cannot_compile(device: torch.device) -> str | None:

@@ -116,7 +116,7 @@ class VitsModel(nn.Module):
 
     @property
     def backend(self) -> str | None:
-        """Which implementations a call takes: `auto`, `eager`, `triton` or `onednn`, with exceptions an op, such as
+        """Which implementations a call takes: `auto` or another of `BACKENDS`, with exceptions an op, such as
         `auto,spline_coupling=eager`. None: as `set_backend` or the environment says. A surrounding `use_backend` wins.
 
         Checked when it is set: TypeError for what is no string, ValueError for an unknown backend or op.

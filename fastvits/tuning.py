@@ -2,8 +2,8 @@
 
 For every op that a model calls, at texts of several lengths, the tiles that other shapes use and their neighbours (half
 and double the warps, a stage more or less) are checked against the reference, then timed in turn with it. The fastest
-becomes a row of `tuned/<arch>.json`, with `winner` saying whether Triton or eager won. See `fastvits_kernels.tiles` for
-the file.
+becomes a row of `tuned/<arch>.json`, with `winner` saying whether Triton, eager, or eager with channels-last
+convolutions won. See `fastvits_kernels.tiles` for the file.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,9 @@ def _check_device(device: torch.device) -> None:
 def _best(shape: Shape, device: torch.device, timer: Timer) -> dict[str, Any] | None:
     """The row for a shape; None where no tile is right there, so that what other tables say holds on."""
     op, run = shape.call.op, shape.call.op.implementations["triton"].run
+    plain = {"eager": op.reference}
+    if "channels_last" in op.implementations:
+        plain["channels_last"] = op.implementations["channels_last"].run
     generator = torch.Generator().manual_seed(0)
     arguments = tuple(_with_memory(argument, device, generator) for argument in shape.call.args)
     with tf32_allowed(shape.tf32):
@@ -218,9 +222,10 @@ def _best(shape: Shape, device: torch.device, timer: Timer) -> dict[str, Any] | 
                     continue
             if _distance(found, expected) <= limit:
                 right.append(tile)
-        del expected, eager_outputs
         if not right:
             return None
+        plain = {name: way for name, way in plain.items() if _distance(_outputs(way(*arguments)), expected) <= limit}
+        del expected, eager_outputs
 
         def forced(tile: tiles.Tile) -> Callable[[], Any]:
             def call() -> Any:
@@ -229,15 +234,17 @@ def _best(shape: Shape, device: torch.device, timer: Timer) -> dict[str, Any] | 
 
             return call
 
-        eager, *fast = timer([lambda: op.reference(*arguments), *map(forced, right)])
-    seconds, best = min(zip(fast, range(len(fast)), strict=True))
-    tile = right[best]
+        times = timer([*(partial(way, *arguments) for way in plain.values()), *map(forced, right)])
+    fast = times[len(plain) :]
+    tile = right[fast.index(min(fast))]
+    # The order breaks ties.
+    seconds = {"triton": min(fast), **dict(zip(plain, times, strict=False))}
     return {
         "when": shape.when,
         "tile": {**tile.sizes, "num_warps": tile.num_warps, "num_stages": tile.num_stages},
-        "winner": "triton" if seconds <= eager else "eager",
+        "winner": min(seconds, key=lambda name: seconds[name]),
         "measured": True,
-        "microseconds": {"triton": round(seconds * 1e6, 2), "eager": round(eager * 1e6, 2)},
+        "microseconds": {name: round(taken * 1e6, 2) for name, taken in seconds.items()},
     }
 
 

@@ -292,7 +292,8 @@ def test_explain_says_whether_a_gpus_table_was_measured(monkeypatch: pytest.Monk
     measured = own["gated_activation"][0] | {"measured": True}
     arguments = (torch.empty(1, 2, 32, device="meta"), None)
     outcomes = []
-    for row in (own["gated_activation"][0], measured, measured | {"winner": "eager"}):
+    rows = (own["gated_activation"][0], measured, *(measured | {"winner": name} for name in ("eager", "channels_last")))
+    for row in rows:
         monkeypatch.setattr(tiles, "table", lambda arch, row=row: {"gated_activation": [row]})
         tiles._choose.cache_clear()
         with tiles.target_arch("sm_90"), devices.assume(torch.device("cuda:0")):
@@ -304,6 +305,7 @@ def test_explain_says_whether_a_gpus_table_was_measured(monkeypatch: pytest.Monk
         ("triton", "not measured", False),
         ("triton", "measured", True),
         ("eager", "measured", True),
+        ("eager", "measured", True),  # a gate has no convolution
     ]
 
 

@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import accuracy, end_to_end, harness, launches, plots, quality, report, roofline, run, scaling, streaming
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
+from fastvits_kernels.channels_last import CONVOLUTIONAL
 from tests.op_cases import CASES, MODEL_CASES, Case
 from tests.tolerances import RECOGNISER_WORD_ERROR_POINTS
 
-WITHOUT_LENGTHS = ("gated_activation", "rational_quadratic_spline")
+WITHOUT_LENGTHS = ("gated_activation", "left_align", "rational_quadratic_spline")
 COUNTED = [case for case in CASES if "ragged" in case.name or case.op in WITHOUT_LENGTHS]
 
 
@@ -39,7 +40,8 @@ def test_every_op_is_counted_and_timed() -> None:
 
 
 DECLARED_BYTES: dict[str, tuple[tuple[Any, ...], int]] = {
-    # By op: shapes and settings of small inputs, and the elements of the inputs and (behind them) of the outputs.
+    # By op: shapes and settings of small inputs, and the elements of the inputs and (behind them) of the outputs, where
+    # they are no whole numbers.
     # x [2, 5, 3], weight [3, 3, 4], bias [4] -> [2, 5, 4]
     "conv1d": (((2, 5, 3), (3, 3, 4), (4,), None, None, None, 1, 1, 1.0, "none", 1.0), 30 + 36 + 4 + 40),
     # x [2, 5, 3], weight [3, 3, 4], bias [4], residual [2, 5, 4], norm [4] twice -> [2, 5, 4]
@@ -52,10 +54,14 @@ DECLARED_BYTES: dict[str, tuple[tuple[Any, ...], int]] = {
     "depth_separable_layer": (
         ((1, 5, 4), (3, 4), (4,), (4,), (4,), (4, 4), (4,), (4,), (4,), None, 1, 1e-5), 20 + 12 + 16 + 6 * 4 + 20
     ),
+    # log durations [2, 5] and rates [2]
+    "durations": (((2, 5), (2,), None), 10 + 2),
     # x [2, 7, 8] and the gate's half of it
     "gated_activation": (((2, 7, 8), None), 112 + 56),
     # x and residual [1, 4, 6], weight and bias [6] -> [1, 4, 6]
     "layer_norm": (((1, 4, 6), (1, 4, 6), (6,), (6,), None, 1e-5), 24 + 24 + 6 + 6 + 24),
+    # nothing but whole numbers
+    "left_align": ((torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5, dtype=torch.long), 9), 0),
     # means and scales [1, 3, 4], durations [1, 3] of eight bytes, noise [1, 9, 4], a scale [1] -> [1, 9, 4]
     "length_regulator": (
         ((1, 3, 4), (1, 3, 4), torch.zeros(1, 3, dtype=torch.long), (1, 9, 4), (1,)), 24 + 36 + 1 + 36
@@ -81,6 +87,12 @@ DECLARED_BYTES: dict[str, tuple[tuple[Any, ...], int]] = {
     ),
 }  # fmt: skip
 
+WHOLE_NUMBERS = {
+    # Outputs of eight bytes: durations [2, 5] and frames [2]; ids [2, 5], lengths [2], places [2, 2, 5] and faults [2].
+    "durations": 10 + 2,
+    "left_align": 10 + 2 + 20 + 2,
+}
+
 
 def drawn(argument: Any, dtype: torch.dtype) -> Any:
     """Zeros for a shape, for each of a list of shapes, and anything else as it is."""
@@ -92,7 +104,7 @@ def drawn(argument: Any, dtype: torch.dtype) -> Any:
 @pytest.mark.parametrize("op", registry.ops())
 def test_declared_bytes(op: str) -> None:
     arguments, elements = DECLARED_BYTES[op]
-    whole_numbers = 8 * sum(a.numel() for a in arguments if isinstance(a, torch.Tensor))
+    whole_numbers = 8 * (sum(a.numel() for a in arguments if isinstance(a, torch.Tensor)) + WHOLE_NUMBERS.get(op, 0))
     for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
         cost = cost_of(registry.ops()[op], *(drawn(a, dtype) for a in arguments))
         assert cost.bytes == size * elements + whole_numbers
@@ -206,7 +218,7 @@ def test_a_row_is_of_the_flags_that_its_dtype_names(dtype: str, monkeypatch: pyt
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 
-@pytest.mark.parametrize("op", run.CONVOLUTIONAL)
+@pytest.mark.parametrize("op", CONVOLUTIONAL)
 def test_channels_last_convolutions_compute_the_same(op: str) -> None:
     arguments = one_case(op).arguments(torch.float32, "cpu")
     candidates, missing = run.candidates_of(registry.ops()[op], arguments, ["channels_last"])

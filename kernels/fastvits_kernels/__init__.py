@@ -20,11 +20,12 @@ from .resblock import resblock_pair, resblock_step
 from .spline import rational_quadratic_spline, spline_coupling
 from .wavenet import gated_activation, wavenet_layer
 
-from . import onednn  # isort: skip - registers the CPU's implementations of the ops above
+from . import channels_last, onednn  # isort: skip - register implementations of the ops above
 
 __all__ = [
     "BACKENDS",
     "BackendError",
+    "channels_last",
     "conv1d",
     "conv1d_layer_norm",
     "conv_transpose1d",

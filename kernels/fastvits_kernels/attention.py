@@ -421,7 +421,7 @@ def _supports(
 
 
 def _prefers(op: Op) -> Any:
-    def prefers(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, *_: object) -> tuple[bool, str, bool]:
+    def prefers(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, *_: object) -> tuple[str, str, bool]:
         return tiles.preference(_tile(op, q, rel_k))
 
     return prefers

@@ -338,7 +338,7 @@ def _ieee(*args: Any) -> bool:
     return len(args) > 11 and bool(args[11])
 
 
-def _prefers_conv1d(x: Tensor, weight: Tensor, *others: Any) -> tuple[bool, str, bool]:
+def _prefers_conv1d(x: Tensor, weight: Tensor, *others: Any) -> tuple[str, str, bool]:
     return preference(_tile(x, weight, _ieee(x, weight, *others)))
 
 

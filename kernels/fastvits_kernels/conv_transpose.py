@@ -193,7 +193,7 @@ def _launch_conv_transpose1d(
     return out
 
 
-def _prefers_conv_transpose1d(x: Tensor, weight: Tensor, *_: Any) -> tuple[bool, str, bool]:
+def _prefers_conv_transpose1d(x: Tensor, weight: Tensor, *_: Any) -> tuple[str, str, bool]:
     return preference(_tile(x, weight))
 
 

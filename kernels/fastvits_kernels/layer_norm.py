@@ -119,7 +119,7 @@ def _supports_layer_norm(
     return unsupported(x, residual, weight, bias)
 
 
-def _prefers_layer_norm(x: Tensor, *_: object) -> tuple[bool, str, bool]:
+def _prefers_layer_norm(x: Tensor, *_: object) -> tuple[str, str, bool]:
     return tiles.preference(_tile(x))
 
 

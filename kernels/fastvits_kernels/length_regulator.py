@@ -151,7 +151,7 @@ def _supports_length_regulator(
 
 def _prefers_length_regulator(
     means: Tensor, log_scales: Tensor, durations: Tensor, noise: Tensor, noise_scale: Tensor
-) -> tuple[bool, str, bool]:
+) -> tuple[str, str, bool]:
     return tiles.preference(_tile(noise))
 
 

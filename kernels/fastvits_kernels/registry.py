@@ -1,9 +1,10 @@
 """Which implementation each op takes, chosen at run time.
 
-Every op has a reference in plain torch (backend `eager`) and may have faster implementations (`triton`, `onednn`). What
-is asked for is found in this order: `use_backend(...)` around the call, `set_backend(...)` for the process, the
-environment variable `FASTVITS_BACKEND`, and `auto`. A choice is a backend for all ops, with exceptions an op:
-`use_backend("auto", spline_coupling="eager")`, or `FASTVITS_BACKEND=auto,spline_coupling=eager`.
+Every op has a reference in plain torch (backend `eager`) and may have faster implementations (`triton`, `onednn`, and
+`channels_last`: the reference with another layout of its convolutions). What is asked for is found in this order:
+`use_backend(...)` around the call, `set_backend(...)` for the process, the environment variable `FASTVITS_BACKEND`, and
+`auto`. A choice is a backend for all ops, with exceptions an op: `use_backend("auto", spline_coupling="eager")`, or
+`FASTVITS_BACKEND=auto,spline_coupling=eager`.
 
 An explicit backend that cannot run an op raises `BackendError` with the reason. `auto` takes the fastest implementation
 that can run and falls back to the reference, logging each reason once.
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor
 from .devices import device_of
 from .precision import ieee_products
 
-BACKENDS = ("auto", "eager", "triton", "onednn")
+BACKENDS = ("auto", "eager", "triton", "onednn", "channels_last")
 ENVIRONMENT_VARIABLE = "FASTVITS_BACKEND"
 
 logger = logging.getLogger("fastvits")
@@ -182,13 +183,13 @@ def _always(*args: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Implementation:
-    """A way to run an op: `supports(*args)` answers None, or why not; `prefers(*args)` says whether `auto` should take
-    it (True or False with the reason, and whether that was measured).
+    """A way to run an op: `supports(*args)` answers None, or why not; `prefers(*args)` says what `auto` should take
+    where it could take this one (a backend, the reason, and whether that was measured).
     """
 
     run: Callable[..., Any]
     supports: Callable[..., str | None] = _always
-    prefers: Callable[..., tuple[bool, str, bool]] | None = None
+    prefers: Callable[..., tuple[str, str, bool]] | None = None
 
 
 class Op:
@@ -197,7 +198,7 @@ class Op:
     `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the
     right shape and dtype. `check(*args)` raises ValueError where the arguments do not fit each other; it comes before
     everything else, for fake tensors too. `ieee(*args)` says whether matrices are multiplied as IEEE float32 even where
-    torch's flags allow TF32: the implementations see to it themselves, for the reference it is done here.
+    torch's flags allow TF32: kernels see to it themselves, for what runs in plain torch it is done here.
     """
 
     def __init__(
@@ -273,22 +274,19 @@ class Op:
             return Decision(self.name, "eager", reason, False)
         if implementation.prefers is not None:
             preferred, why, measured = implementation.prefers(*args)
-            return Decision(self.name, backend if preferred else "eager", why, measured)
+            return Decision(self.name, preferred if preferred in self.implementations else "eager", why, measured)
         return Decision(self.name, backend, f"auto on {device.type}", False)
 
     def _resolve(self, args: tuple[Any, ...]) -> Callable[..., Any]:
         decision = self._decide(args)
         _record(decision)
-        if decision.backend != "eager":
-            return self.implementations[decision.backend].run
-        # Of all devices only GPUs have TF32.
-        if device_of(*tensors_in(args)).type == "cuda" and self.ieee(*args):
-            return self._ieee_reference
-        return self.reference
-
-    def _ieee_reference(self, *args: Any) -> Any:
-        with ieee_products():
-            return self.reference(*args)
+        eager = decision.backend == "eager"
+        run = self.reference if eager else self.implementations[decision.backend].run
+        # Of all devices only GPUs have TF32; kernels of ours see to it themselves.
+        plain = eager or decision.backend == "channels_last"
+        if plain and device_of(*tensors_in(args)).type == "cuda" and self.ieee(*args):
+            return partial(_with_ieee_products, run)
+        return run
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
@@ -309,6 +307,11 @@ class Op:
         on_gpu = device_of(*tensors_in(arguments)).type == "cuda"
         with ieee_products() if on_gpu and self.ieee(*arguments) else nullcontext():
             return gradients_of(self.reference, arguments, grads)
+
+
+def _with_ieee_products(run: Callable[..., Any], *args: Any) -> Any:
+    with ieee_products():
+        return run(*args)
 
 
 def _as_promised(result: Tensor) -> Tensor:

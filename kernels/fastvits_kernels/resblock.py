@@ -454,11 +454,11 @@ def _prefers_resblock_step(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-) -> tuple[bool, str, bool]:
+) -> tuple[str, str, bool]:
     return preference(_tile("resblock_step", x, weights, mean))
 
 
-def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor], *_: Any) -> tuple[bool, str, bool]:
+def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor], *_: Any) -> tuple[str, str, bool]:
     return preference(_tile("resblock_pair", x, weights1, False))
 
 

@@ -2,9 +2,9 @@
 
 A file maps an op to rows, the first of which that fits is taken. A row's `when` gives upper bounds (`channels`,
 `kernel_size`, `work`: outputs' steps times batch, each inclusive) and lists (`dtype`); its `tile` the compile-time
-sizes with `num_warps` and `num_stages`; `winner` (`triton`, `eager`) and `measured` say what `auto` should take there
-and whether a measurement on that GPU says so. No length is a key: work is taken in powers of four, so that a new length
-compiles nothing.
+sizes with `num_warps` and `num_stages`; `winner` (`triton`, `eager`, `channels_last`) and `measured` say what `auto`
+should take there and whether a measurement on that GPU says so. No length is a key: work is taken in powers of four, so
+that a new length compiles nothing.
 """
 
 import json
@@ -149,9 +149,9 @@ def choose(
     return tile
 
 
-def preference(tile: Tile) -> tuple[bool, str, bool]:
-    """What `Implementation.prefers` answers for a tile: whether Triton won there, and whether that was measured."""
-    return tile.winner == "triton", "measured" if tile.measured else "not measured", tile.measured
+def preference(tile: Tile) -> tuple[str, str, bool]:
+    """What `Implementation.prefers` answers for a tile: which backend won there, and whether that was measured."""
+    return tile.winner, "measured" if tile.measured else "not measured", tile.measured
 
 
 def fit(block: int, size: int, smallest: int = 16) -> int:
