@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ COLUMNS = ("id", "text", "speaker", "seed", "rate", "speaking_rate")
 
 _PARTIAL = ".partial-"
 _LONGEST_FIELD = 2**31 - 1
+_csv_limit = threading.Lock()
 _WINDOW = 32
 """How many batches' worth of items are sorted by length at a time."""
 
@@ -222,11 +224,12 @@ def _csv_rows(stream: io.TextIOWrapper) -> Iterator[dict[str, Any] | Failure]:
 
 def _next_row(reader: Iterator[list[str]]) -> list[str]:
     """The next row, its fields of any length: the limit is the csv module's, for the whole process."""
-    before = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        return next(reader)
-    finally:
-        csv.field_size_limit(before)
+    with _csv_limit:
+        before = csv.field_size_limit(_LONGEST_FIELD)
+        try:
+            return next(reader)
+        finally:
+            csv.field_size_limit(before)
 
 
 def _is_broken(text: str) -> bool:

@@ -73,8 +73,12 @@ class VitsModel(nn.Module):
     duration predictor, and its one flow that synthesis omits. A new model has random weights and is in training mode;
     `from_pretrained` returns one in eval mode. `speaking_rate`, `noise_scale` and `noise_scale_duration` are
     attributes, read at each call.
+
+    Parameters are ordinary tensors even where the model is made, loaded or moved in inference mode: what is derived
+    from a tensor of inference mode cannot be kept, for its changes are not counted.
     """
 
+    @torch.inference_mode(False)
     def __init__(self, config: VitsConfig, *, inference_only: bool = False) -> None:
         if not isinstance(config, VitsConfig):
             raise TypeError(f"VitsModel takes a VitsConfig, got {type(config).__name__}")
@@ -102,6 +106,10 @@ class VitsModel(nn.Module):
         if self.device.type != "meta":
             for module in self.modules():
                 initialize(module, config)
+
+    @torch.inference_mode(False)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "VitsModel":
+        return super()._apply(fn, recurse)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -534,6 +542,8 @@ class VitsModel(nn.Module):
     def warm_text(self, batch: int, tokens: int) -> bool:
         """Prepare the first half of a call for texts `[batch, tokens]`; whether a graph does it now."""
         ids = torch.zeros(batch, tokens, dtype=torch.int64, device=self.device)
+        # Tokenizers give masks, and alignment with one is another kernel.
+        text_input(ids, torch.ones_like(ids), self.config.vocab_size, self.device)
         text = text_input(ids, None, self.config.vocab_size, self.device)
         rates = torch.ones(batch, dtype=self._float_dtype, device=self.device)
         noise = torch.zeros(batch, tokens, 2, dtype=self._float_dtype, device=self.device)
@@ -550,7 +560,7 @@ class VitsModel(nn.Module):
         lengths = torch.full((batch,), frames, device=self.device)
         noise = torch.zeros(batch, frames, self.config.flow_size, dtype=self.dtype, device=self.device)
         token = torch.zeros(batch, 1, self.config.flow_size, dtype=self._float_dtype, device=self.device)
-        latents = kernels.length_regulator(token, token, lengths[:, None], noise, token[:, 0, 0])
+        latents = kernels.length_regulator(token, token, lengths[:, None], noise, token.new_zeros(batch))
         speaker = None
         if self.config.num_speakers > 1:
             speaker = self.embed_speaker(torch.zeros_like(lengths)).to(self.dtype)
@@ -558,21 +568,21 @@ class VitsModel(nn.Module):
         self.waveform(latents, None, lengths, speaker, at_once=True)
         return self.graph_cache.statistics().replayed > before
 
-    def warm_stream(self, batch: int, chunk_frames: int) -> int:
-        """Prepare streams of `batch` items in pieces of `chunk_frames` frames; how many graphs were recorded."""
+    def warm_stream(self, batch: int, chunk_frames: int) -> bool:
+        """Prepare streams of `batch` items in pieces of `chunk_frames` frames; whether graphs do it now."""
         from .streaming import flow_reach
 
-        before = self.graph_cache.statistics().recorded
+        before = self.graph_cache.statistics().replayed
         ids = torch.ones(batch, 2, dtype=torch.int64, device=self.device)
         speaker = 0 if self.config.num_speakers > 1 else None
-        # Long enough for a piece in the middle, which has the largest window; twice, for the second records.
-        reach = flow_reach(self.config) - decoder_window(self.config, 0, 1)[0]
+        # With graphs long enough for a piece in the middle, whose window is the largest; twice, for the second records.
+        reach = flow_reach(self.config) - decoder_window(self.config, 0, 1)[0] if self.takes_graphs() else 0
         frames = min(4 * (chunk_frames + reach), self.config.max_frames)
         durations = torch.full_like(ids, frames // 2)
-        for _ in range(2):
+        for _ in range(2 if self.takes_graphs() else 1):
             for _ in self.stream(ids, speaker_id=speaker, seed=0, durations=durations, chunk_frames=chunk_frames):
                 pass
-        return self.graph_cache.statistics().recorded - before
+        return self.graph_cache.statistics().replayed > before
 
     def _checked_frames(self, faults: Tensor, speakers: Tensor | None, frames: Tensor) -> list[int]:
         """The frames of each item, on the host: the one synchronisation of a call, which carries along the faults of
@@ -687,19 +697,20 @@ class VitsModel(nn.Module):
         parse_backend(backend)
         parse_graphs(graphs)
         wanted = check_warmup(warmup)
-        model = load_pretrained(
-            cls,
-            pretrained_model_name_or_path,
-            dtype=dtype,
-            device_map=device_map,
-            revision=revision,
-            subfolder=subfolder,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=token,
-            force_download=force_download,
-            inference_only=inference_only,
-        )
+        with torch.inference_mode(False):
+            model = load_pretrained(
+                cls,
+                pretrained_model_name_or_path,
+                dtype=dtype,
+                device_map=device_map,
+                revision=revision,
+                subfolder=subfolder,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                token=token,
+                force_download=force_download,
+                inference_only=inference_only,
+            )
         model.backend = backend
         model.graphs = graphs
         if wanted is not None:

@@ -29,7 +29,7 @@ class WarmupReport:
     graphs: int
     """Graphs recorded."""
     plain: int
-    """Stages and sizes that were run without a graph."""
+    """Stages and sizes that no graph does."""
     seconds: float
     """How long it took."""
 
@@ -46,8 +46,8 @@ def check_warmup(warmup: bool | Mapping[str, Any]) -> dict[str, Any] | None:
     for name in warmup:
         if name not in OPTIONS:
             raise TypeError(f"unknown keyword {name!r} in warmup: allowed are {', '.join(OPTIONS)}")
-    for name in OPTIONS[:4]:
-        if warmup.get(name) is not None:
+    for name in OPTIONS:
+        if name != "progress" and warmup.get(name) is not None:
             _sizes(name, warmup[name])
     return dict(warmup)
 
@@ -84,16 +84,15 @@ def warm_up(
     with torch.inference_mode(False), torch.no_grad(), model.selected_backend():
         if not model.takes_graphs():
             items, texts, sounds, pieces = items[:1], texts[:1], sounds[:1], pieces[:1]
-        jobs: list[tuple[Callable[[int, int], int], int, int]]
+        jobs: list[tuple[Callable[[int, int], bool], int, int]]
         jobs = [(model.warm_text, batch, size) for batch in items for size in texts]
         jobs += [(model.warm_waveform, batch, size) for batch in items for size in sounds]
         jobs += [(model.warm_stream, batch, size) for batch in items for size in pieces]
         line = ProgressLine(len(jobs)) if progress else None
-        graphs = plain = 0
+        before, plain = model.graph_cache.statistics().recorded, 0
         for done, (job, batch, size) in enumerate(jobs, start=1):
-            recorded = job(batch, size)
-            graphs += recorded
-            plain += not recorded
+            plain += not job(batch, size)
             if line is not None:
                 line.update(done, done, None, 0, last=done == len(jobs))
+    graphs = model.graph_cache.statistics().recorded - before
     return WarmupReport(graphs, plain, time.monotonic() - begun)

@@ -359,6 +359,10 @@ def test_help(arguments, capsys):
         ),
         (["say", "Hi", "--output", "{out}", "--voice", "{voice}", "--speaker-mix", "0=1"], "the model has one speaker"),
         (["say", "Hi", "--output", "{out}", "--speaker-mix", "0=1,0=2"], "different speakers with a share each"),
+        (
+            ["say", "Hi", "--output", "{out}", "--voice", "{speakers}", "--speaker-mix", "0=1e308,1=1e308"],
+            "have a finite sum",
+        ),
         (["say", "Hi", "--output", "{out}", "--speaker-mix", "anna"], "different speakers with a share each"),
         (["say", "Hi", "--output", "{out}", "--speaker-mix", "anna=-1"], "must be above 0"),
         (

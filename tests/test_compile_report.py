@@ -15,6 +15,7 @@ import torch
 
 from bench import compile_report
 from bench.configurations import CONFIGURATIONS, TOKENS_A_SECOND, meta_model
+from fastvits.backend import planned_calls
 from fastvits.tuning import tf32_allowed
 from fastvits_kernels import devices, jit, registry, tiles
 from tests.op_cases import CASES
@@ -189,3 +190,24 @@ def test_a_recorded_launch_is_the_real_one() -> None:
                     implementation.run(*arguments)
             found.append([replace(launch, source=None) for launch in launches])
         assert found[0] == found[1], case.id
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_another_length_compiles_nothing(name: str, batch: int) -> None:
+    """Lengths that 16 divides, and that it does not, of one bucket of work launch the same binaries.
+
+    But for what reads the duration predictor's single channels, whose rows are as far apart as a text is long.
+    """
+    model = meta_model(CONFIGURATIONS[name], torch.float16)
+
+    def launched(tokens: int, frames: int) -> set[tuple[Any, ...]]:
+        with registry.use_backend("eager"):
+            calls = planned_calls(model, tokens=tokens, frames=frames, batch=batch, masked=True, ragged=batch > 1)
+        found = [c for call in calls for c in compile_report.launches_of(call, "float16", "sm_90")]
+        return {(c.op, *c.binary) for c in found if c.op != "spline_coupling" and dict(c.constants).get("C_IN") != 1}
+
+    expected = launched(48, 160)
+    assert {entry[0] for entry in expected} >= {"conv1d", "durations", "left_align", "length_regulator"}
+    for tokens, frames in ((37, 151), (64, 144), (63, 145)):
+        assert launched(tokens, frames) == expected

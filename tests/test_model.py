@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,6 +237,15 @@ def test_inference_mode_gives_the_same(model: VitsModel) -> None:
         made_inside.load_state_dict(model.state_dict())
         set_seed(0)
         assert relative_rms(made_inside(ids).waveform, expected) <= MODEL_FLOAT32
+
+
+def test_parameters_are_ordinary_tensors_wherever_they_are_made(model: VitsModel, tmp_path: Path) -> None:
+    """Those of inference mode would have their weights derived and packed anew in every call."""
+    model.save_pretrained(tmp_path)
+    with torch.inference_mode():
+        for made in (VitsModel(model.config), VitsModel.from_pretrained(tmp_path)):
+            for moved in (made, made.double(), made.to(torch.bfloat16)):
+                assert not any(parameter.is_inference() for parameter in moved.parameters())
 
 
 def test_a_model_copies_and_pickles(model: VitsModel) -> None:

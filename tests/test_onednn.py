@@ -9,8 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fastvits import VitsConfig, VitsModel, hifigan
-from fastvits_kernels import registry, relative_attention, use_backend
-from fastvits_kernels.onednn import attention, convolution
+from fastvits_kernels import conv1d, durations, registry, relative_attention, use_backend
+from fastvits_kernels.onednn import attention, convolution, scratch
 from tests.models import SMALL, own_model, random_ids, relative_rms
 from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
 
@@ -177,3 +177,33 @@ def test_float64_is_eager() -> None:
     assert (
         registry.ops()["gated_activation"].resolve(torch.randn(1, 5, 4, dtype=torch.float64), None).backend == "eager"
     )
+
+
+def test_torchs_defaults_do_not_matter() -> None:
+    """Neither to the probe of oneDNN nor to its scratch memory."""
+    x, weight = torch.randn(1, 40, 16), torch.randn(3, 16, 16)
+    with torch.no_grad(), use_backend("onednn"):
+        expected = conv1d(x, weight, slope=0.1, dilation=2)
+        convolution._broken.cache_clear()
+        scratch._kept.blocks.clear()
+        before = torch.get_default_dtype()
+        try:
+            torch.set_default_dtype(torch.bfloat16)
+            with torch.device("meta"):
+                assert torch.equal(conv1d(x, weight, slope=0.1, dilation=2), expected)
+        finally:
+            torch.set_default_dtype(before)
+        assert torch.equal(conv1d(x, weight, slope=0.1, dilation=2), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_lengths_may_be_narrow(dtype: torch.dtype) -> None:
+    with use_backend("onednn"):
+        counts, _ = durations(torch.zeros(2, 3), torch.ones(2), lengths=torch.tensor([1, 3], dtype=dtype))
+    assert counts.tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+def test_lengths_beyond_no_steps() -> None:
+    with use_backend("onednn"):
+        out = conv1d(torch.zeros(2, 0, 16), torch.zeros(3, 16, 8), lengths=torch.tensor([3, 3]))
+    assert out.shape == (2, 0, 8)

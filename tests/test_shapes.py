@@ -127,6 +127,21 @@ def test_padding_that_cannot_be_even_is_refused(op: str, weights: str) -> None:
         registry.ops()[op](*{**arguments, name: wrong}.values())
 
 
+@pytest.mark.parametrize("dilation", [0, -1])
+def test_dilations_are_positive(dilation: int) -> None:
+    for op in ("conv1d", "depth_separable_layer", "resblock_step", "wavenet_layer"):
+        arguments = full_arguments(op)
+        name = "dilations" if op == "resblock_step" else "dilation"
+        wrong = [dilation] * len(arguments[name]) if op == "resblock_step" else dilation
+        with pytest.raises(ValueError, match=f"K and dilation must be at least 1, got .* a dilation of {dilation}"):
+            registry.ops()[op](*{**arguments, name: wrong}.values())
+
+
+def test_ids_without_a_token_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"input_ids must be \[B, T\] with at least one token, got \(2, 0\)"):
+        registry.ops()["left_align"](torch.zeros(2, 0, dtype=torch.int64), None, 5)
+
+
 def test_an_error_names_what_was_wrong_and_what_is_allowed() -> None:
     arguments = full_arguments("conv1d")
     for name, wrong, message in (

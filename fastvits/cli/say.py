@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 import time
@@ -104,13 +105,19 @@ def _shares(text: str) -> dict[str, float]:
 def mixed_voice(model: "VitsModel", shares: dict[str, float]) -> "Tensor":
     """The embedding `[1, speaker_embedding_size]` of a voice between others, by their shares.
 
-    Raises ValueError for a model with one voice and for a speaker that it does not have.
+    Raises ValueError for a model with one voice, for a speaker that it does not have or that is named twice, and for
+    shares whose sum is not finite.
     """
     if model.config.num_speakers < 2:
         raise ValueError("the model has one speaker, and none to mix")
     numbers = [speaker_in_range(model.config, speaker) for speaker in shares]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"a mix names each speaker once, got {', '.join(shares)}")
+    total = sum(shares.values())
+    if not math.isfinite(total):
+        raise ValueError(f"the shares of a mix have a finite sum, got {', '.join(map(str, shares.values()))}")
     table = model.embed_speaker.weight.detach()
-    weights = table.new_tensor([share / sum(shares.values()) for share in shares.values()])
+    weights = table.new_tensor([share / total for share in shares.values()])
     return (weights @ table[numbers]).unsqueeze(0)
 
 

@@ -29,7 +29,7 @@ from .jit import dot_precision, kernel, launch, unsupported
 from .masking import zero_beyond
 from .packing import contiguous
 from .registry import Implementation, Op
-from .shapes import axes, expect, expect_each
+from .shapes import axes, expect, expect_each, expect_taps
 from .tiles import Tile, choose, fit, preference
 
 if TYPE_CHECKING:
@@ -363,6 +363,7 @@ def _check(
     expect_each(cond, "cond [B or 1, C_out]", batch, outputs)
     expect(residual, "residual [B, T, C_out]", batch, steps, outputs)
     expect_each(lengths, "lengths [B or 1]", batch)
+    expect_taps(taps, dilation)
     span = (taps - 1) * dilation
     if not 0 <= pad_left <= span:
         raise ValueError(f"pad_left must lie in [0, (K - 1) * dilation] = [0, {span}], got {pad_left}")
@@ -395,6 +396,7 @@ def conv1d(
     Raises ValueError for an unknown activation, shapes that do not fit, or an impossible padding.
     """
     if pad_left is None:
+        axes(weight, "weight [K, C_in, C_out]")
         span = (weight.shape[0] - 1) * dilation
         if span % 2:
             raise ValueError(

@@ -27,8 +27,9 @@ from .precision import tf32_allowed
 _lock = threading.RLock()
 
 # Triton compiles one binary for integers that 16 divides, one for 1 and one for all others. Of strides it has to know,
-# for wide loads; lengths and dilations would only compile the same three times.
-_VARYING = re.compile(r"steps|T|T_\w+|dilation\d*|kernel_size\d*")
+# for wide loads; lengths and dilations would only compile the same three times. So would a `row_stride`, that between
+# the rows of a tensor [B, T], which is T where it is contiguous.
+_VARYING = re.compile(r"steps|T|T_\w+|row_stride_\w+|dilation\d*|kernel_size\d*")
 
 
 @lru_cache

@@ -4,7 +4,7 @@ Item `b` holds the run of ones of `attention_mask[b]`, from its first one on; th
 `first[b]` the place of that one (0 where there is no mask, and so no padding):
 
     places[0, b, t] = (t + first[b]) mod T,   places[1, b, t] = (t - first[b]) mod T
-    ids[b, t] = input_ids[b, places[0, b, t]] where the mask is set there, within the vocabulary; else 0
+    ids[b, t] = input_ids[b, places[0, b, t]] where the mask is set there, clamped to the vocabulary; else 0
 
 `places[0]` moves what belongs to a token from the caller's positions to ours, `places[1]` back. `lengths[b]` counts the
 ones. `faults[b]` adds up `OUTSIDE_VOCABULARY` (an id under a one is none), `BAD_MASK` (values other than 0 and 1, a
@@ -68,9 +68,9 @@ def _left_align_fwd_kernel(
     lengths_ptr,  # [B] int64, contiguous
     places_ptr,  # [2, B, T] int64, contiguous
     faults_ptr,  # [B] int64, contiguous
-    stride_ib,
+    row_stride_i,
     stride_it,
-    stride_mb,
+    row_stride_m,
     stride_mt,
     T,
     vocab_size,
@@ -88,7 +88,7 @@ def _left_align_fwd_kernel(
         first, last, length, stray = first + T, first - 1, first, first
         for start in range(0, T, BLOCK_T):
             offs_t = start + tl.arange(0, BLOCK_T).to(tl.int64)
-            value = tl.load(mask_ptr + b * stride_mb + offs_t * stride_mt, mask=offs_t < T, other=0)  # [BLOCK_T]
+            value = tl.load(mask_ptr + b * row_stride_m + offs_t * stride_mt, mask=offs_t < T, other=0)  # [BLOCK_T]
             valid = value != 0
             first = tl.minimum(first, tl.min(tl.where(valid, offs_t, T), 0))
             last = tl.maximum(last, tl.max(tl.where(valid, offs_t, -1), 0))
@@ -106,8 +106,8 @@ def _left_align_fwd_kernel(
         source = (offs_t + first) % T
         valid = mask_t
         if mask_ptr is not None:
-            valid = mask_t & (tl.load(mask_ptr + b * stride_mb + source * stride_mt, mask=mask_t, other=0) != 0)
-        token = tl.load(input_ids_ptr + b * stride_ib + source * stride_it, mask=valid, other=0).to(tl.int64)
+            valid = mask_t & (tl.load(mask_ptr + b * row_stride_m + source * stride_mt, mask=mask_t, other=0) != 0)
+        token = tl.load(input_ids_ptr + b * row_stride_i + source * stride_it, mask=valid, other=0).to(tl.int64)
         outside += tl.sum(((token < 0) | (token >= vocab_size)).to(tl.int64), 0)
         token = tl.minimum(tl.maximum(token, 0), vocab_size - 1)
         spoken += tl.sum((valid & (token != BLANK)).to(tl.int64), 0)
@@ -160,7 +160,10 @@ def _fake(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> 
 
 
 def _check(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> None:
-    expect(attention_mask, "attention_mask [B, T]", *axes(input_ids, "input_ids [B, T]"))
+    batch, steps = axes(input_ids, "input_ids [B, T]")
+    if not steps:
+        raise ValueError(f"input_ids must be [B, T] with at least one token, got {(batch, steps)}")
+    expect(attention_mask, "attention_mask [B, T]", batch, steps)
 
 
 _LEFT_ALIGN = Op("left_align", left_align_reference, _fake, _check)

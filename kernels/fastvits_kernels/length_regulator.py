@@ -62,7 +62,7 @@ def _length_regulator_fwd_kernel(
     stride_lb,
     stride_lt,
     stride_lc,
-    stride_db,
+    row_stride_d,
     stride_dt,
     stride_nb,
     stride_nt,
@@ -87,7 +87,7 @@ def _length_regulator_fwd_kernel(
     while (first < T_text) & (end <= last_frame):
         offs_n = first + tl.arange(0, BLOCK_N)
         mask_n = offs_n < T_text
-        durations_pointers = durations_ptr + b * stride_db + offs_n.to(tl.int64) * stride_dt
+        durations_pointers = durations_ptr + b * row_stride_d + offs_n.to(tl.int64) * stride_dt
         durations = tl.load(durations_pointers, mask=mask_n, other=0).to(tl.int64)  # [BLOCK_N]
         ends = end + tl.cumsum(durations, 0)
         passed = (ends[None, :] <= frame[:, None]) & mask_n[None, :]  # [BLOCK_T, BLOCK_N]

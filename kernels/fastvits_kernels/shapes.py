@@ -38,8 +38,15 @@ def expect_each(tensor: Tensor | None, form: str, count: int, *sizes: int | None
     expect(tensor, form, count, *sizes)
 
 
+def expect_taps(kernel_size: int, dilation: int) -> None:
+    """Raise unless a convolution has a tap, and taps follow one another."""
+    if kernel_size < 1 or dilation < 1:
+        raise ValueError(f"K and dilation must be at least 1, got K = {kernel_size} and a dilation of {dilation}")
+
+
 def expect_even_padding(kernel_size: int, dilation: int) -> None:
-    """Raise unless `(K - 1) * dilation` steps of padding can be split evenly."""
+    """As `expect_taps`, and raise unless `(K - 1) * dilation` steps of padding can be split evenly."""
+    expect_taps(kernel_size, dilation)
     if (kernel_size - 1) * dilation % 2:
         raise ValueError(f"(K - 1) * dilation must be even, got K = {kernel_size} and a dilation of {dilation}")
 

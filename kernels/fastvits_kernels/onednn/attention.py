@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..registry import Implementation, ops
-from .convolution import held_back, linear, unsupported, whole_steps
+from .convolution import linear, torch_is_slow, unsupported, whole_steps
 from .scratch import scratch
 
 _SCORES_AT_ONCE = 1 << 20
@@ -19,7 +19,7 @@ _SCORES_AT_ONCE = 1 << 20
 
 
 _LONG = 192
-"""Steps from which heads are worth a product of oneDNN each, where torch's are slow."""
+"""Steps from which on heads are worth products of their own by oneDNN, where torch's are slow."""
 
 
 def _margins(x: Tensor, left: int, width: int) -> Tensor:
@@ -42,13 +42,11 @@ def _attend(
     """One item without padding: `q`, `k`, `v` `[n, H, D]` -> `out` `[n, H, D]` and perhaps `weights` `[H, n, n]`, both
     written."""
     steps, heads, _ = q.shape
-    if steps < _LONG or not held_back():
-        _attend_heads(q, k, v, rel_k, rel_v, out, weights)
-        return
-    for head in range(heads):
-        one = slice(head, head + 1)
-        to = None if weights is None else weights[one]
-        _attend_heads(q[:, one], k[:, one], v[:, one], rel_k, rel_v, out[:, one], to)
+    alone = steps >= _LONG and torch_is_slow()
+    for head in range(heads) if alone else (0,):
+        some = slice(head, head + 1 if alone else heads)
+        to = None if weights is None else weights[some]
+        _attend_heads(q[:, some], k[:, some], v[:, some], rel_k, rel_v, out[:, some], to, alone)
 
 
 def _attend_heads(
@@ -59,11 +57,11 @@ def _attend_heads(
     rel_v: Tensor | None,
     out: Tensor,
     weights: Tensor | None,
+    alone: bool,
 ) -> None:
-    """`_attend` for one head, by products of oneDNN, or for several, by torch's."""
+    """`_attend` for one head, `alone` with products of oneDNN, or for several with torch's."""
     steps, heads, head_dim = q.shape
     window = 0 if rel_k is None else (rel_k.shape[0] - 1) // 2
-    alone = heads == 1 and steps >= _LONG and held_back()
     width = steps + 2 * window
     # Queries and columns beyond the text, so that oneDNN meets few different numbers of them.
     width, rows = (whole_steps(width), whole_steps(steps)) if alone else (width, steps)

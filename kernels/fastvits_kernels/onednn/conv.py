@@ -126,7 +126,7 @@ def _to_one_channel(x: Tensor, weight: Tensor, dilation: int, pad_left: int, slo
 
 def _given(lengths: Tensor | None, batch: int, steps: int) -> Tensor:
     """Lengths even where all items are whole: a condition is a bias of its own for each item."""
-    return torch.full((batch,), steps, dtype=torch.int64) if lengths is None else lengths
+    return torch.full((batch,), steps, device="cpu") if lengths is None else lengths
 
 
 def _supports(

@@ -10,6 +10,7 @@ computed there and rounded at the end of an op, which is said once.
 """
 
 import logging
+import math
 import platform
 from collections.abc import Iterator
 from functools import lru_cache
@@ -21,7 +22,7 @@ from torch.nn import functional
 
 from ..devices import device_of
 from ..packing import packed
-from .scratch import keep_freed_memory, scratch
+from .scratch import scratch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -61,10 +62,12 @@ def _broken() -> str | None:
     """Why oneDNN's convolutions cannot be used, found by trying a small one; None where they can."""
     if not torch.backends.mkldnn.is_available():
         return "this torch is built without oneDNN"
-    keep_freed_memory()
     with torch.inference_mode(False), torch.no_grad():
-        x, out = (torch.linspace(-1, 1, 9 * 16).view(1, 9, 16) for _ in range(2))
-        weight, bias = torch.linspace(-1, 1, 3 * 16 * 16).view(3, 16, 16), torch.linspace(-1, 1, 16)
+        # Whatever torch's default dtype and device are.
+        x, out, weight, bias = (
+            torch.linspace(-1, 1, math.prod(shape), dtype=torch.float32, device="cpu").view(shape)
+            for shape in ((1, 9, 16), (1, 9, 16), (3, 16, 16), (16,))
+        )
         expected = functional.conv1d(x.transpose(1, 2), weight.permute(2, 1, 0), bias).transpose(1, 2)
         try:
             one = convolve(x, reordered(weight, 1, 9), bias, activation="leaky_relu", slope=0.1)
@@ -94,22 +97,26 @@ _SHORT = 64
 
 
 def whole_steps(steps: int) -> int:
-    """The number of steps, `steps` or up to 1/16 more, that a convolution is to have.
+    """The number of steps, at least `steps`, that a convolution is to have: a multiple of 16, beyond 512 of a 32nd to a
+    16th of it, and of 512 at most.
 
     Two costs depend on the very number. Weights in a layout other than the one that oneDNN wants for it are rearranged
     in every call, which takes 5 to 15 ms for those of 192 channels; with multiples of 16 there is one layout up to 64
     steps and one beyond (seen on one and two threads, AVX-512 and AMX). And oneDNN generates code for each number, in
-    0.3 ms for float32 and 1 ms for the matrix units of half precision, and keeps it: with 16 numbers an octave it often
-    has it, and the memory of a long text ends lower.
+    0.3 ms for float32 and 1 ms for the matrix units of half precision, and keeps it: with few numbers it often has it,
+    and the memory of a long text ends lower.
     """
     quantum = min(max(16, 1 << max(steps.bit_length() - 5, 0)), 512)
     return -(-steps // quantum) * quantum
 
 
 @lru_cache
-def held_back() -> bool:
-    """Whether torch multiplies float32 matrices slower than oneDNN: MKL, which it asks, has AVX-512 for Intel's
-    processors only. On two threads of an AMD EPYC 9005 it takes twice as long for 60 rows and more."""
+def torch_is_slow() -> bool:
+    """Whether torch's own products of float32 matrices are slower than oneDNN's.
+
+    MKL, which torch asks, has AVX-512 for Intel's processors only. On two threads of an AMD EPYC 9005 it takes twice as
+    long for 60 rows and more.
+    """
     if not torch.backends.mkl.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:
@@ -120,9 +127,9 @@ def held_back() -> bool:
 
 
 def whole_rows(rows: int, dtype: torch.dtype) -> int:
-    """The number of rows, `rows` or up to 1/16 more, that a product of matrices is to have: `whole_steps` where oneDNN
-    computes it, for it generates code for each number of rows, in 0.3 ms."""
-    return whole_steps(rows) if dtype != torch.float32 or held_back() else rows
+    """The number of rows, at least `rows`, that a product of matrices is to have: `whole_steps` where oneDNN computes
+    it, for it generates code for each number of rows, in 0.3 ms."""
+    return whole_steps(rows) if dtype != torch.float32 or torch_is_slow() else rows
 
 
 def is_short(steps: int) -> bool:
@@ -153,7 +160,8 @@ def packed_weight(weight: Tensor, dtype: torch.dtype, steps: int, dilation: int 
         scaled = weight.detach().to(dtype) if alpha == 1.0 else (weight.detach().float() * alpha).to(dtype)
         return scaled[0].t().contiguous().t() if weight.shape[0] == 1 else reordered(scaled, dilation, steps)
 
-    return packed(weight, ("onednn", dtype, dilation, alpha, is_short(steps)), build)
+    # Only with several taps does the layout depend on the steps.
+    return packed(weight, ("onednn", dtype, dilation, alpha, weight.shape[0] > 1 and is_short(steps)), build)
 
 
 def scaled_bias(bias: Tensor | None, cond: Tensor | None, dtype: torch.dtype, alpha: float = 1.0) -> Tensor | None:
@@ -214,7 +222,7 @@ def convolve_onto(
 def _matrix_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, T, C_in]`, `[C_in, C_out]` -> `[N, T, C_out]`."""
     rows = x.view(-1, x.shape[2])
-    if x.dtype == torch.float32 and held_back() and min(rows.shape[0], *weight.shape) >= 16:
+    if x.dtype == torch.float32 and torch_is_slow() and min(rows.shape[0], *weight.shape) >= 16:
         y = linear(rows, weight.t(), bias)
     else:
         y = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
@@ -268,7 +276,7 @@ def items(lengths: Tensor | None, batch: int, steps: int) -> Iterator[tuple[slic
             yield slice(0, batch), steps
         return
     for item, length in enumerate(lengths.expand(batch).tolist()):
-        if length > 0:
+        if min(length, steps) > 0:
             yield slice(item, item + 1), min(length, steps)
 
 

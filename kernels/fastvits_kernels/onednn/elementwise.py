@@ -5,7 +5,6 @@ They cost next to nothing on a CPU, and torch's own kernels serve. Half precisio
 which have a few numbers a token and subtract knots, in float64.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -55,7 +54,7 @@ def _spline_coupling(
 
 
 def _supports_tensors(*args: object) -> str | None:
-    first, *others = [argument for argument in args if isinstance(argument, Tensor) and argument.dtype != torch.int64]
+    first, *others = [argument for argument in args if isinstance(argument, Tensor) and argument.is_floating_point()]
     return unsupported(first, *others)
 
 

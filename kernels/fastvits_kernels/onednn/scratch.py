@@ -8,6 +8,7 @@ Hence `scratch`, and `keep_freed_memory` for what leaves an op.
 import math
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -33,21 +34,23 @@ def scratch(use: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """
     size = math.prod(shape) * dtype.itemsize
     if size > _LARGEST:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     # What inference mode allocates cannot be written outside of it.
     key = (use, torch.is_inference_mode_enabled())
     block = _kept.blocks.get(key)
     if block is None or block.numel() < size:
-        block = _kept.blocks[key] = torch.empty(size, dtype=torch.uint8)
+        keep_freed_memory()
+        block = _kept.blocks[key] = torch.empty(size, dtype=torch.uint8, device="cpu")
     return block[:size].view(dtype).view(shape)
 
 
+@lru_cache
 def keep_freed_memory() -> None:
     """Let glibc keep up to 64 MB of what is freed at the end of its heap, instead of giving it back after every call.
 
     It learns from blocks that are mapped on their own: when one is freed, blocks of its size come from the heap from
     then on, and twice that size may stay there (`mallopt(3)`, `M_MMAP_THRESHOLD`). So one of the largest size that it
     learns from is made and freed, untouched. With 10 s of speech the heap was emptied and filled again in each call, at
-    7 to 10 % of its time. Other C libraries are not impressed.
+    7 to 10 % of its time. With another C library nothing changes.
     """
-    torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
+    torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8, device="cpu")

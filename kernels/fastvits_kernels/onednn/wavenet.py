@@ -36,18 +36,19 @@ def _run_layer(
     batch, steps, channels = x.shape
     outputs = out_weight.shape[1]
     dtype = compute_dtype(x.dtype)
-    last_bias = scaled_bias(out_bias, None, dtype)
+    last_weight, last_bias = packed_weight(out_weight.unsqueeze(0), dtype, steps), scaled_bias(out_bias, None, dtype)
     cond = None if cond is None else cond.expand(batch, -1)
     span = (in_weight.shape[0] - 1) * dilation // 2
 
     out = torch.empty(batch, steps, outputs, dtype=dtype, device=x.device)
-    # A condition is a bias of its own for each item.
-    together = lengths if cond is None or batch == 1 or lengths is not None else torch.full((batch,), steps)
-    for chosen, length in items(together, batch, steps):
+    each = lengths
+    if lengths is None and cond is not None and batch > 1:
+        # A condition is a bias of its own for each item.
+        each = torch.full((batch,), steps, device="cpu")
+    for chosen, length in items(each, batch, steps):
         whole = whole_steps(length)
         by_itself = dilation == 1 and whole == length
         margins = (0, 0) if by_itself else (span, span + whole - length)
-        last_weight = packed_weight(out_weight.unsqueeze(0), dtype, length)
         source = activated(x[chosen, :length], 1.0, dtype, *margins)
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
         weight = packed_weight(in_weight, dtype, whole, dilation)
