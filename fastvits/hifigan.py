@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import fastvits_kernels as kernels
-from fastvits_kernels import registry
+from fastvits_kernels import devices, registry
 
 from .configuration import VitsConfig
 from .layers import Conv1d, ConvTranspose1d, taps_first
@@ -32,7 +32,7 @@ def _piece_width(x: Tensor, elements: int, op: str) -> int | None:
     None, and so the whole, where `op` runs eagerly, with gradients, where nothing is freed early, and while tracing,
     where a length must not be looked at.
     """
-    kind = x.device.type
+    kind = devices.device_of(x).type
     if torch.compiler.is_compiling() or kind not in _PIECE_BYTES or torch.is_grad_enabled():
         return None
     if registry.current_selection().for_op(op) not in ("auto", {"cpu": "onednn", "cuda": "triton"}[kind]):

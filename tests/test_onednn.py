@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fastvits import VitsConfig, VitsModel, hifigan
-from fastvits_kernels import conv1d, durations, registry, relative_attention, use_backend
+from fastvits_kernels import conv1d, devices, durations, registry, relative_attention, use_backend
 from fastvits_kernels.onednn import attention, convolution, scratch
 from tests.models import SMALL, own_model, random_ids, relative_rms
 from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
@@ -71,6 +71,10 @@ def test_a_piece_is_as_wide_as_memory_lets_it() -> None:
         with torch.no_grad():
             assert hifigan._piece_width(long, 16, "resblock_pair") == 1 << 16
             assert hifigan._piece_width(long.bfloat16(), 1 << 20, "resblock_pair") == 64
+            planned = torch.empty(2, 1 << 20, 4, device="meta")
+            assert hifigan._piece_width(planned, 16, "resblock_pair") is None
+            with devices.assume(torch.device("cuda")):
+                assert hifigan._piece_width(planned, 16, "resblock_pair") == 1 << 21
             with FakeTensorMode():
                 on_a_gpu = torch.empty(2, 1 << 20, 4, device="cuda")
                 assert hifigan._piece_width(on_a_gpu, 16, "resblock_pair") == 1 << 21
