@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,18 @@ def shapes_of(
 
 
 def candidates(shape: Shape, device: torch.device) -> list[tiles.Tile]:
-    """Tiles to try: the one in use, those of the op's other rows for the dtype, and the neighbours of all of them."""
+    """Tiles to try: the one in use, those of the op's other rows for the dtype, then the neighbours of all of them."""
     rows = tiles.table(tiles.arch_of(device)).get(shape.op, [])
     known = [shape.tile]
     known += [tiles.tile_of(row) for row in rows if shape.dtype in row.get("when", {}).get("dtype", [shape.dtype])]
     found: dict[str, tiles.Tile] = {}
-    for tile in known:
-        for warps in (tile.num_warps, tile.num_warps * 2, tile.num_warps // 2):
-            for stages in (tile.num_stages, tile.num_stages + 1, tile.num_stages - 1):
-                if 1 <= warps <= 16 and 1 <= stages <= 5:
-                    other = replace(tile, num_warps=warps, num_stages=stages, winner="triton", measured=True)
-                    found.setdefault(json.dumps([other.sizes, warps, stages]), other)
+    # The tiles themselves before their neighbours: the last ones may not be tried.
+    for more_warps, more_stages in product((1, 2, 0.5), (0, 1, -1)):
+        for tile in known:
+            warps, stages = int(tile.num_warps * more_warps), tile.num_stages + more_stages
+            if 1 <= warps <= 16 and 1 <= stages <= 5:
+                other = replace(tile, num_warps=warps, num_stages=stages, winner="triton", measured=True)
+                found.setdefault(json.dumps([other.sizes, warps, stages]), other)
     return list(found.values())
 
 
@@ -157,11 +159,15 @@ def tune(
     sizes: Iterable[Size] = SIZES,
     timer: Timer = time_on_gpu,
     progress: Callable[[int, int], None] | None = None,
+    finished: Callable[[dict[str, Any]], None] | None = None,
+    patience: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     """Measure tiles for models of these configurations on `device`, and return the table for `write_table`.
 
     A tile counts if it launches, and if its result is as near to the reference in float64 as twice the distance of the
-    reference in the call's own dtype. `progress` is called with the shapes done and the shapes in all.
+    reference in the call's own dtype. `progress` is called with the shapes done and the shapes in all,
+    `finished` with a table of one row for each shape that gets one. `patience` says, asked before each shape, after how
+    many seconds no further tile of it is tried; one always is.
 
     Raises `BackendError` where Triton cannot run on the device, ValueError for an unknown op or mode.
     """
@@ -174,20 +180,22 @@ def tune(
     _check_device(device)
     shapes = shapes_of(configs, device, ops=ops, modes=modes, sizes=sizes)
     rows: dict[str, list[dict[str, Any]]] = {}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    about = f"Measured on {name} with torch {torch.__version__} on {time.strftime('%Y-%m-%d')}."
     with torch.no_grad():
         for done, shape in enumerate(shapes):
             if progress is not None:
                 progress(done, len(shapes))
-            row = _best(shape, device, timer)
+            row = _best(shape, device, timer, None if patience is None else time.monotonic() + patience())
             if row is not None:
                 rows.setdefault(shape.op, []).append(row)
+                if finished is not None:
+                    finished({"about": about, "ops": {shape.op: [row]}})
     if progress is not None:
         progress(len(shapes), len(shapes))
     for found in rows.values():
         # Upper bounds, the first fitting row wins: the narrow ones go first.
         found.sort(key=lambda row: [row["when"][name] for name in ("dtype", "channels", "kernel_size", "work")])
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    about = f"Measured on {name} with torch {torch.__version__} on {time.strftime('%Y-%m-%d')}."
     return {"about": about, "ops": dict(sorted(rows.items()))}
 
 
@@ -200,8 +208,9 @@ def _check_device(device: torch.device) -> None:
         registry.ops()["gated_activation"].resolve(probe, None)
 
 
-def _best(shape: Shape, device: torch.device, timer: Timer) -> dict[str, Any] | None:
-    """The row for a shape; None where no tile is right there, so that what other tables say holds on."""
+def _best(shape: Shape, device: torch.device, timer: Timer, until: float | None) -> dict[str, Any] | None:
+    """The row for a shape; None where no tile is right there, so that what other tables say holds on. No
+    tile but the first is tried past `until` (`time.monotonic`)."""
     op, run = shape.call.op, shape.call.op.implementations["triton"].run
     plain = {"eager": op.reference}
     if "channels_last" in op.implementations:
@@ -214,7 +223,9 @@ def _best(shape: Shape, device: torch.device, timer: Timer) -> dict[str, Any] | 
         round_off = max(torch.finfo(tensor.dtype).eps for tensor in eager_outputs)
         limit = 2 * _distance(eager_outputs, expected) + 4 * round_off
         right: list[tiles.Tile] = []
-        for tile in candidates(shape, device):
+        for at, tile in enumerate(candidates(shape, device)):
+            if at and until is not None and time.monotonic() > until:
+                break
             with tiles.forced_tile(shape.op, tile):
                 try:
                     found = _outputs(run(*arguments))

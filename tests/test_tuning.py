@@ -97,6 +97,23 @@ def test_the_fastest_right_tile_wins(tables: Path, monkeypatch: pytest.MonkeyPat
     assert row["microseconds"] == {"triton": 500000.0, "eager": 1000000.0}
 
 
+def test_without_patience_one_tile_is_tried_for_each_shape(tables: Path) -> None:
+    tried: list[int] = []
+
+    def timer(functions: Sequence[Callable[[], Any]]) -> list[float]:
+        tried.append(len(functions) - 1)
+        return [1.0] * len(functions)
+
+    found: list[dict[str, Any]] = []
+    sizes = [Size(3, 4, 1), Size(30, 64, 1)]
+    options = TINY | {"sizes": sizes, "timer": timer, "finished": found.append}
+    table = tune([PLAIN], CPU, patience=lambda: -1.0, **options)
+    assert tried == [1, 1]
+    assert [row for one in found for row in one["ops"]["layer_norm"]] == table["ops"]["layer_norm"]
+    tune([PLAIN], CPU, patience=lambda: 1000.0, **options)
+    assert min(tried[2:]) > 1
+
+
 def test_eager_can_win(tables: Path) -> None:
     table = tune([PLAIN], CPU, timer=lambda functions: [0.1] + [0.2] * (len(functions) - 1), **TINY)
     assert table["ops"]["layer_norm"][0]["winner"] == "eager"
