@@ -85,7 +85,8 @@ def test_launches_of_the_published_configuration(standard: VitsModel, masked: bo
     assert found["length regulator"] == 1
     assert found["flow"] == 4 * 6 + 1, "six a coupling, and the halves put together"
     assert found["decoder"] == 30
-    assert found["total"] <= 120
+    # docs/gpu.md says so.
+    assert found["total"] == (119 if masked else 117)
 
 
 # --- Products of the modules that decide lengths
