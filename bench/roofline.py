@@ -7,8 +7,7 @@ measures the peaks and appends them to `bench/results/peaks.jsonl`. No peak is t
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -17,11 +16,12 @@ import torch
 
 from bench import harness
 from bench.costs import Cost
+from fastvits.tuning import MODES, tf32_allowed
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: dtype for name, (dtype, tf32) in MODES.items() if not tf32}
+"""What every device has; TF32, which GPUs alone have, is float32 with torch's flags set."""
+
 TF32 = "tf32"
-MODES = {**DTYPES, TF32: torch.float32}
-"""The dtype of each name that `--dtype` takes; TF32, which GPUs alone have, is float32 with torch's flags set."""
 
 PEAKS = harness.RESULTS / "peaks.jsonl"
 SLOW = 0.1
@@ -43,18 +43,6 @@ class Peaks:
         """Which of the two limits a call of this cost: `memory` or `compute`."""
         memory_bound = cost.bytes / self.bytes_per_second >= cost.flops / self.flops_per_second
         return "memory" if memory_bound else "compute"
-
-
-@contextmanager
-def tf32_allowed(allowed: bool) -> Iterator[None]:
-    """Set torch's two flags for TF32 inside the block: one of them is set by default."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def modes_for(device: torch.device | str, names: Sequence[str] | None, default: Sequence[str]) -> list[str]:
@@ -116,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment, run = harness.environment(options.device), harness.new_run()
     rows = []
     for name in names:
-        peaks = measure_peaks(options.device, MODES[name], quick=options.quick, tf32=name == TF32)
+        dtype, tf32 = MODES[name]
+        peaks = measure_peaks(options.device, dtype, quick=options.quick, tf32=tf32)
         print(f"{name:<9} {peaks.bytes_per_second / 1e9:8.1f} GB/s  {peaks.flops_per_second / 1e9:10.1f} GFLOP/s")
         rows.append(peak_row(peaks, name, environment, run))
     if not options.quick:

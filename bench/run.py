@@ -39,7 +39,8 @@ import torch
 
 from bench import harness
 from bench.costs import Cost, cost_of
-from bench.roofline import MODES, PEAKS, TF32, Peaks, measure_peaks, modes_for, peak_row, tf32_allowed
+from bench.roofline import PEAKS, TF32, Peaks, measure_peaks, modes_for, peak_row
+from fastvits.tuning import MODES, tf32_allowed
 from fastvits_kernels import jit, registry
 from tests.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
 from tests.op_cases import CASES, MODEL_CASES, Case
@@ -111,7 +112,7 @@ def check(
         errors = [relative_error(a, e) for a, e in zip(outputs_of(run()), expected, strict=True)]
         # The output with the least room decides.
         pairs = [
-            (error, allowed_error(eager, MODES[dtype], tf32=dtype == TF32))
+            (error, allowed_error(eager, MODES[dtype][0], tf32=dtype == TF32))
             for error, eager in zip(errors, plain, strict=True)
         ]
         found[name] = Check(*max(pairs, key=lambda pair: pair[0] / pair[1]))
@@ -123,7 +124,7 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """The rows of one case: timed, refused or not available, with all samples."""
     op = registry.ops()[case.op]
-    arguments = case.arguments(MODES[dtype], device)
+    arguments = case.arguments(MODES[dtype][0], device)
     cost = cost_of(op, *arguments)
     row = {"kind": "op", "op": case.op, "case": case.name, "dtype": dtype, "flops": cost.flops, "bytes": cost.bytes}
     candidates, missing = candidates_of(op, arguments, providers)
@@ -181,7 +182,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for dtype in options.dtype:
         peaks = None
         if not options.worker:
-            peaks = measure_peaks(options.device, MODES[dtype], quick=options.quick, tf32=dtype == TF32)
+            peaks = measure_peaks(options.device, MODES[dtype][0], quick=options.quick, tf32=dtype == TF32)
             yield peak_row(peaks, dtype, environment, name)
         for case in chosen_cases(options):
             rows = measure(

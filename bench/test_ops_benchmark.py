@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench.roofline import tf32_allowed
 from bench.run import PROVIDERS, candidates_of, check
+from fastvits.tuning import tf32_allowed
 from fastvits_kernels import registry
 from tests.op_cases import MODEL_CASES, Case
 
