@@ -179,16 +179,20 @@ def compiling(context: Context, item: str) -> None:
         twin = VitsModel(VitsConfig(), inference_only=True).eval().to(dtype)
     distinct: dict[str, registry.Call] = {}
     sizes = ((88, 188, 1, False), (87, 187, 4, True), (291, 626, 32, False))
-    with devices.assume(context.device), use_backend("eager"):
+    # As "auto" plans: the decoder then works on the pieces that real calls are cut into.
+    with devices.assume(context.device):
         for tokens, frames, batch, ragged in sizes:
             size = {"tokens": tokens, "frames": frames, "batch": batch}
             for call in planned_calls(twin, **size, masked=ragged, ragged=ragged):
                 distinct.setdefault(f"{call.op.name} {_shapes(call.args)}", call)
-    failed = 0
+    failed = left_out = 0
     with tuning.tf32_allowed(tf32):
         for call in list(distinct.values())[int(part) :: PARTS]:
             implementation = call.op.implementations.get(context.fast_backend)
-            if implementation is None or context.left <= 0:
+            if implementation is None:
+                continue
+            if context.left <= 0:
+                left_out += 1
                 continue
             arguments = [_on(argument, context.device) for argument in call.args]
             if implementation.supports(*arguments) is None:
@@ -198,10 +202,20 @@ def compiling(context: Context, item: str) -> None:
                 except Exception as error:
                     if is_lost(error, context.device):
                         raise
-                    failed += 1
-                    context.note("compiling", op=call.op.name, dtype=mode, status="failed", reason=last_line(error))
+                    failed += not isinstance(error, torch.OutOfMemoryError)
+                    context.note(
+                        "compiling", op=call.op.name, dtype=mode, status=status_of(error), reason=last_line(error)
+                    )
             del arguments
-    context.note("compiling", dtype=mode, part=int(part), status="ok" if not failed else "failed", failed=failed)
+            if context.device.type == "cuda":
+                torch.cuda.empty_cache()
+    row = {"dtype": mode, "part": int(part), "failed": failed, "left_out": left_out}
+    if failed:
+        context.note("compiling", **row, status="failed", reason=f"{failed} calls")
+    elif left_out:
+        context.note("compiling", **row, status="skipped", reason="no time was left for all calls")
+    else:
+        context.note("compiling", **row, status="ok")
 
 
 def _shapes(argument: Any) -> Any:
@@ -403,6 +417,7 @@ class Candidate:
     model: Any
     backend: str = "auto"
     channels_last: bool = False
+    """Under a `TorchFunctionMode`, whose Python counts in the time: much at batch 1, where launching takes longest."""
     graphs: str | None = None
     """`auto` or `off` for our models, None for a peer's."""
 
@@ -526,14 +541,16 @@ def compiled_items(quick: bool) -> list[str]:
 
 @torch.no_grad()
 def compiled(context: Context, item: str) -> None:
-    """transformers under torch.compile beside its plain self and ours."""
+    """transformers under torch.compile beside its plain self and ours. It alone gets a row: `peers` has the others',
+    timed beside more."""
     size, _, mode = item.rpartition(" ")
     speakers = _speakers(context.device, context.quick)
-    wanted = {BASELINE, f"fastvits auto {mode}"}
+    # All plain ones of the mode set what error it costs, as in `peers`.
+    wanted = {BASELINE, f"{BASELINE} {mode}", f"fastvits channels-last {mode}", f"fastvits auto {mode}"}
     found = [candidate for candidate in candidates(context, speakers) if candidate.name in wanted]
     name = "transformers compiled" + (" float16" if mode == "float16" else "")
     found.append(Candidate(name, mode, _compiled(speakers.peers[tuning.MODES[mode][0]])))
-    _utterances(context, size, speakers, found, rest=4)
+    _utterances(context, size, speakers, found, rest=4, only=name)
 
 
 @lru_cache
@@ -557,8 +574,11 @@ def _spoken(
     return end_to_end.Utterances(ids, found.samples), truth
 
 
-def _utterances(context: Context, item: str, speakers: Speakers, found: list[Candidate], rest: int) -> None:
-    """Check all, time in turn what runs, and write a row for each; `rest` is how many such sizes share the time.
+def _utterances(
+    context: Context, item: str, speakers: Speakers, found: list[Candidate], rest: int, only: str | None = None
+) -> None:
+    """Check all, time in turn what runs, and write a row for each, or for the candidate `only`; `rest` is how many such
+    sizes share the time.
 
     The rule is that of the ops: in its precision a candidate of ours is at most twice as far from float64 as torch's
     own operations are, and a tolerance.
@@ -567,7 +587,8 @@ def _utterances(context: Context, item: str, speakers: Speakers, found: list[Can
     batch, seconds = int(item.split()[0]), float(item.split()[1])
     spoken, truth = _spoken(context.device, context.quick, speakers.name, batch, seconds)
     frames = spoken.samples // speakers.frame
-    size = {"model": speakers.name, "seconds": int(seconds) if seconds >= 1 else seconds, "batch": batch}
+    name = "small" if context.quick and speakers.peers else speakers.name
+    size = {"model": name, "seconds": int(seconds) if seconds >= 1 else seconds, "batch": batch}
     for one in speakers.own.values():
         # Graphs of other sizes would count as memory of this one.
         one.graph_cache.clear()
@@ -592,7 +613,9 @@ def _utterances(context: Context, item: str, speakers: Speakers, found: list[Can
         except Exception as failure:
             if is_lost(failure, context.device):
                 raise
-            status = "out of memory" if isinstance(failure, torch.OutOfMemoryError) else "failed"
+            status = status_of(failure)
+            if status == "failed" and candidate.graphs is None:
+                status = "failed peer"
             context.note("utterance", **size, candidate=candidate.name, status=status, reason=last_line(failure))
             del failure
             _free(context.device)
@@ -618,6 +641,8 @@ def _utterances(context: Context, item: str, speakers: Speakers, found: list[Can
     times_of = harness.time_in_turn(runs, device=context.device, rounds=rounds, warmup=1, flush=False, budget=share)
     bounds = peaks_found(context)
     for name, times in times_of.items():
+        if only not in (None, name):
+            continue
         candidate = running[name]
         p50 = statistics.median(times)
         audio = checked[name]["audio_seconds"] * batch
@@ -635,9 +660,6 @@ def _utterances(context: Context, item: str, speakers: Speakers, found: list[Can
             "ratios": [a / b for a, b in zip(base, times, strict=True)] if base else [],
             "checking_seconds": round(time.time() - begin, 1),
         }
-        row |= _peak_memory(context, candidate, spoken.ids)
-        if (batch, seconds) == (1, 3) or context.quick:
-            row |= _launches(context, partial(candidate, spoken.ids))
         if candidate.mode in bounds:
             least = least_seconds(context, speakers, candidate.mode, spoken.ids.shape[1], max(frames, 1), batch, bounds)
             row |= {"least_seconds": least, "roofline": least / p50}
@@ -647,6 +669,23 @@ def _utterances(context: Context, item: str, speakers: Speakers, found: list[Can
         else:
             context.write("end_to_end", kind="end_to_end", **row)
             context.note("utterance", **size, candidate=name, status="ok")
+    for name in times_of if only is None else [only] if only in times_of else []:
+        profiled = (batch, seconds) == (1, 3) or context.quick
+        # A profile takes many times as long as its call.
+        if context.left < 3 + (20 if profiled else 6) * once[name]:
+            context.note("call", **size, candidate=name, status="skipped", reason="no time was left")
+            continue
+        try:
+            row = _peak_memory(context, running[name], spoken.ids, frames)
+            if profiled:
+                row |= _launches(context, partial(running[name], spoken.ids))
+        except Exception as failure:
+            if is_lost(failure, context.device):
+                raise
+            row = {"status": "not measured", "reason": last_line(failure)}
+            del failure
+            _free(context.device)
+        context.note("call", **size, candidate=name, **{"status": "ok", **row})
 
 
 def _free(device: torch.device) -> None:
@@ -655,10 +694,15 @@ def _free(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _peak_memory(context: Context, candidate: Candidate, ids: Tensor) -> dict[str, Any]:
+def _peak_memory(context: Context, candidate: Candidate, ids: Tensor, frames: int) -> dict[str, Any]:
     """The most that a call allocates beyond what was there before it (weights are), and what its graphs hold."""
     if context.device.type != "cuda":
         return {}
+    if candidate.graphs == "auto":
+        # The model may have graphs of other candidates.
+        candidate.model.graph_cache.clear()
+        candidate.warm_up(ids.shape[1], frames, ids.shape[0])
+        candidate(ids)
     torch.cuda.synchronize(context.device)
     torch.cuda.reset_peak_memory_stats(context.device)
     before = torch.cuda.memory_allocated(context.device)
@@ -696,7 +740,9 @@ def _costs(
     device: torch.device, quick: bool, name: str, mode: str, tokens: int, frames: int, batch: int
 ) -> list[tuple[torch.dtype, Cost]]:
     model = _speakers(device, quick, name).own[tuning.MODES[mode][0]]
-    calls = planned_calls(model, tokens=tokens, frames=frames, batch=batch, masked=False)
+    # Eager is not cut into pieces, whose overlaps no call needs to compute.
+    with use_backend("eager"):
+        calls = planned_calls(model, tokens=tokens, frames=frames, batch=batch, masked=False)
     return [(next(registry.tensors_in(call.args)).dtype, cost_of(call.op, *call.args)) for call in calls]
 
 
@@ -727,24 +773,31 @@ def startup_items(quick: bool) -> list[str]:
     if quick:
         return ["fastvits float32 cold", "fastvits float32 warmed"]
     half, single = ([f"fastvits {mode} {state}" for state in ("cold", "warm")] for mode in ("float16", "float32"))
-    return [*half, "fastvits float16 warmed", "transformers float32 warm", *single]
+    return [*half, "transformers float32 warm", *single, "fastvits float16 warmed"]
 
 
 @torch.no_grad()
 def startup(context: Context, item: str) -> None:
     """The first call ever in a process: `cold` with an empty cache of Triton's binaries, `warm` with a filled one,
-    `warmed` with a filled one and behind `VitsModel.warmup()`."""
+    `warmed` with a filled one and behind `VitsModel.warmup()` for the call's size. All speak for equally long: each
+    duration predictor runs, then every token lasts for two frames whatever it said."""
     name, mode, state = item.split()
     started = float(os.environ[STARTED])
     dtype, tf32 = tuning.MODES[mode]
-    begin = time.time()
-    if name == "fastvits":
-        speaker: Any = VitsModel(VitsConfig(**settings_of(context.quick)), inference_only=True)
-    else:
+    if name == "transformers":
         import transformers
-
-        speaker = transformers.VitsModel(transformers.VitsConfig())
+    begin = time.time()
+    torch.manual_seed(0)
+    if name == "transformers":
+        speaker: Any = transformers.VitsModel(transformers.VitsConfig())
+    else:
+        speaker = VitsModel(VitsConfig(**settings_of(context.quick)), inference_only=True)
     speaker = speaker.eval().to(context.device, dtype)
+    predict = speaker.duration_predictor.forward
+    # Rounded up to two frames.
+    speaker.duration_predictor.forward = lambda *args, **kwargs: torch.full_like(
+        predict(*args, **kwargs), math.log(1.5)
+    )
     ids = torch.randint(1, 38, (1, 24 if context.quick else 88), device=context.device)
     context.synchronize()
     made = time.time()
@@ -752,15 +805,15 @@ def startup(context: Context, item: str) -> None:
     times = []
     with tuning.tf32_allowed(tf32):
         if state == "warmed":
-            report = speaker.warmup(progress=False)
+            report = speaker.warmup(tokens=ids.shape[1], frames=2 * ids.shape[1], progress=False)
             context.synchronize()
             row |= {"warmup_seconds": time.time() - made, "graphs": report.graphs}
         for _ in range(3):
             start = time.time()
-            speaker(input_ids=ids)
+            waveform = speaker(input_ids=ids).waveform
             context.synchronize()
             times.append(time.time() - start)
-    row |= {"first_call_seconds": times[0], "later_calls_seconds": times[1:]}
+    row |= {"samples": waveform.shape[1], "first_call_seconds": times[0], "later_calls_seconds": times[1:]}
     context.note("startup", candidate=f"{name} {mode}", state=state, **row, status="ok")
 
 
@@ -847,7 +900,7 @@ def _decoder_least(context: Context, speaker: VitsModel, batch: int, frames: int
     with torch.device("meta"):
         twin = VitsModel(speaker.config, inference_only=True).eval().to(speaker.dtype)
     latents = torch.empty(batch, frames, speaker.config.flow_size, dtype=speaker.dtype, device="meta")
-    with devices.assume(context.device), registry.dry_run() as calls:
+    with devices.assume(context.device), use_backend("eager"), registry.dry_run() as calls:
         twin.decoder(latents, None, None)
     return sum(peaks.least_seconds(cost_of(call.op, *call.args)) for call in calls)
 
@@ -874,16 +927,15 @@ def timing(context: Context, item: str) -> None:
     """One case of an op by several providers, as `bench.run` does it."""
     name, dtype, what = item.split()
     providers = ["compile"] if what == "compile" else ["eager", "channels_last", context.fast_backend]
-    peaks = peaks_found(context).get(dtype)
-    if peaks is None:
-        peaks = roofline.measure_peaks(context.device, roofline.DTYPES[dtype], quick=context.quick)
+    if dtype not in peaks_found(context):
+        peak(context, dtype)
     with tuning.tf32_allowed(False):
         rows = measure_op(
             _case(name),
             dtype,
             str(context.device),
             providers,
-            peaks=peaks,
+            peaks=peaks_found(context)[dtype],
             budget=0.3,
             rounds=5 if context.quick else 20,
         )
@@ -895,17 +947,47 @@ def timing(context: Context, item: str) -> None:
 def tune_items(quick: bool) -> list[str]:
     if quick:
         return []
-    heavy = ("resblock_pair", "conv1d", "conv_transpose1d", "wavenet_layer", "relative_attention")
+    heavy = ("relative_attention", "wavenet_layer", "resblock_pair", "conv1d", "conv_transpose1d")
     # The middle sizes first: short items leave their rows even where the time is over soon.
     sizes = (1, 4, 0, 2, 3)
     modes = ("float16", "float32", "tf32", "bfloat16")
-    return [f"{mode} {name} {size}" for mode in modes for size in sizes for name in heavy]
+    # Attention is in float32 whatever the mode: once is enough.
+    ops_of = {mode: heavy if mode == modes[0] else heavy[1:] for mode in modes}
+    return [f"{mode} {name} {size}" for mode in modes for size in sizes for name in ops_of[mode]]
 
 
 def tune(context: Context, item: str) -> None:
-    """Tiles for one op in one mode at one size, added to a table as `fastvits tune` writes it."""
+    """Tiles for one op in one mode at one size, each added at once to a table as `fastvits tune` writes it."""
+    mode, name, _ = item.split()
+    table = _tuned(context, item, partial(_keep, context))
+    context.note("tuned", dtype=mode, op=name, rows=len(table["ops"].get(name, [])), status="ok")
+
+
+def compile_tiles(context: Context, item: str) -> None:
+    """Have what `tune` tries in Triton's cache: no time counts, so processes may share the GPU."""
+    _tuned(context, item, timer=lambda functions: [0.0] * len(functions))
+    _free(context.device)
+
+
+def _tuned(
+    context: Context, item: str, finished: Callable[[dict[str, Any]], None] | None = None, **options: Any
+) -> dict[str, Any]:
     mode, name, size = item.split()
-    table = tuning.tune([VitsConfig()], context.device, ops=[name], modes=[mode], sizes=[tuning.SIZES[int(size)]])
+    return tuning.tune(
+        [VitsConfig()],
+        context.device,
+        ops=[name],
+        modes=[mode],
+        sizes=[tuning.SIZES[int(size)]],
+        finished=finished,
+        # Half of what is left, so that timing and the other shapes get some.
+        patience=lambda: context.left / 2,
+        **options,
+    )
+
+
+def _keep(context: Context, table: dict[str, Any]) -> None:
+    """Add a table's rows to the one in the output."""
     path = context.output / f"{tiles.arch_of(context.device)}.json"
     if path.exists():
         known = json.loads(path.read_text())["ops"]
@@ -916,7 +998,6 @@ def tune(context: Context, item: str) -> None:
                 key=lambda row: [row["when"][key] for key in ("dtype", "channels", "kernel_size", "work")],
             )
     tuning.write_table(table, path)
-    context.note("tuned", dtype=mode, op=name, rows=len(table["ops"].get(name, [])), status="ok")
 
 
 # --- All of them
@@ -938,7 +1019,7 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "peaks": Step(peak_items, peak, 15),
+    "peaks": Step(peak_items, peak, 30),
     # 13 has no factor in common with the number of modes: each process has some of all.
     "op checks": Step(op_items, op, 85, processes=13, stall=60.0),
     "compiling": Step(compiling_items, compiling, 40, processes=13),
@@ -949,7 +1030,9 @@ STEPS: dict[str, Step] = {
     "op timing": Step(timing_items, timing, 70),
     "voice": Step(voice_items, voice, 25),
     "compiled peers": Step(compiled_items, compiled, 60, stall=250.0),
-    "tuning": Step(tune_items, tune, 40),
+    # What hangs here ends with the time: no check has failed.
+    "compiling tiles": Step(tune_items, compile_tiles, 30, processes=13, stall=math.inf),
+    "tuning": Step(tune_items, tune, 40, stall=math.inf),
 }
 """In the order in which they run: what would be missed most comes first."""
 
@@ -963,6 +1046,11 @@ def is_lost(error: BaseException, device: torch.device) -> bool:
     except Exception:
         return True
     return False
+
+
+def status_of(error: BaseException) -> str:
+    """What a row says of it: a lack of memory is a finding, all else a failure."""
+    return "out of memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
 
 
 def last_line(error: BaseException) -> str:

@@ -1,5 +1,7 @@
 """The evidence for a GPU, gathered as a user does, in the small mode that needs none."""
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from bench import gpu_evidence, gpu_steps, harness, report
+from fastvits import VitsConfig
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,12 @@ def test_every_step_leaves_rows(output: Path) -> None:
     assert all(row["status"] == "ok" for row in rows(output, "evidence", "invariance"))
     assert [row["state"] for row in rows(output, "evidence", "startup")] == ["cold", "warmed"]
     assert rows(output, "evidence", "startup")[1]["warmup_seconds"] > 0
+    # Two frames for each of 24 tokens.
+    samples = 48 * math.prod(VitsConfig(**gpu_steps.SMALL).upsample_rates)
+    assert [row["samples"] for row in rows(output, "evidence", "startup")] == [samples] * 2
+    calls = rows(output, "evidence", "call")
+    assert [row["status"] for row in calls] == ["ok"] * len(rows(output, "end_to_end"))
+    assert all(row["operators"] > 0 for row in calls)
     assert {row["part"] for row in rows(output, "evidence", "part")} >= {"text_encoder", "decoder"}
     assert rows(output, "evidence", "profile")
     assert rows(output, "evidence", "step") == []
@@ -51,7 +60,7 @@ def test_every_step_leaves_rows(output: Path) -> None:
 
 
 def test_candidates_are_timed_beside_the_peer(output: Path) -> None:
-    found = {row["candidate"]: row for row in rows(output, "end_to_end") if row["model"] == "standard"}
+    found = {row["candidate"]: row for row in rows(output, "end_to_end") if row["model"] == "small"}
     assert set(found) == {
         "transformers eager", "fastvits eager float32", "fastvits channels-last float32", "fastvits auto float32",
     }  # fmt: skip
@@ -88,6 +97,8 @@ def test_the_report_shows_the_rows(output: Path, tmp_path: Path) -> None:
     for heading in ("### Whole utterances", "### Ops", "### Accuracy"):
         assert heading in text
     assert "fastvits channels-last float32" in files[Path("README.md")]
+    assert "The bundled model" in text
+    assert "The small model" not in text
 
 
 def plan(folder: Path, **other: Any) -> dict[str, Any]:
@@ -141,7 +152,50 @@ def test_without_time_all_is_skipped_and_says_so(tmp_path: Path) -> None:
     gpu_evidence.measure(plan(tmp_path, quick=False), now, tmp_path)
     found = rows(tmp_path, "evidence")
     assert {row["status"] for row in found} == {"skipped"}
-    assert {row["step"] for row in found} == set(gpu_steps.STEPS)
+    assert {row["step"] for row in found} == {name for name, step in gpu_steps.STEPS.items() if step.items(False)}
+
+
+def test_the_exit_status_is_for_checks_of_ours(tmp_path: Path) -> None:
+    def passed(run: str, **row: Any) -> bool:
+        harness.append(tmp_path / "evidence.jsonl", [{"reason": "a fault", "run": run, **row}])
+        text, found = gpu_evidence.summary(tmp_path, run)
+        assert "a fault" in text
+        return found
+
+    utterance = {"kind": "utterance", "model": "standard", "candidate": "one", "batch": 1, "seconds": 3}
+    assert not passed("ours", **utterance, status="failed")
+    assert not passed("wrong", **utterance, status="refused")
+    assert passed("peer", **utterance, status="failed peer")
+    assert passed("call", **utterance | {"kind": "call"}, status="not measured")
+    assert passed("late", **utterance | {"kind": "call"}, status="skipped")
+    step = {"kind": "step", "status": "failed"}
+    assert not passed("step", **step, step="startup", item="fastvits float16 cold")
+    assert passed("first call", **step, step="startup", item="transformers float32 warm")
+    assert passed("compiled", **step, step="compiled peers", item="1 3 float16")
+
+
+def test_a_tuned_row_is_kept_at_once(tmp_path: Path) -> None:
+    """Each in a table of its own, beside those before it; one measured anew replaces the old one."""
+    context = gpu_steps.Context(torch.device("cpu"), tmp_path, "a", False, time.time() + 60)
+
+    def row(work: int, winner: str) -> dict[str, Any]:
+        when = {"dtype": ["float32"], "channels": 8, "kernel_size": 1, "work": work}
+        return {"when": when, "tile": {}, "winner": winner}
+
+    for op, one in (("b", row(4, "eager")), ("a", row(2, "eager")), ("b", row(2, "eager")), ("b", row(4, "triton"))):
+        gpu_steps._keep(context, {"about": "", "ops": {op: [one]}})
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text())["ops"] == {
+        "a": [row(2, "eager")],
+        "b": [row(2, "eager"), row(4, "triton")],
+    }
+
+
+def test_wrong_peers_are_not_reported(tmp_path: Path) -> None:
+    shared = {"kind": "end_to_end", "model": "standard", "run": "a", "environment": {"device": "gpu"}}
+    found = [{**shared, "seconds": 3, "batch": 1, "candidate": name} for name in ("right", "wrong")]
+    harness.append(tmp_path / "end_to_end.jsonl", [{**row, "passed": row["candidate"] == "right"} for row in found])
+    assert [row["candidate"] for row in report.Results(tmp_path).utterances] == ["right"]
 
 
 def test_bad_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
