@@ -555,7 +555,7 @@ def compiled(context: Context, item: str) -> None:
 
 @lru_cache
 def _compiled(peer: Any) -> Any:
-    return torch.compile(peer, dynamic=True)
+    return torch.compile(peer, dynamic=True, options={"fallback_random": True})  # the peer's own random numbers
 
 
 @lru_cache
