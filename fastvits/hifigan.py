@@ -145,6 +145,12 @@ class VitsHifiGan(nn.Module):
         reach = max(-begin, end - 1)
         if width is None or total <= max(width, 4 * reach) * 5 // 4:
             return self._stages(x, first, last, lengths)
+        if x.shape[0] > 1 and x.device.type == "cpu":
+            # Pieces of one item are what fits the cache.
+            each = [None] * x.shape[0] if lengths is None else lengths.split(1)
+            return torch.cat(
+                [self._in_pieces(item, first, last, one) for item, one in zip(x.split(1), each, strict=True)]
+            )
         width, hop = max(width, 4 * reach), rates[-1]
         out: Tensor | None = None
         done = 0
