@@ -183,6 +183,9 @@ def standard(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     pool = torch.randint(1, own.config.vocab_size, (1, 1 << 16), generator=numbers)
     for seconds in options.seconds:
         for batch in options.batches:
+            # Items of one length, for the peer lets the padding of shorter ones into their ends.
+            for speaker in (own, half, peer):
+                speaker.noise_scale_duration = 0.0 if batch > 1 else speaker.config.noise_scale_duration
             spoken = utterance(own, seconds, batch, lambda n: pool[:, : 8 * n].to(options.device))
             ids = spoken.ids
             candidates: dict[str, Callable[[], Tensor]] = {"transformers eager": partial(_speak, peer, ids)}
