@@ -346,8 +346,9 @@ def benchmarks(results: Results, drawn: dict[Path, Plot]) -> str:
         "# Benchmarks\n",
         "Written by `python -m bench.report` from `bench/results/`; not by hand. Repeat them with `make bench`.\n",
         "Times are medians. Candidates ran in turn, after each was checked: ops against the reference in float64,\n"
-        "whole utterances against the peer. The roofline is the least time that the bytes and operations of a call\n"
-        "can take, by a copy and a matrix product measured on the same device in the same run.\n",
+        "whole utterances against the peer (on a GPU against float64). The roofline is the least time that the\n"
+        "bytes and operations of a call can take, by a copy and a matrix product measured on the same device in\n"
+        "the same run.\n",
     ]
     for device in devices(results.all):
         ours = {path: plot for path, plot in drawn.items() if plot.device == device}
