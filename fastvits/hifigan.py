@@ -32,13 +32,13 @@ def _piece_width(x: Tensor, elements: int, op: str) -> int | None:
     None, and so the whole, where `op` runs eagerly, with gradients, where nothing is freed early, and while tracing,
     where a length must not be looked at.
     """
-    kind = devices.device_of(x).type
-    if torch.compiler.is_compiling() or kind not in _PIECE_BYTES or torch.is_grad_enabled():
+    device = devices.device_of(x)
+    if torch.compiler.is_compiling() or device.type not in _PIECE_BYTES or torch.is_grad_enabled():
         return None
-    if registry.current_selection().for_op(op) not in ("auto", {"cpu": "onednn", "cuda": "triton"}[kind]):
+    if registry.current_selection().for_op(op) not in ("auto", registry.automatic_backend(device)):
         return None
-    items = 1 if kind == "cpu" else max(x.shape[0], 1)
-    return max(_PIECE_BYTES[kind] // (elements * items * x.element_size()) // 64, 1) * 64
+    items = 1 if device.type == "cpu" else max(x.shape[0], 1)
+    return max(_PIECE_BYTES[device.type] // (elements * items * x.element_size()) // 64, 1) * 64
 
 
 def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
@@ -134,16 +134,16 @@ class VitsHifiGan(nn.Module):
         have one width.
         """
         config, total = self.config, x.shape[1]
+        channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
-        widest = max(
-            config.upsample_initial_channel // 2 ** (stage + 1) * rate
-            for stage, rate in zip(range(first, last), rates, strict=True)
-        )
         op = "resblock_pair" if self.resblock_type == 1 else "resblock_step"
-        width = _piece_width(x, widest, op)
+        width = _piece_width(x, max(c * rate for c, rate in zip(channels, rates, strict=True)), op)
+        if width is None:
+            return self._stages(x, first, last, lengths)
         begin, end = stages_window(config, 0, 1, first, last)
         reach = max(-begin, end - 1)
-        if width is None or total <= max(width, 4 * reach) * 5 // 4:
+        width = max(width, 4 * reach)
+        if total <= width * 5 // 4:
             return self._stages(x, first, last, lengths)
         if x.shape[0] > 1 and x.device.type == "cpu":
             # Pieces of one item are what fits the cache.
@@ -151,8 +151,8 @@ class VitsHifiGan(nn.Module):
             return torch.cat(
                 [self._in_pieces(item, first, last, one) for item, one in zip(x.split(1), each, strict=True)]
             )
-        width, hop = max(width, 4 * reach), rates[-1]
-        out: Tensor | None = None
+        hop = rates[-1]
+        out = x.new_empty(x.shape[0], total * hop, 1 if last == len(self.upsampler) else channels[-1])
         done = 0
         while done < total:
             start = max(done - reach, 0)
@@ -160,11 +160,8 @@ class VitsHifiGan(nn.Module):
             upto = total if stop == total else stop - reach
             inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
             piece = self._stages(x[:, start:stop], first, last, inside)
-            if out is None:
-                out = piece.new_empty(piece.shape[0], total * hop, piece.shape[2])
             out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
             done = upto
-        assert out is not None
         return out
 
     def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:

@@ -575,11 +575,13 @@ class VitsModel(nn.Module):
         before = self.graph_cache.statistics().replayed
         ids = torch.ones(batch, 2, dtype=torch.int64, device=self.device)
         speaker = 0 if self.config.num_speakers > 1 else None
-        # With graphs long enough for a piece in the middle, whose window is the largest; twice, for the second records.
-        reach = flow_reach(self.config) - decoder_window(self.config, 0, 1)[0] if self.takes_graphs() else 0
+        rounds, reach = 1, 0
+        if self.takes_graphs():
+            # Long enough for a piece in the middle, whose window is the largest; twice, for the second time records.
+            rounds, reach = 2, flow_reach(self.config) - decoder_window(self.config, 0, 1)[0]
         frames = min(4 * (chunk_frames + reach), self.config.max_frames)
         durations = torch.full_like(ids, frames // 2)
-        for _ in range(2 if self.takes_graphs() else 1):
+        for _ in range(rounds):
             for _ in self.stream(ids, speaker_id=speaker, seed=0, durations=durations, chunk_frames=chunk_frames):
                 pass
         return self.graph_cache.statistics().replayed > before

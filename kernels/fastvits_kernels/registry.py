@@ -177,6 +177,11 @@ def context_is_set() -> bool:
     return _context_selection.get() is not None
 
 
+def automatic_backend(device: torch.device) -> str:
+    """The backend that `auto` takes on `device` where it can run."""
+    return "onednn" if device.type == "cpu" else "triton"
+
+
 def _always(*args: Any) -> str | None:
     return None
 
@@ -260,7 +265,7 @@ class Op:
                 raise BackendError(f"backend {asked!r} cannot run {self.name}: {reason}")
             return Decision(self.name, asked, "asked for", False)
         device = device_of(*tensors_in(args))
-        backend = "onednn" if device.type == "cpu" else "triton"
+        backend = automatic_backend(device)
         implementation = self.implementations.get(backend)
         if implementation is None:
             return Decision(self.name, "eager", f"no {backend} implementation", False)
@@ -282,11 +287,13 @@ class Op:
         _record(decision)
         eager = decision.backend == "eager"
         run = self.reference if eager else self.implementations[decision.backend].run
-        # Of all devices only GPUs have TF32; kernels of ours see to it themselves.
+        # Kernels of ours see to it themselves.
         plain = eager or decision.backend == "channels_last"
-        if plain and device_of(*tensors_in(args)).type == "cuda" and self.ieee(*args):
-            return partial(_with_ieee_products, run)
-        return run
+        return partial(_with_ieee_products, run) if plain and self._keeps_from_tf32(args) else run
+
+    def _keeps_from_tf32(self, args: tuple[Any, ...]) -> bool:
+        """Whether plain torch has to be told to multiply as IEEE float32: of all devices only GPUs have TF32."""
+        return device_of(*tensors_in(args)).type == "cuda" and self.ieee(*args)
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
@@ -304,8 +311,7 @@ class Op:
     def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients through the reference, recomputed: right for every implementation, kept until one has its own."""
         arguments = ctx.arguments
-        on_gpu = device_of(*tensors_in(arguments)).type == "cuda"
-        with ieee_products() if on_gpu and self.ieee(*arguments) else nullcontext():
+        with ieee_products() if self._keeps_from_tf32(arguments) else nullcontext():
             return gradients_of(self.reference, arguments, grads)
 
 
