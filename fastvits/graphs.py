@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from fastvits_kernels import jit, registry
+from fastvits_kernels.ahead import compile_ahead
 
 __all__ = ["GraphCache", "GraphLimits", "GraphStatistics", "GraphsSetting", "parse_graphs", "recording_lock"]
 
@@ -156,6 +157,7 @@ class CudaRecorder:
                 self.fresh = False
             # Also restores the current stream where a recording fails, which `torch.cuda.graph` then leaves set.
             with torch.cuda.stream(self.stream):
+                compile_ahead(run, self.device)
                 run()
                 current.wait_stream(self.stream)
                 try:
@@ -294,24 +296,32 @@ class GraphCache:
 
     def usable(self, model: nn.Module, device: torch.device, *arguments: Tensor | None) -> bool:
         """Whether a call with these tensors may take graphs, here and now; throws away those that are stale."""
-        if torch.compiler.is_compiling() or device.type not in self._recorders:
-            return False
-        if device.type == "cuda" and (torch.cuda.is_current_stream_capturing() or torch.is_autocast_enabled("cuda")):
-            return False
-        # Whoever counts operators or plans launches wants to see them.
-        if jit.is_recording() or is_in_torch_dispatch_mode():
-            return False
-        with self._lock:
-            if self._watch is None or not self._watch.unchanged():
-                self._drop_all()
-                self._watch = _Watch(model)
-            watch = self._watch
-        if watch.reason_against(model) is not None:
+        watch = self._watched(model, device)
+        if watch is None:
             return False
         if not torch.is_grad_enabled():
             return True
         tensors = (*watch.tensors, *(argument for argument in arguments if argument is not None))
         return not any(tensor.requires_grad for tensor in tensors)
+
+    def unobserved(self, model: nn.Module, device: torch.device) -> bool:
+        """Whether, here and now on a device that has graphs, nobody would notice a stage that runs once more."""
+        return self._watched(model, device) is not None
+
+    def _watched(self, model: nn.Module, device: torch.device) -> _Watch | None:
+        if torch.compiler.is_compiling() or device.type not in self._recorders:
+            return None
+        if device.type == "cuda" and (torch.cuda.is_current_stream_capturing() or torch.is_autocast_enabled("cuda")):
+            return None
+        # Whoever counts operators or plans launches wants to see them.
+        if jit.is_recording() or is_in_torch_dispatch_mode():
+            return None
+        with self._lock:
+            if self._watch is None or not self._watch.unchanged():
+                self._drop_all()
+                self._watch = _Watch(model)
+            watch = self._watch
+        return None if watch.reason_against(model) is not None else watch
 
     def run(
         self,
@@ -331,7 +341,7 @@ class GraphCache:
         """
         lane = self._lane(device)
         shapes = tuple((name, one.shape, one.tensor.dtype) for name, one in inputs.items())
-        full_key = (*key, shapes, _surroundings())
+        full_key = (*key, shapes, surroundings())
         with lane.lock:
             entry = lane.entries.get(full_key)
             if entry is None:
@@ -446,7 +456,7 @@ def _remember(seen: "OrderedDict[Hashable, None]", key: Hashable, count: int) ->
         seen.popitem(last=False)
 
 
-def _surroundings() -> Hashable:
+def surroundings() -> Hashable:
     """What beside the inputs decides which kernels a stage launches."""
     selection = registry.current_selection()
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn

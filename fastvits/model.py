@@ -6,7 +6,7 @@ Activations are channels-last, `[B, T, C]`; parameters keep the names and shapes
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import fastvits_kernels as kernels
 from fastvits_kernels import registry
+from fastvits_kernels.ahead import compile_ahead
 from fastvits_kernels.durations import MOST_FRAMES
 from fastvits_kernels.masking import zero_beyond
 
@@ -23,7 +24,7 @@ from .buckets import LEAST_FRAMES, LEAST_TOKENS, bucket
 from .configuration import VitsConfig
 from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPredictor
 from .flow import VitsResidualCouplingBlock
-from .graphs import GraphCache, GraphLimits, GraphsSetting, Padded, parse_graphs, recording_lock
+from .graphs import GraphCache, GraphLimits, GraphsSetting, Padded, parse_graphs, recording_lock, surroundings
 from .hifigan import VitsHifiGan, decoder_window
 from .initialization import initialize
 from .inputs import (
@@ -103,6 +104,7 @@ class VitsModel(nn.Module):
         self.backend = None
         self.graphs = None
         self.graph_cache = GraphCache()
+        self._compiled_for: set[Hashable] = set()
         if self.device.type != "meta":
             for module in self.modules():
                 initialize(module, config)
@@ -367,6 +369,7 @@ class VitsModel(nn.Module):
             duration_noise = self._duration_noise(text, scales[1], generators)
             predicted = self._text_graph(limits, text, speaker, scales[0], duration_noise, need_states)
         if predicted is None:
+            self._compile_text_ahead(text, speaker, scales, need_weights)
             encoding = self.text_encoder(text.ids, text.lengths, need_weights)
             # Drawn even where durations are given, so that the prior's noise does not depend on that; and drawn here,
             # because dropout in training draws before it.
@@ -391,6 +394,34 @@ class VitsModel(nn.Module):
             encoding=encoding,
             text=text,
         )
+
+    def _compile_ahead(self, stage: str, run: Callable[[], Any], *inputs: Tensor | None) -> None:
+        """Have what `run` is about to launch on a GPU compiled on all processors, where it is the first with inputs of
+        such a kind and size: else a new process's first call waits for one kernel after the other."""
+        if torch.compiler.is_compiling():
+            return
+        kinds = tuple(None if x is None else (x.dtype, x.numel().bit_length()) for x in inputs)
+        key = (stage, self.device, kinds, surroundings())
+        if key not in self._compiled_for and self.graph_cache.unobserved(self, self.device):
+            self._compiled_for.add(key)
+            compile_ahead(run, self.device)
+
+    def _compile_text_ahead(
+        self, text: TextInput, speaker: Tensor | None, scales: Tensor, need_weights: bool = False
+    ) -> None:
+        """`_compile_ahead` for what the first half of a call launches with these tensors."""
+
+        def run() -> None:
+            encoding = self.text_encoder(text.ids, text.lengths, need_weights)
+            batch, steps = text.ids.shape
+            noise = None
+            if self.config.use_stochastic_duration_prediction:
+                noise = scales.new_empty(batch, 2, steps).transpose(1, 2)
+            durations, _ = self._durations(encoding, text.lengths, speaker, scales[0], noise)
+            prior_noise = torch.empty(batch, steps, self.config.flow_size, dtype=self.dtype, device=self.device)
+            kernels.length_regulator(encoding.means, encoding.log_scales, durations, prior_noise, scales[2])
+
+        self._compile_ahead(f"text {need_weights}", run, text.ids, text.lengths, speaker)
 
     @property
     def _float_dtype(self) -> torch.dtype:
@@ -533,6 +564,7 @@ class VitsModel(nn.Module):
             made = self.graph_cache.run(limits, self.device, (name,), stage, inputs, take, at_once=at_once)
             if made is not None:
                 return made
+        self._compile_ahead(name, lambda: compute(latents, lengths, speaker), latents, lengths, speaker)
         return compute(latents, lengths, speaker)
 
     def takes_graphs(self) -> bool:
@@ -552,6 +584,7 @@ class VitsModel(nn.Module):
         limits = self._graph_limits()
         if limits is not None and self._text_graph(limits, text, speaker, rates, noise_or_none, False, at_once=True):
             return True
+        self._compile_text_ahead(text, speaker, rates.expand(3, batch))
         self._durations(self.text_encoder(ids, None), None, speaker, rates, noise_or_none)
         return False
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fastvits_kernels import devices, registry, tiles
+from fastvits_kernels.ahead import compile_ahead
 from fastvits_kernels.registry import Call
 
 from .backend import planned_calls
@@ -36,6 +37,9 @@ MODES = {
     "bfloat16": (torch.bfloat16, False),
 }
 """What is tuned for: a model's dtype, and whether torch's flags allow TF32."""
+
+_AT_ONCE = 16
+"""Tiles of a shape that are compiled together, before they are tried one by one."""
 
 Timer = Callable[[Sequence[Callable[[], Any]]], list[float]]
 """Seconds that each function takes, measured in turn."""
@@ -223,9 +227,12 @@ def _best(shape: Shape, device: torch.device, timer: Timer, until: float | None)
         round_off = max(torch.finfo(tensor.dtype).eps for tensor in eager_outputs)
         limit = 2 * _distance(eager_outputs, expected) + 4 * round_off
         right: list[tiles.Tile] = []
-        for at, tile in enumerate(candidates(shape, device)):
+        tried = candidates(shape, device)
+        for at, tile in enumerate(tried):
             if at and until is not None and time.monotonic() > until:
                 break
+            if at % _AT_ONCE == 0:
+                compile_ahead(partial(_run_forced, run, arguments, shape.op, tried[at : at + _AT_ONCE]), device)
             with tiles.forced_tile(shape.op, tile):
                 try:
                     found = _outputs(run(*arguments))
@@ -257,6 +264,12 @@ def _best(shape: Shape, device: torch.device, timer: Timer, until: float | None)
         "measured": True,
         "microseconds": {name: round(taken * 1e6, 2) for name, taken in seconds.items()},
     }
+
+
+def _run_forced(run: Callable[..., Any], arguments: tuple[Any, ...], op: str, some: Sequence[tiles.Tile]) -> None:
+    for tile in some:
+        with tiles.forced_tile(op, tile):
+            run(*arguments)
 
 
 def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:

@@ -14,7 +14,7 @@ import torch
 from fastvits import VitsConfig, tuning
 from fastvits.cli import main
 from fastvits.tuning import Size, candidates, shapes_of, tune, write_table
-from fastvits_kernels import registry, tiles
+from fastvits_kernels import jit, registry, tiles
 from tests.models import SMALL
 
 CPU = torch.device("cpu")
@@ -43,6 +43,22 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     tiles.table.cache_clear()
     tiles._choose.cache_clear()
+
+
+def test_tiles_of_a_shape_are_compiled_together(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def recorded(run: Callable[[], Any], device: torch.device) -> int:
+        with jit.recording() as launches:
+            run()
+        together.append(len({launch.binary for launch in launches}))
+        return together[-1]
+
+    monkeypatch.setattr(tuning, "compile_ahead", recorded)
+    tune([PLAIN], CPU, timer=wall_clock, **TINY)
+    (shape,) = shapes_of([PLAIN], CPU, **TINY)
+    assert sum(together) == len(candidates(shape, CPU))
+    assert max(together) > 1
 
 
 def test_a_measured_table_is_written_and_looked_up(tables: Path) -> None:

@@ -145,6 +145,22 @@ class Launch:
     source: Any
     """The kernel itself (a `LazyKernel` or a built one)."""
 
+    @property
+    def binary(self) -> tuple[Any, ...]:
+        """What launches of one binary have in common."""
+        fields = (self.source.fn, self.signature, self.constants, self.divisible)
+        return (*fields, self.num_warps, self.num_stages)
+
+    @property
+    def jitted(self) -> Any:
+        """The `triton.jit` function."""
+        return _built(self.source)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How Triton is to compile it."""
+        return _options(self.num_warps, self.num_stages)
+
 
 _recorder: ContextVar[list[Launch] | None] = ContextVar("fastvits_launches", default=None)
 _TYPES = {
@@ -159,6 +175,8 @@ _TYPES = {
     torch.uint8: "u8",
     torch.bool: "i1",
 }
+DTYPES = {name: dtype for dtype, name in _TYPES.items()}
+"""By the names that Triton has for them."""
 
 
 @contextmanager
@@ -189,8 +207,7 @@ def launch(
 ) -> None:
     """Launch `kernel` on `grid` with positional `args` (tensors, None, numbers) and named compile-time `constants`.
 
-    An empty grid launches nothing. Runs on the device and current stream of the first tensor. Floating-point fusion is
-    pinned on: Triton 3.10 flips its default, and numbers must not change with the compiler.
+    An empty grid launches nothing. Runs on the device and current stream of the first tensor.
     """
     if 0 in grid:
         return
@@ -198,14 +215,23 @@ def launch(
     if recorder is not None:
         recorder.append(_describe(op, kernel, grid, args, constants, num_warps, num_stages))
         return
-    jitted = kernel.jitted() if isinstance(kernel, LazyKernel) else kernel
-    options = {} if interpreting() else {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+    jitted = _built(kernel)
+    options = {} if interpreting() else _options(num_warps, num_stages)
     device = next(argument.device for argument in args if isinstance(argument, Tensor))
     if device.type == "cuda":
         with torch.cuda.device(device):
             jitted[grid](*args, **constants, **options)
     else:
         jitted[grid](*args, **constants, **options)
+
+
+def _built(kernel: Any) -> Any:
+    return kernel.jitted() if isinstance(kernel, LazyKernel) else kernel
+
+
+def _options(num_warps: int, num_stages: int) -> dict[str, Any]:
+    # Triton 3.10 flips the default of floating-point fusion, and numbers must not change with the compiler.
+    return {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
 
 
 def _describe(
