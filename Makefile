@@ -65,6 +65,7 @@ bench: $(VENV)/.develop-stamp
 	-@$(BIN)/python -m bench.streaming --minutes 60
 	-@$(BIN)/python -m bench.quality
 	@$(BIN)/python -m bench.launches --save
+	-@$(BIN)/python -m bench.compiling --save
 	@$(BIN)/python -m bench.report
 
 lint: $(VENV)/.develop-stamp

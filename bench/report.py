@@ -114,6 +114,7 @@ class Results:
         # Counted, not measured: the machine makes no difference.
         counted = {(r["model"], r["candidate"], r["masked"]): r for r in harness.read(folder / "launches.jsonl")}
         self.launches = list(counted.values())
+        self.compiling = latest(harness.read(folder / "compiling.jsonl"), "dtype", "order")
 
     @property
     def all(self) -> list[Row]:
@@ -128,6 +129,7 @@ class Results:
             *self.quality,
             *self.streaming,
             *self.long_texts,
+            *self.compiling,
         ]
 
 
@@ -307,6 +309,24 @@ def launch_tables(rows: Sequence[Row]) -> Iterator[str]:
         yield f"### The {model} model\n\n" + table(("", "attention mask", *stages), lines)
 
 
+def compiling_table(rows: Iterable[Row]) -> str:
+    """How long the compiler takes for a first utterance, in either order."""
+    header = ("dtype", "order", "kernels", "processors", "compiling")
+    return table(
+        header,
+        [
+            (
+                row["dtype"],
+                row["order"],
+                str(row["kernels"]),
+                str(row["processors"]),
+                f"{statistics.median(row['seconds']):.1f} s",
+            )
+            for row in rows
+        ],
+    )
+
+
 def plot_files(results: Results) -> dict[Path, Plot]:
     """Every plot, by its path."""
     found = {}
@@ -382,6 +402,14 @@ def benchmarks(results: Results, drawn: dict[Path, Plot]) -> str:
         if rows := of(device, results.startup):
             parts += ["### From a fresh process\n", "The least of several processes each.\n", sources(rows)]
             parts.append(startup_table(rows))
+        if rows := of(device, results.compiling):
+            parts += [
+                "### Compiling for a GPU\n",
+                "The kernels of a first utterance, compiled for an H100 on this processor by a new process with an"
+                " empty cache: one by one as they are launched, or together ahead, as the model has it.\n",
+                sources(rows),
+                compiling_table(rows),
+            ]
     if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
         parts.append("## GPUs\n\nNot measured: no result of a GPU is here yet.\n")
     if results.launches:

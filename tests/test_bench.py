@@ -8,7 +8,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import accuracy, end_to_end, harness, launches, plots, quality, report, roofline, run, scaling, streaming
+from bench import (
+    accuracy,
+    compiling,
+    end_to_end,
+    harness,
+    launches,
+    plots,
+    quality,
+    report,
+    roofline,
+    run,
+    scaling,
+    streaming,
+)
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
 from fastvits_kernels.channels_last import CONVOLUTIONAL
@@ -380,6 +393,8 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         ],
         "launches": [{"kind": "launches", "candidate": "fastvits triton", "masked": True,
                       "launches": {stage: 5 for stage in launches.STAGES.values()} | {"rest": 6, "total": 31}}],
+        "compiling": [{"kind": "compiling", "dtype": "float16", "order": "together", "kernels": 38, "processors": 4,
+                       "seconds": [4.5, 4.0, 9.0]}],
     }  # fmt: skip
     for name, found in rows.items():
         harness.append(tmp_path / "results" / f"{name}.jsonl", [{**row, **shared} for row in found])
@@ -389,6 +404,7 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         "| bfloat16 | 20 | yes | 4.0e-02 | 0.70 dB | 12.5% |",
         "| bundled | 10.0 s | 100 ms | 800 ms | 12.5% |",
         "| bundled | 60 | 710 MiB |",
+        "| float16 | together | 38 | 4 | 4.5 s |",
         "| fastvits triton | yes | 5 | 5 | 5 | 5 | 5 | 6 | 31 |",
     ):
         assert line in text
@@ -412,6 +428,13 @@ def test_the_recorded_quality_is_within_its_limits() -> None:
         assert row["equal_lengths"]
         points = 100 * (row["word_error_rate"] - plain[row["environment"]["device"]]["word_error_rate"])
         assert abs(points) <= RECOGNISER_WORD_ERROR_POINTS
+
+
+def test_compiling_counts_the_same_kernels_in_either_order() -> None:
+    (one_by_one, together) = compiling.measure(["float16"], 1)
+    assert (one_by_one["order"], together["order"]) == compiling.ORDERS
+    assert one_by_one["kernels"] == together["kernels"] > 30
+    assert all(seconds > 0 for seconds in one_by_one["seconds"] + together["seconds"])
 
 
 def test_a_plot_is_the_same_twice() -> None:
