@@ -231,7 +231,7 @@ class _Watch:
         """Why `model`, as it is, cannot run from graphs."""
         if not self.versioned:
             return "its parameters were made in inference mode, so that changes cannot be seen"
-        if model.training or any([module.training for module in self.modules]):
+        if model.training or any(map(attrgetter("training"), self.modules)):
             return "it is in training mode"
         if any(map(len, self.hooks)):
             return "modules have hooks, which a replay would not call"

@@ -60,6 +60,7 @@ class Prior(NamedTuple):
     speaker: Tensor | None  # [B, speaker_embedding_size] in the model's dtype
     encoding: TextEncoding
     text: TextInput
+    limits: GraphLimits | None  # under which graphs may do what follows at once; None: it runs without
 
 
 class SpeakerEmbedding(Float32Module, nn.Embedding):
@@ -154,8 +155,11 @@ class VitsModel(nn.Module):
             parse_graphs(value)
         self._graphs = value
 
-    def _graph_limits(self, *arguments: Tensor | None) -> GraphLimits | None:
-        """The limits under which a call with these tensors takes graphs; None: it runs without."""
+    def graph_limits(self, *arguments: Tensor | None) -> GraphLimits | None:
+        """The limits under which a call with these tensors takes graphs, here and now; None: it runs without.
+
+        Looks at all of the model's parameters: a call asks once, for both of its halves.
+        """
         limits = None if torch.compiler.is_compiling() else parse_graphs(self._graphs)
         return limits if limits is not None and self.graph_cache.usable(self, self.device, *arguments) else None
 
@@ -227,7 +231,7 @@ class VitsModel(nn.Module):
                 need_weights,
                 need_states,
             )
-            latents, waveform = self.waveform(prior.latents, prior.lengths, prior.frames, prior.speaker)
+            latents, waveform = self.waveform(prior.latents, prior.lengths, prior.frames, prior.speaker, prior.limits)
         text, encoding = prior.text, prior.encoding
         output = VitsModelOutput(
             waveform=waveform,
@@ -363,7 +367,8 @@ class VitsModel(nn.Module):
 
         controls = [[1.0 / rate for rate in rates], duration_noise_scales, noise_scales]
         scales = to_device(torch.tensor(controls, dtype=self._float_dtype), self.device)
-        limits = None if need_weights or forced is not None else self._graph_limits(speaker)
+        usable = self.graph_limits(speaker)
+        limits = None if need_weights or forced is not None else usable
         predicted = None
         if limits is not None:
             duration_noise = self._duration_noise(text, scales[1], generators)
@@ -393,6 +398,7 @@ class VitsModel(nn.Module):
             speaker=None if speaker is None else speaker.to(latents.dtype),
             encoding=encoding,
             text=text,
+            limits=usable,
         )
 
     def _compile_ahead(self, stage: str, run: Callable[[], Any], *inputs: Tensor | None) -> None:
@@ -509,13 +515,20 @@ class VitsModel(nn.Module):
         return self.graph_cache.run(limits, self.device, ("text",), stage, inputs, take, at_once=at_once)
 
     def waveform(
-        self, latents: Tensor, lengths: Tensor | None, frames: Tensor, speaker: Tensor | None, *, at_once: bool = False
+        self,
+        latents: Tensor,
+        lengths: Tensor | None,
+        frames: Tensor,
+        speaker: Tensor | None,
+        limits: GraphLimits | None,
+        *,
+        at_once: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """The second half of a call: latents of the prior `[B, T_frames, flow_size]` -> what the decoder hears, of the
         same shape, and the waveform `[B, T_samples]`, both in the model's dtype.
 
-        `lengths` and `speaker` as in `Prior`, `frames` `[B]` the lengths where `lengths` is None. With `at_once` a
-        graph is recorded without waiting for a second call.
+        `lengths`, `speaker` and `limits` as in `Prior`, `frames` `[B]` the lengths where `lengths` is None. With
+        `at_once` a graph is recorded without waiting for a second call.
         """
 
         def compute(x: Tensor, lengths: Tensor | None, voice: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -524,7 +537,9 @@ class VitsModel(nn.Module):
             x = self.flow(x, lengths, voice, reverse=True)
             return x.to(self.dtype), self.decoder(x, lengths, voice).to(self.dtype)
 
-        heard, samples = self.from_latents("waveform", compute, latents, lengths, frames, speaker, at_once=at_once)
+        heard, samples = self.from_latents(
+            "waveform", compute, latents, lengths, frames, speaker, limits, at_once=at_once
+        )
         return heard, samples
 
     def from_latents(
@@ -535,6 +550,7 @@ class VitsModel(nn.Module):
         lengths: Tensor | None,
         frames: Tensor,
         speaker: Tensor | None,
+        limits: GraphLimits | None,
         *,
         room: int | None = None,
         at_once: bool = False,
@@ -545,7 +561,7 @@ class VitsModel(nn.Module):
         `T_frames`); the other arguments are those of `waveform`.
         """
         batch, steps, channels = latents.shape
-        limits, items = self._graph_limits(latents, speaker), bucket(batch)
+        items = bucket(batch)
         padded = bucket(steps, LEAST_FRAMES) if room is None or room < steps else room
         if limits is not None and items * padded <= limits.steps:
             inputs = {
@@ -567,10 +583,6 @@ class VitsModel(nn.Module):
         self._compile_ahead(name, lambda: compute(latents, lengths, speaker), latents, lengths, speaker)
         return compute(latents, lengths, speaker)
 
-    def takes_graphs(self) -> bool:
-        """Whether a call, here and now, may take graphs."""
-        return self._graph_limits() is not None
-
     def warm_text(self, batch: int, tokens: int) -> bool:
         """Prepare the first half of a call for texts `[batch, tokens]`; whether a graph does it now."""
         ids = torch.zeros(batch, tokens, dtype=torch.int64, device=self.device)
@@ -581,7 +593,7 @@ class VitsModel(nn.Module):
         noise = torch.zeros(batch, tokens, 2, dtype=self._float_dtype, device=self.device)
         noise_or_none = noise if self.config.use_stochastic_duration_prediction else None
         speaker = self.embed_speaker(ids[:, 0]) if self.config.num_speakers > 1 else None
-        limits = self._graph_limits()
+        limits = self.graph_limits()
         if limits is not None and self._text_graph(limits, text, speaker, rates, noise_or_none, False, at_once=True):
             return True
         self._compile_text_ahead(text, speaker, rates.expand(3, batch))
@@ -598,7 +610,7 @@ class VitsModel(nn.Module):
         if self.config.num_speakers > 1:
             speaker = self.embed_speaker(torch.zeros_like(lengths)).to(self.dtype)
         before = self.graph_cache.statistics().replayed
-        self.waveform(latents, None, lengths, speaker, at_once=True)
+        self.waveform(latents, None, lengths, speaker, self.graph_limits(), at_once=True)
         return self.graph_cache.statistics().replayed > before
 
     def warm_stream(self, batch: int, chunk_frames: int) -> bool:
@@ -609,7 +621,7 @@ class VitsModel(nn.Module):
         ids = torch.ones(batch, 2, dtype=torch.int64, device=self.device)
         speaker = 0 if self.config.num_speakers > 1 else None
         rounds, reach = 1, 0
-        if self.takes_graphs():
+        if self.graph_limits() is not None:
             # Long enough for a piece in the middle, whose window is the largest; twice, for the second time records.
             rounds, reach = 2, flow_reach(self.config) - decoder_window(self.config, 0, 1)[0]
         frames = min(4 * (chunk_frames + reach), self.config.max_frames)

@@ -16,6 +16,7 @@ from .configuration import VitsConfig
 from .hifigan import decoder_window
 
 if TYPE_CHECKING:
+    from .graphs import GraphLimits
     from .model import Prior, VitsModel
 
 
@@ -35,10 +36,11 @@ class _Latents:
         self.first = 0  # the frame that `kept` begins with
         self.kept = prior.latents[:, :0]
 
-    def window(self, first: int, last: int, size: int) -> Tensor:
+    def window(self, first: int, last: int, size: int, limits: "GraphLimits | None") -> Tensor:
         """The latents `[B, last - first, flow_size]` of the frames `[first, last)`; earlier frames are forgotten.
 
-        `size` is how many frames a piece of this kind adds, wherever it stands: a graph has room for those.
+        `size` is how many frames a piece of this kind adds, wherever it stands: a graph has room for those. `limits` as
+        for `VitsModel.from_latents`.
         """
         done = self.first + self.kept.shape[1]
         if last > done:
@@ -51,6 +53,7 @@ class _Latents:
                 valid_lengths(self.prior, begin, end),
                 (self.prior.frames - begin).clamp(0, end - begin),
                 self.prior.speaker,
+                limits,
                 room=size + 2 * self.reach,
             )
             self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
@@ -79,13 +82,15 @@ def stream_pieces(model: "VitsModel", prior: "Prior", chunk_frames: int, first_c
         added = inner_last if start == 0 else size
         # Entered for each piece: a context held across a yield would leak into the caller's code.
         with torch.no_grad(), model.selected_backend():
+            limits = model.graph_limits()
             (waveform,) = model.from_latents(
                 "decoder",
                 lambda x, lengths, speaker: (model.decoder(x, lengths, speaker),),
-                latents.window(first, last, added),
+                latents.window(first, last, added, limits),
                 valid_lengths(prior, first, last),
                 (prior.frames - first).clamp(0, last - first),
                 prior.speaker,
+                limits,
                 room=inner_last - inner_first,
             )
         hop = waveform.shape[1] // (last - first)

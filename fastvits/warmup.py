@@ -82,7 +82,7 @@ def warm_up(
     sounds = sorted({bucket(size, LEAST_FRAMES) for size in frame_sizes})
     pieces = [] if chunk_frames is None else sorted(set(_sizes("chunk_frames", chunk_frames)))
     with torch.inference_mode(False), torch.no_grad(), model.selected_backend():
-        if not model.takes_graphs():
+        if model.graph_limits() is None:
             items, texts, sounds, pieces = items[:1], texts[:1], sounds[:1], pieces[:1]
         jobs: list[tuple[Callable[[int, int], bool], int, int]]
         jobs = [(model.warm_text, batch, size) for batch in items for size in texts]

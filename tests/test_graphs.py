@@ -157,6 +157,25 @@ def test_results_are_the_callers_own() -> None:
     assert all(torch.equal(output.waveform, one) for output, one in zip(outputs, kept, strict=True))
 
 
+def test_a_call_looks_at_the_parameters_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = on_a_cpu(own_model(SMALL))
+    ids = random_ids(1, 9)
+    for _ in range(2):
+        speak(model, ids)
+    looks: list[None] = []
+    usable = GraphCache.usable
+
+    def counted(*arguments: Any) -> bool:
+        looks.append(None)
+        return usable(*arguments)
+
+    monkeypatch.setattr(GraphCache, "usable", counted)
+    replayed = model.graph_cache.statistics().replayed
+    speak(model, ids)
+    assert model.graph_cache.statistics().replayed == replayed + 2
+    assert len(looks) == 1
+
+
 def test_inference_mode_and_no_grad_share_graphs() -> None:
     model = on_a_cpu(own_model(SMALL))
     ids = random_ids(1, 20)
