@@ -184,18 +184,22 @@ def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tens
             f"durations must have the shape of input_ids, {tuple(text.ids.shape)}, got {tuple(durations.shape)}"
         )
     frames = text.shifted(durations.to(device=text.ids.device, dtype=torch.int64), 1)
-    if bool((frames < 0).any()):
-        raise ValueError("durations must not be negative")
-    if text.lengths is not None:
-        beyond = torch.arange(frames.shape[1], device=frames.device) >= text.lengths.unsqueeze(1)
-        if bool(frames.masked_fill(~beyond, 0).any()):
-            raise ValueError("durations must be 0 where attention_mask is 0")
     total = frames.sum(1)
-    if bool((total < 1).any()):
+    stray = total.new_zeros(())
+    if text.lengths is not None:
+        valid = torch.arange(frames.shape[1], device=frames.device) < text.lengths.unsqueeze(1)
+        stray = frames.masked_fill(valid, 0).amax()
+    # One tensor, for each look of the host at one makes it wait.
+    least, stray_frames, shortest, longest = torch.stack([frames.amin(), stray, total.amin(), total.amax()]).tolist()
+    if least < 0:
+        raise ValueError("durations must not be negative")
+    if stray_frames:
+        raise ValueError("durations must be 0 where attention_mask is 0")
+    if shortest < 1:
         raise ValueError("durations must give every item a frame at least")
-    if bool((total > max_frames).any()):
+    if longest > max_frames:
         raise ValueError(
-            f"durations give an item {int(total.max())} frames; at most {max_frames} are allowed (config.max_frames)"
+            f"durations give an item {longest} frames; at most {max_frames} are allowed (config.max_frames)"
         )
     return frames
 

@@ -332,9 +332,10 @@ class VitsModel(nn.Module):
         """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in
         `forward`.
 
-        On a GPU the host waits once, for the numbers of frames; and once before, where forced durations or a speaker
-        embedding on the GPU have to be checked, or a seed meets an attention mask: the generators are on the CPU, and
-        what one gives for `n` tokens is not the beginning of what it gives for more.
+        On a GPU the host waits once, for the numbers of frames; and once before for each of these: forced durations
+        and a speaker embedding on the GPU, which have to be checked; a seed that meets an attention mask, for the
+        generators are on the CPU, and what one gives for `n` tokens is not the beginning of what it gives for more;
+        a rate, a noise scale or a seed that is a tensor on the GPU.
         """
         config = self.config
         text = text_input(input_ids, attention_mask, config.vocab_size, self.device)
