@@ -18,12 +18,12 @@ import fastvits_kernels as kernels
 from fastvits_kernels.left_align import BAD_MASK, BLANK, OUTSIDE_VOCABULARY, SILENT
 
 
-def to_device(host: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host's on `device`; to a GPU through pinned memory, so that the host does not wait."""
-    if device.type != "cuda":
-        return host.to(device)
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on `device`; from the CPU to a GPU through pinned memory, so that the host does not wait."""
+    if device.type != "cuda" or x.device.type != "cpu":
+        return x.to(device)
     with torch.cuda.device(device):
-        return host.pin_memory().to(device, non_blocking=True)
+        return x.pin_memory().to(device, non_blocking=True)
 
 
 def read_at_once(device: torch.device) -> bool:
@@ -152,7 +152,7 @@ def speaker_embedding_input(
         )
     if not bool(speaker_embedding.isfinite().all()):
         raise ValueError("speaker_embedding must be finite")
-    return speaker_embedding.to(device=device, dtype=dtype).expand(batch, size)
+    return to_device(speaker_embedding, device).to(dtype).expand(batch, size)
 
 
 def seed_input(seed: int | Sequence[int] | Tensor, batch: int) -> list[torch.Generator]:
@@ -183,7 +183,7 @@ def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tens
         raise ValueError(
             f"durations must have the shape of input_ids, {tuple(text.ids.shape)}, got {tuple(durations.shape)}"
         )
-    frames = text.shifted(durations.to(device=text.ids.device, dtype=torch.int64), 1)
+    frames = text.shifted(to_device(durations, text.ids.device).to(torch.int64), 1)
     total = frames.sum(1)
     stray = total.new_zeros(())
     if text.lengths is not None:

@@ -313,7 +313,7 @@ def _in_pieces(
     first_chunk_frames: int | None,
 ) -> tuple[Iterator[numpy.ndarray], VitsModelOutput]:
     """A sentence in pieces; its length and its durations are known before the first."""
-    from fastvits.inputs import check_frames
+    from fastvits.inputs import check_frames, to_device
     from fastvits.pipeline import batch_controls
     from fastvits.streaming import stream_pieces
 
@@ -323,7 +323,7 @@ def _in_pieces(
     model = pipeline.model
     controls = batch_controls({name: _one(name, value) for name, value in keywords.items()})
     with torch.no_grad(), model.selected_backend():
-        prior = model.prior(encoding["input_ids"].to(pipeline.device), **controls)
+        prior = model.prior(to_device(encoding["input_ids"], pipeline.device), **controls)
     output = VitsModelOutput(
         sequence_lengths=prior.frames.cpu() * math.prod(model.config.upsample_rates),
         durations=prior.text.restored(prior.durations, 1).cpu(),

@@ -10,6 +10,7 @@ import torch
 
 from fastvits.batch_encoding import BatchEncoding
 from fastvits.checkpoint import resolve_dtype, usable_device
+from fastvits.inputs import to_device
 from fastvits.model import VitsModel
 from fastvits.output import VitsModelOutput
 from fastvits.tokenization import VitsTokenizer
@@ -255,8 +256,8 @@ class TextToAudioPipeline:
         batch = self.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="right", return_tensors="pt")
         with torch.no_grad():
             output = self.model(
-                input_ids=batch["input_ids"].to(self.device),
-                attention_mask=batch["attention_mask"].to(self.device),
+                input_ids=to_device(batch["input_ids"], self.device),
+                attention_mask=to_device(batch["attention_mask"], self.device),
                 return_dict=True,
                 **batch_controls(controls),
             )
