@@ -39,7 +39,7 @@ sys.path[:0] = [path for path in IMPORTS if path not in sys.path]
 
 import torch  # noqa: E402
 
-from bench import gpu_steps, harness  # noqa: E402
+from bench import gpu_context, gpu_steps, harness  # noqa: E402
 
 LOST = 70
 """The exit status of a process whose GPU context is lost; the item that did it has its row."""
@@ -67,7 +67,7 @@ class Worker:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(paths),
-            gpu_steps.STARTED: str(time.time()),
+            gpu_context.STARTED: str(time.time()),
             **plan["variables"],
         }
         with self._log.open("w") as log:
@@ -166,7 +166,7 @@ def work(file: Path) -> int:
     device = torch.device(plan["device"])
     # A float32 row means IEEE float32.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    context = gpu_steps.Context(device, Path(plan["output"]), plan["run"], plan["quick"], plan["deadline"])
+    context = gpu_context.Context(device, Path(plan["output"]), plan["run"], plan["quick"], plan["deadline"])
     with open(plan["done"], "a") as done:
         for step, item in plan["tasks"]:
             lost = False
@@ -179,8 +179,8 @@ def work(file: Path) -> int:
                     _note(plan, [(step, item)], "skipped", str(error))
                 except Exception as error:
                     traceback.print_exc()
-                    _note(plan, [(step, item)], gpu_steps.status_of(error), gpu_steps.last_line(error))
-                    lost = gpu_steps.is_lost(error, device)
+                    _note(plan, [(step, item)], gpu_context.status_of(error), gpu_context.last_line(error))
+                    lost = gpu_context.is_lost(error, device)
             done.write(f"{step} {item}\n")
             done.flush()
             if lost:

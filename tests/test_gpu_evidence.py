@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import gpu_evidence, gpu_steps, harness, report
+from bench import gpu_checks, gpu_context, gpu_evidence, gpu_models, gpu_steps, gpu_timing, harness, report
+from bench.accuracy import SMALL
 from fastvits import VitsConfig
 
 
@@ -37,7 +38,7 @@ def rows(folder: Path, name: str, kind: str | None = None) -> list[dict[str, Any
 def test_every_step_leaves_rows(output: Path) -> None:
     assert len(rows(output, "evidence", "environment")) == 1
     assert {row["status"] for row in rows(output, "evidence", "op check")} <= {"ok", "not available"}
-    assert len(rows(output, "evidence", "op check")) == len(gpu_steps.op_items(True))
+    assert len(rows(output, "evidence", "op check")) == len(gpu_checks.op_items(True))
     stages = {(row["stage"], row["dtype"]): row for row in rows(output, "evidence", "stage")}
     names = ("text encoder", "durations", "latents", "waveform")
     assert set(stages) == {(name, mode) for name in names for mode in ("float32", "bfloat16")}
@@ -48,7 +49,7 @@ def test_every_step_leaves_rows(output: Path) -> None:
     assert [row["state"] for row in rows(output, "evidence", "startup")] == ["cold", "warmed"]
     assert rows(output, "evidence", "startup")[1]["warmup_seconds"] > 0
     # Two frames for each of 24 tokens.
-    samples = 48 * math.prod(VitsConfig(**gpu_steps.SMALL).upsample_rates)
+    samples = 48 * math.prod(VitsConfig(**SMALL).upsample_rates)
     assert [row["samples"] for row in rows(output, "evidence", "startup")] == [samples] * 2
     calls = rows(output, "evidence", "call")
     assert [row["status"] for row in calls] == ["ok"] * len(rows(output, "end_to_end"))
@@ -78,9 +79,9 @@ def test_candidates_are_timed_beside_the_peer(output: Path) -> None:
 def test_what_is_timed_may_take_graphs() -> None:
     """Models whose parameters were made in inference mode take none, and derive their weights anew at every call."""
     device = torch.device("cpu")
-    for model in (*gpu_steps._speakers(device, True).own.values(), gpu_steps._unsettled(True, device)):
+    for model in (*gpu_models.speakers_for(device, True).own.values(), gpu_models.unsettled(True, device)):
         assert not any(parameter.is_inference() for parameter in model.parameters())
-    ids = gpu_steps._spoken(device, True, "standard", 1, 0.2)[0].ids
+    ids = gpu_models.spoken_for(device, True, "standard", 1, 0.2)[0].ids
     assert not ids.is_inference()
 
 
@@ -107,7 +108,7 @@ def plan(folder: Path, **other: Any) -> dict[str, Any]:
 
 
 def test_a_failed_item_costs_only_itself(tmp_path: Path) -> None:
-    tasks = [("op checks", "no-such-case float32"), ("op checks", gpu_steps.op_items(True)[0])]
+    tasks = [("op checks", "no-such-case float32"), ("op checks", gpu_checks.op_items(True)[0])]
     gpu_evidence.supervise(tasks, plan(tmp_path), tmp_path, processes=1, stall=100)
     assert [(row["kind"], row["status"]) for row in rows(tmp_path, "evidence")] == [
         ("step", "failed"),
@@ -176,14 +177,14 @@ def test_the_exit_status_is_for_checks_of_ours(tmp_path: Path) -> None:
 
 def test_a_tuned_row_is_kept_at_once(tmp_path: Path) -> None:
     """Each in a table of its own, beside those before it; one measured anew replaces the old one."""
-    context = gpu_steps.Context(torch.device("cpu"), tmp_path, "a", False, time.time() + 60)
+    context = gpu_context.Context(torch.device("cpu"), tmp_path, "a", False, time.time() + 60)
 
     def row(work: int, winner: str) -> dict[str, Any]:
         when = {"dtype": ["float32"], "channels": 8, "kernel_size": 1, "work": work}
         return {"when": when, "tile": {}, "winner": winner}
 
     for op, one in (("b", row(4, "eager")), ("a", row(2, "eager")), ("b", row(2, "eager")), ("b", row(4, "triton"))):
-        gpu_steps._keep(context, {"about": "", "ops": {op: [one]}})
+        gpu_timing._keep(context, {"about": "", "ops": {op: [one]}})
     (path,) = tmp_path.iterdir()
     assert json.loads(path.read_text())["ops"] == {
         "a": [row(2, "eager")],
