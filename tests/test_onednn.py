@@ -61,6 +61,17 @@ def test_pieces_of_time_change_nothing(
         assert not cut[1, 41 * math.prod(decoder.config.upsample_rates) :].any()
 
 
+def test_convolutions_have_few_numbers_of_steps() -> None:
+    """And never 80, for which oneDNN may rearrange weights in every call."""
+    whole = [convolution.whole_steps(steps) for steps in range(1, 20_000)]
+    for steps, more in enumerate(whole, start=1):
+        assert steps <= more < steps + max(32 if more == 96 else 16, steps / 8)
+    assert whole == sorted(whole)
+    assert not any(more % 16 for more in whole)
+    assert 80 not in whole
+    assert len(set(whole)) < 120
+
+
 def test_a_piece_is_as_wide_as_memory_lets_it() -> None:
     """Eager is not cut; a GPU counts the whole batch."""
     long = torch.zeros(2, 1 << 20, 4)
