@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found[row["backend"]] = max(found.get(row["backend"], 0.0), row["error"])
     for (subject, dtype), found in worst.items():
         errors = "  ".join(f"{backend} {error:.1e}" for backend, error in found.items())
-        print(f"{subject:<27} {dtype:<9} {errors}")
+        print(f"{subject:<28} {dtype:<9} {errors}")
     if not (options.quick or options.no_save):
         harness.append(ACCURACY, [{**row, "run": name, "environment": environment} for row in rows])
     return 0

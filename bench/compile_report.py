@@ -440,7 +440,7 @@ def as_line(row: dict[str, Any]) -> str:
     tile = " ".join(f"{name}={value}" for name, value in names.items())
     matrix = "wgmma" if row["wgmma"] else "tensor cores" if row["tensor_cores"] else "-"
     return (
-        f"{row['op']:<26} {row['target']:<7} {config['dtype']:<9} regs {row['registers']:>3}"
+        f"{row['op']:<28} {row['target']:<7} {config['dtype']:<9} regs {row['registers']:>3}"
         f"  stack {row['stack_bytes']:>4}  local {row['local_bytes']:>4}  shared {row['shared_bytes']:>6}"
         f"  {matrix:<12} {row['compile_seconds']:>6.2f} s"
         f"  warps={config['num_warps']} stages={config['num_stages']} {tile}"

@@ -44,6 +44,19 @@ def _conv1d(x: Tensor, weight: Tensor, *_: Any) -> int:
     return 2 * math.prod(x.shape[:2]) * weight.numel()
 
 
+def _conv1d_layer_norm_projection(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    residual: Any,
+    norm_weight: Any,
+    norm_bias: Any,
+    projection: Tensor,
+    *_: Any,
+) -> int:
+    return _conv1d(x, weight) + _conv1d(x, projection)
+
+
 def _resblock_step(x: Tensor, residual: Tensor | None, weights: list[Tensor], *_: Any) -> int:
     return sum(2 * math.prod(x.shape[1:3]) * weight.numel() for weight in weights)
 
@@ -78,6 +91,7 @@ def _elementwise(*_: Any) -> int:
 _FLOPS: dict[str, Callable[..., int]] = {
     "conv1d": _conv1d,
     "conv1d_layer_norm": _conv1d,
+    "conv1d_layer_norm_projection": _conv1d_layer_norm_projection,
     "conv_transpose1d": _conv1d,
     "resblock_step": _resblock_step,
     "resblock_pair": _resblock_pair,

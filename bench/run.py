@@ -151,7 +151,7 @@ def _summary(samples: Sequence[float], cost: Cost, peaks: Peaks | None) -> dict[
 
 def as_line(row: dict[str, Any]) -> str:
     """A row for people."""
-    start = f"{row['op']:<26} {row['case']:<34} {row['dtype']:<8} {row.get('version', ''):<5}{row['backend']:<13}"
+    start = f"{row['op']:<28} {row['case']:<34} {row['dtype']:<8} {row.get('version', ''):<5}{row['backend']:<13}"
     if row["status"] == "refused":
         return f"{start} refused: error {row['error']:.2g}, allowed {row['allowed_error']:.2g}"
     if row["status"] != "ok":

@@ -204,6 +204,53 @@ _conv_norm("long-thin", (1, 1000, 16), 16, 2, pad_left=0)
 _conv_norm("empty-batch", (0, 5, 16), 16)
 
 
+# --- conv1d_layer_norm_projection: x, weight, bias, residual, norm_weight, norm_bias, projection, its bias, lengths,
+# --- pad_left, eps
+
+
+def _conv_norm_projection(
+    name: str,
+    shape: tuple[int, int, int],
+    channels: int,
+    outputs: int,
+    taps: int = 3,
+    *,
+    lengths: Sequence[int] | None = None,
+    pad_left: int = 1,
+    bias: bool = True,
+    layout: str = "normal",
+    eps: float = 1e-5,
+) -> None:
+    batch, steps, inputs = shape
+
+    @case("conv1d_layer_norm_projection", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        return (
+            getattr(draw, layout)(*shape),
+            draw.weight(taps, inputs, channels),
+            draw.normal(channels) if bias else None,
+            getattr(draw, layout)(batch, steps, channels),
+            draw.normal(channels, shift=1.0, scale=0.3),
+            draw.normal(channels),
+            draw.matrix(channels, outputs),
+            draw.normal(outputs) if bias else None,
+            draw.lengths(lengths),
+            pad_left,
+            eps,
+        )
+
+
+# Up to 256 steps in all the sum has as many parts as it has blocks, eight at most; beyond 4096 it has one.
+_conv_norm_projection("one-step", (1, 1, 16), 16, 16, 1, pad_left=0)
+_conv_norm_projection("192-ragged", (3, 63, 48), 192, 72, lengths=[63, 0, 17])
+_conv_norm_projection("two-outputs-sliced", (2, 41, 29), 96, 2, 4, lengths=[41, 7], pad_left=2, layout="sliced")
+_conv_norm_projection("transposed-no-bias", (1, 17, 130), 29, 19, 1, pad_left=0, bias=False, layout="transposed")
+_conv_norm_projection("long-thin", (1, 1000, 16), 16, 24, 2, pad_left=0, eps=1e-3)
+_conv_norm_projection("longer-one-part", (1, 4100, 16), 16, 16, lengths=[70])
+_conv_norm_projection("wide-288", (1, 20, 40), 288, 40, lengths=[19])
+_conv_norm_projection("empty-batch", (0, 5, 16), 16, 8)
+
+
 # --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope
 
 
@@ -692,7 +739,7 @@ def _model_cases(label: str, batch: int, seconds: int) -> None:
     _conv(f"model-{label}-waveform", last, 1, 7, lengths=full(samples), slope=0.01, activation="tanh", bias=False)
     _attention(f"model-{label}", (batch, tokens, 2, 96), lengths=full_text)
     _conv_norm(f"model-{label}-attention", text, 192, lengths=full_text)
-    _conv_norm(f"model-{label}-feed-forward", (batch, tokens, 768), 192, 3, lengths=full_text, pad_left=1)
+    _conv_norm_projection(f"model-{label}-feed-forward", (batch, tokens, 768), 192, 576, lengths=full_text)
     _layer_norm(f"model-{label}", text, lengths=full_text)
     _depth_separable(f"model-{label}", text, dilation=3, lengths=full_text)
     _coupling(f"model-{label}", text, lengths=full_text)
@@ -739,6 +786,7 @@ _model_cases("32x10s", 32, 10)
 _FULL_CASES = {
     "conv1d": "everything",
     "conv1d_layer_norm": "192-ragged",
+    "conv1d_layer_norm_projection": "192-ragged",
     "conv_transpose1d": "k16-s8-ragged",
     "depth_separable_layer": "192-ragged",
     "durations": "ragged",

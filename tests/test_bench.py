@@ -61,6 +61,11 @@ DECLARED_BYTES: dict[str, tuple[tuple[Any, ...], int]] = {
     "conv1d_layer_norm": (
         ((2, 5, 3), (3, 3, 4), (4,), (2, 5, 4), (4,), (4,), None, 1, 1e-5), 30 + 36 + 4 + 40 + 8 + 40
     ),
+    # the same with a projection [4, 6] and its bias [6] -> [2, 5, 4] and [2, 5, 6]
+    "conv1d_layer_norm_projection": (
+        ((2, 5, 3), (3, 3, 4), (4,), (2, 5, 4), (4,), (4,), (4, 6), (6,), None, 1, 1e-5),
+        30 + 36 + 4 + 40 + 8 + 24 + 6 + 40 + 60,
+    ),
     # x [1, 5, 3], weight [4, 3, 2], bias [2] -> [1, 10, 2]
     "conv_transpose1d": (((1, 5, 3), (4, 3, 2), (2,), None, 2, 1, 0.1), 15 + 24 + 2 + 20),
     # x [1, 5, 4], depthwise [3, 4], pointwise [4, 4], two biases and two norms [4] -> [1, 5, 4]

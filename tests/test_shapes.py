@@ -16,6 +16,7 @@ from tests.op_cases import full_arguments
 UNBOUND = {
     "conv1d": {("weight", 0)},
     "conv1d_layer_norm": {("weight", 0)},
+    "conv1d_layer_norm_projection": {("weight", 0)},
     "conv_transpose1d": {("x", 1)},
     "depth_separable_layer": {("x", 1), ("depthwise", 0)},
     "durations": {("log_durations", 1)},

@@ -9,6 +9,7 @@ Importing this package imports no triton and needs no GPU.
 from .attention import relative_attention, relative_attention_weights
 from .conv import conv1d
 from .conv_norm import conv1d_layer_norm
+from .conv_norm_projection import conv1d_layer_norm_projection
 from .conv_transpose import conv_transpose1d
 from .depth_separable import depth_separable_layer
 from .durations import durations
@@ -28,6 +29,7 @@ __all__ = [
     "channels_last",
     "conv1d",
     "conv1d_layer_norm",
+    "conv1d_layer_norm_projection",
     "conv_transpose1d",
     "depth_separable_layer",
     "durations",

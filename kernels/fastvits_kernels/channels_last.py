@@ -19,6 +19,7 @@ from .registry import Implementation, ops
 CONVOLUTIONAL = (
     "conv1d",
     "conv1d_layer_norm",
+    "conv1d_layer_norm_projection",
     "conv_transpose1d",
     "depth_separable_layer",
     "resblock_pair",

@@ -2,9 +2,9 @@
 
 Durations are `ceil(exp(...))` of what the text encoder and the duration predictor compute, and TF32 would change them.
 The ops that these call for nothing else (`relative_attention`, `depth_separable_layer`, `spline_coupling`,
-`conv1d_layer_norm`) are always IEEE, and `conv1d` is so where it is asked to be. Triton takes it as a compile-time
-constant. The references multiply by cuBLAS and cuDNN, which know process-wide flags only: `ieee_products` holds these
-down meanwhile.
+`conv1d_layer_norm`, `conv1d_layer_norm_projection`) are always IEEE, and `conv1d` is so where it is asked to be. Triton
+takes it as a compile-time constant. The references multiply by cuBLAS and cuDNN, which know process-wide flags only:
+`ieee_products` holds these down meanwhile.
 """
 
 import threading

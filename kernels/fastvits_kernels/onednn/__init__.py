@@ -5,13 +5,25 @@ A channels-last sequence `[B, T, C]` is a channels-last image of height 1, which
 a module of this package registers its implementations.
 """
 
-from . import attention, conv, conv_norm, conv_transpose, convolution, depth_separable, elementwise, resblock, wavenet
+from . import (
+    attention,
+    conv,
+    conv_norm,
+    conv_norm_projection,
+    conv_transpose,
+    convolution,
+    depth_separable,
+    elementwise,
+    resblock,
+    wavenet,
+)
 from .widening import widened
 
 __all__ = [
     "attention",
     "conv",
     "conv_norm",
+    "conv_norm_projection",
     "conv_transpose",
     "convolution",
     "depth_separable",
