@@ -4,6 +4,7 @@ It computes in float32 when the model is float32 or half precision, and in float
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 import torch
@@ -15,6 +16,24 @@ from fastvits_kernels.attention import attention_with_dropout
 
 from .configuration import VitsConfig
 from .layers import Conv1d, Derived, Float32Module, LayerNorm, Linear, taps_first
+
+Projection = tuple[Tensor, Tensor | None]
+"""A matrix `[C, P]` and a bias `[P]`, or None, that a step's channels are projected with."""
+
+
+def projected(x: Tensor, projection: Projection, lengths: Tensor | None) -> Tensor:
+    """`[B, T, C]` -> `[B, T, P]`, zero beyond `lengths`."""
+    weight, bias = projection
+    return kernels.conv1d(x, weight.unsqueeze(0), bias, lengths=lengths, ieee=True)
+
+
+def have_to_be_called(modules: Iterable[nn.Module]) -> bool:
+    """Whether one of the modules is in training mode, or has hooks, which see and may change what goes in and comes
+    out."""
+    return any(
+        m.training or m._forward_pre_hooks or m._forward_hooks or m._backward_pre_hooks or m._backward_hooks
+        for m in modules
+    )
 
 
 class VitsAttention(nn.Module):
@@ -37,21 +56,22 @@ class VitsAttention(nn.Module):
         else:
             self.emb_rel_k = self.emb_rel_v = None
 
-    def _qkv(self) -> tuple[Tensor, Tensor | None]:
-        """The three projections as one: weight `[1, C, 3 C]` (taps first), bias `[3 C]`."""
+    def projection(self) -> Projection:
+        """Those of queries, keys and values as one, to `[B, T, 3 C]`."""
         layers = (self.q_proj, self.k_proj, self.v_proj)
         weights = tuple(layer.weight for layer in layers)
-        weight = self.derived.get("weight", weights, lambda: torch.cat(weights).t().unsqueeze(0))
+        weight = self.derived.get("weight", weights, lambda: torch.cat(weights).t())
         biases = tuple(layer.bias for layer in layers if layer.bias is not None)
         return weight, self.derived.get("bias", biases, lambda: torch.cat(biases)) if biases else None
 
     def forward(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
         """`[B, T, C]` -> what the heads say `[B, T, C]`, not projected, and, if asked for, weights `[B, H, T, T]`."""
-        batch, steps, channels = x.shape
-        weight, bias = self._qkv()
-        qkv = kernels.conv1d(x, weight, bias, lengths=lengths, ieee=True)
-        qkv = qkv.view(batch, steps, 3, self.num_heads, self.head_dim)
-        q, k, v = qkv.unbind(2)
+        return self.attend(projected(x, self.projection(), lengths), lengths, need_weights)
+
+    def attend(self, qkv: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, of what `projection` makes of `x`, `[B, T, 3 C]`."""
+        batch, steps, channels = qkv.shape
+        q, k, v = qkv.view(batch, steps, 3, self.num_heads, self.head_dim).unbind(2)
         rel_k = None if self.emb_rel_k is None else self.emb_rel_k[0]
         rel_v = None if self.emb_rel_v is None else self.emb_rel_v[0]
         weights = None
@@ -61,7 +81,7 @@ class VitsAttention(nn.Module):
             out, weights = kernels.relative_attention_weights(q, k, v, rel_k, rel_v, lengths=lengths)
         else:
             out = kernels.relative_attention(q, k, v, rel_k, rel_v, lengths=lengths)
-        return out.reshape(batch, steps, channels), weights if need_weights else None
+        return out.reshape(batch, steps, channels // 3), weights if need_weights else None
 
 
 class VitsFeedForward(nn.Module):
@@ -98,10 +118,35 @@ class VitsEncoderLayer(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
         """`[B, T, C]` -> `[B, T, C]` and perhaps the attention weights `[B, H, T, T]`."""
         heads, weights = self.attention(x, lengths, need_weights)
-        projection, ffn = self.attention.out_proj, self.feed_forward
-        x = self._added(heads, projection.weight.t().unsqueeze(0), projection.bias, 0, x, self.layer_norm, lengths)
+        x, ffn = self._attended(heads, x, lengths), self.feed_forward
         weight, bias = taps_first(ffn.conv_2.weight), ffn.conv_2.bias
         return self._added(ffn(x, lengths), weight, bias, ffn.pad_left, x, self.final_layer_norm, lengths), weights
+
+    def between(
+        self, x: Tensor, qkv: Tensor, lengths: Tensor | None, need_weights: bool, following: Projection
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The layer without dropout, from one projection to the next: of `x` and its projection `[B, T, 3 C]`, what
+        `forward` gives, with the projection `following` of its first result in second place."""
+        heads, weights = self.attention.attend(qkv, lengths, need_weights)
+        x, ffn, norm = self._attended(heads, x, lengths), self.feed_forward, self.final_layer_norm
+        x, y = kernels.conv1d_layer_norm_projection(
+            ffn(x, lengths),
+            taps_first(ffn.conv_2.weight),
+            ffn.conv_2.bias,
+            x,
+            norm.weight,
+            norm.bias,
+            *following,
+            lengths=lengths,
+            pad_left=ffn.pad_left,
+            eps=norm.eps,
+        )
+        return x, y, weights
+
+    def _attended(self, heads: Tensor, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """What the feed-forward reads: the heads projected and added to the layer's input, normalised."""
+        projection = self.attention.out_proj
+        return self._added(heads, projection.weight.t().unsqueeze(0), projection.bias, 0, x, self.layer_norm, lengths)
 
     def _added(
         self,
@@ -144,6 +189,28 @@ class VitsEncoder(nn.Module):
             attentions.append(weights)
         return states, attentions
 
+    def between(
+        self, x: Tensor, lengths: Tensor | None, need_weights: bool, last: Projection
+    ) -> tuple[list[Tensor], list[Tensor | None], Tensor]:
+        """As `forward`, where nothing has to be called, and the projection `last` of the output.
+
+        A layer ends with the projection that the next one begins with, in one op.
+        """
+        layers = cast(list[VitsEncoderLayer], list(self.layers))
+        projections = [*(layer.attention.projection() for layer in layers), last]
+        states, attentions = [x], []
+        y = projected(x, projections[0], lengths)
+        for layer, following in zip(layers, projections[1:], strict=True):
+            x, y, weights = layer.between(x, y, lengths, need_weights, following)
+            states.append(x)
+            attentions.append(weights)
+        return states, attentions, y
+
+    def has_to_be_called(self) -> bool:
+        """Whether `forward` has to run, module by module."""
+        layers = cast(list[VitsEncoderLayer], list(self.layers))
+        return have_to_be_called([self, *layers, *(layer.attention for layer in layers)])
+
 
 class TextEncoding(NamedTuple):
     """What the text encoder makes of a text."""
@@ -177,6 +244,12 @@ class VitsTextEncoder(Float32Module):
     def forward(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool = False) -> TextEncoding:
         """`input_ids` `[B, T_text]`, `lengths` `[B]`; all results are zero beyond `lengths`, but for the embeddings:
         layers do not read what is there."""
-        states, attentions = self.encoder(self._embedded(input_ids), lengths, need_weights)
-        means, log_scales = self.project(states[-1], lengths=lengths, ieee=True).split(self.flow_size, dim=-1)
+        x = self._embedded(input_ids)
+        if self.encoder.has_to_be_called() or have_to_be_called([self.project]):
+            states, attentions = self.encoder(x, lengths, need_weights)
+            prior = self.project(states[-1], lengths=lengths, ieee=True)
+        else:
+            last = self.project.weight.squeeze(-1).t(), self.project.bias
+            states, attentions, prior = self.encoder.between(x, lengths, need_weights, last)
+        means, log_scales = prior.split(self.flow_size, dim=-1)
         return TextEncoding(states[-1], means, log_scales, states, attentions)

@@ -80,7 +80,7 @@ def standard() -> VitsModel:
 def test_launches_of_the_published_configuration(standard: VitsModel, masked: bool) -> None:
     found = launches.launches_of(standard, "triton", masked)
     layers = standard.config.num_hidden_layers
-    assert found["text encoder"] == 5 * layers + 2, "the embedding, five a layer, the prior's projection"
+    assert found["text encoder"] == 5 * layers + 2, "the embedding, the first projection, five a layer"
     assert found["duration predictor"] <= 22
     assert found["length regulator"] == 1
     assert found["flow"] == 4 * 6 + 1, "six a coupling, and the halves put together"

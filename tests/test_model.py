@@ -227,6 +227,76 @@ def test_a_change_of_a_parameter_is_seen_by_the_next_call() -> None:
     assert not torch.equal(speak(model, ids).waveform, changed)
 
 
+PROJECTING = ["encoder", "encoder.layers.0", "encoder.layers.1", "encoder.layers.1.attention", "project"]
+"""Modules of the text encoder that are not called where the end of a layer and what reads it are one op."""
+
+
+@pytest.mark.parametrize("name", PROJECTING)
+def test_hooks_of_the_text_encoder_are_called_and_may_change_its_way(name: str) -> None:
+    encoder = own_model(SMALL).text_encoder
+    ids, lengths = random_ids(2, 9), torch.tensor([9, 4])
+    module, seen = encoder.get_submodule(name), []
+    expected = encoder(ids, lengths)
+    hook = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs, output)))
+    hooked = encoder(ids, lengths)
+    hook.remove()
+    assert len(seen) == 1
+    for one, other in zip(hooked[:3], expected[:3], strict=True):
+        assert relative_rms(one, other) <= MODEL_FLOAT32
+
+    def doubled(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (2 * inputs[0], *inputs[1:])
+
+    hook = module.register_forward_pre_hook(doubled)
+    changed = encoder(ids, lengths)
+    hook.remove()
+    assert relative_rms(changed.means, expected.means) > 0.01
+    backward: list[Any] = []
+    hook = module.register_full_backward_hook(lambda *call: backward.append(call))
+    encoder(ids, lengths).means.sum().backward()
+    hook.remove()
+    assert len(backward) == (name != "encoder")  # whose results are lists, in which torch looks for no tensor
+    assert torch.equal(encoder(ids, lengths).means, expected.means)
+
+
+@pytest.mark.parametrize("trained", ["", "encoder.layers.1", "encoder.layers.0.attention"])
+def test_a_text_encoder_without_dropout_is_the_same_in_training(trained: str) -> None:
+    """With a module in training mode all are called one by one; results, gradients and attentions are the same."""
+    still = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "layerdrop"), 0.0)
+    model = own_model(SMALL | still)
+    expected, found = model.text_encoder, copy.deepcopy(model.text_encoder)
+    found.get_submodule(trained).train()
+    ids, lengths = random_ids(2, 9), torch.tensor([9, 4])
+    one, other = expected(ids, lengths, True), found(ids, lengths, True)
+    for encoding in (one, other):
+        (encoding.hidden.sum() + encoding.means.square().sum() + encoding.attentions[1][0].square().sum()).backward()
+    for a, b in zip(
+        [*one[:3], *one.hidden_states, *one.attentions],
+        [*other[:3], *other.hidden_states, *other.attentions],
+        strict=True,
+    ):
+        assert relative_rms(a, b) <= MODEL_FLOAT32
+    for (name, a), (_, b) in zip(expected.named_parameters(), found.named_parameters(), strict=True):
+        # A shift of all keys changes no attention, so that their bias's gradient is round-off.
+        if not name.endswith("k_proj.bias"):
+            assert relative_rms(a.grad, b.grad) <= MODEL_FLOAT32, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"encoder.layers.1.attention.{part}_proj.{kind}" for part in "qkv" for kind in ("weight", "bias")]
+    + ["project.weight", "project.bias", "encoder.layers.0.final_layer_norm.bias"],
+)
+def test_a_change_in_the_text_encoder_is_seen_by_the_next_call(name: str) -> None:
+    encoder = own_model(SMALL).text_encoder.requires_grad_(False)
+    ids, lengths = random_ids(1, 9), torch.tensor([9])
+    before = encoder(ids, lengths)
+    encoder.get_parameter(name)[::2].add_(1.0)
+    after, fresh = encoder(ids, lengths), copy.deepcopy(encoder)(ids, lengths)
+    assert torch.equal(after.means, fresh.means)
+    assert not torch.equal(after.means, before.means)
+
+
 def test_inference_mode_gives_the_same(model: VitsModel) -> None:
     ids = random_ids(1, 10)
     expected = speak(model, ids).waveform
