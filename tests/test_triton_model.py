@@ -25,7 +25,7 @@ def ops_taken(backend: str) -> set[str]:
 def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large tiles where the interpreter runs, which takes milliseconds a program and a loop's round of any size."""
     larger = {"BLOCK_T": 1024} | dict.fromkeys(
-        ("BLOCK_C", "BLOCK_Z", "BLOCK_CI", "BLOCK_CO", "BLOCK_C_IN", "BLOCK_C_OUT"), 256
+        ("BLOCK_C", "BLOCK_P", "BLOCK_Z", "BLOCK_CI", "BLOCK_CO", "BLOCK_C_IN", "BLOCK_C_OUT"), 256
     )
     choose = tiles._choose
 
