@@ -278,12 +278,13 @@ def timing(context: Context, item: str) -> None:
 def tune_items(quick: bool) -> list[str]:
     if quick:
         return []
-    heavy = ("relative_attention", "wavenet_layer", "resblock_pair", "conv1d", "conv_transpose1d")
+    text = ("relative_attention", "conv1d_layer_norm_projection")
+    heavy = (*text, "wavenet_layer", "resblock_pair", "conv1d", "conv_transpose1d")
     # The middle sizes first: short items leave their rows even where the time is over soon.
     sizes = (1, 4, 0, 2, 3)
     modes = ("float16", "float32", "tf32", "bfloat16")
-    # Attention is in float32 whatever the mode: once is enough.
-    ops_of = {mode: heavy if mode == modes[0] else heavy[1:] for mode in modes}
+    # The text encoder is in float32 whatever the mode: once is enough.
+    ops_of = {mode: heavy if mode == modes[0] else heavy[len(text) :] for mode in modes}
     return [f"{mode} {name} {size}" for mode in modes for size in sizes for name in ops_of[mode]]
 
 
