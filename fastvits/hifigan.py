@@ -2,7 +2,7 @@
 Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,16 @@ def _piece_width(x: Tensor, elements: int, op: str) -> int | None:
         return None
     items = 1 if device.type == "cpu" else max(x.shape[0], 1)
     return max(_PIECE_BYTES[device.type] // (elements * items * x.element_size()) // 64, 1) * 64
+
+
+def _stores_activations(x: Tensor, op: str) -> bool:
+    """Whether what runs `op` wants tensors behind their leaky ReLU: Triton's kernels do.
+
+    Who plans calls on the meta device, whatever the backend, plans for those.
+    """
+    device = devices.device_of(x)
+    asked = registry.current_selection().for_op(op)
+    return (registry.automatic_backend(device) if asked == "auto" else asked) == "triton" or device.type == "meta"
 
 
 def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
@@ -97,6 +107,9 @@ class VitsHifiGan(nn.Module):
         self.slope = config.leaky_relu_slope
         self.resblock_type = config.resblock_type
         self.num_branches = len(config.resblock_kernel_sizes)
+        # Blocks of unequal depth cannot keep step.
+        self.in_step = len({len(dilations) for dilations in config.resblock_dilation_sizes}) == 1
+        self.op = "resblock_pair" if config.resblock_type == 1 else "resblock_step"
         channels = [config.upsample_initial_channel // 2**i for i in range(len(config.upsample_rates) + 1)]
         self.conv_pre = Conv1d(config.flow_size, channels[0], 7)
         self.upsampler = nn.ModuleList(
@@ -136,8 +149,7 @@ class VitsHifiGan(nn.Module):
         config, total = self.config, x.shape[1]
         channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
-        op = "resblock_pair" if self.resblock_type == 1 else "resblock_step"
-        width = _piece_width(x, max(c * rate for c, rate in zip(channels, rates, strict=True)), op)
+        width = _piece_width(x, max(c * rate for c, rate in zip(channels, rates, strict=True)), self.op)
         if width is None:
             return self._stages(x, first, last, lengths)
         begin, end = stages_window(config, 0, 1, first, last)
@@ -166,33 +178,41 @@ class VitsHifiGan(nn.Module):
 
     def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
         """The stages `[first, last)`, `[B, T, C]` -> `[B, T * hop, C']`; the last one of all ends with the waveform,
-        `[B, T_samples, 1]`."""
+        `[B, T_samples, 1]`.
+
+        Every tensor is read behind a leaky ReLU, and perhaps stored so (`activated`): what stages hand on then is, too.
+        """
+        activated = self.in_step and self.slope > 0 and _stores_activations(x, self.op)
         for stage in range(first, last):
             upsample = cast(ConvTranspose1d, self.upsampler[stage])
-            x = upsample(x, lengths, self.slope)
+            done = activated and stage > 0
+            x = upsample(x, lengths, 1.0 if done else self.slope, self.slope if activated else 1.0)
             if lengths is not None:
                 lengths = lengths * upsample.stride
-            x = self._fuse(x, stage, lengths)
+            x = self._fuse(x, stage, lengths, activated)
         if last < len(self.upsampler):
             return x
-        return self.conv_post(x, slope=LAST_SLOPE, activation="tanh", lengths=lengths)
+        return self.conv_post(x, slope=1.0 if activated else LAST_SLOPE, activation="tanh", lengths=lengths)
 
     def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
         blocks = self.resblocks[stage * self.num_branches : (stage + 1) * self.num_branches]
         return [cast(HifiGanResidualBlock, block) for block in blocks]
 
-    def _fuse(self, x: Tensor, stage: int, lengths: Tensor | None) -> Tensor:
-        """Multi-receptive-field fusion: the mean of the stage's residual blocks, `[B, T, C]` -> `[B, T, C]`."""
+    def _fuse(self, x: Tensor, stage: int, lengths: Tensor | None, activated: bool) -> Tensor:
+        """Multi-receptive-field fusion: the mean of the stage's residual blocks, `[B, T, C]` -> `[B, T, C]`; with
+        `activated` both are behind the leaky ReLUs of what reads them."""
         branches = self._branches(stage)
         dilated = [block.convs1 if self.resblock_type == 1 else block.convs for block in branches]
-        depths = [len(convs) for convs in dilated]
-        if len(set(depths)) > 1:
+        if not self.in_step:
             return self._fuse_one_by_one(x, branches, dilated, lengths)
         x = x.unsqueeze(0)
-        for step in range(depths[0]):
+        following = LAST_SLOPE if stage == len(self.upsampler) - 1 else self.slope
+        for step in range(len(dilated[0])):
             first = [cast(Conv1d, convs[step]) for convs in dilated]
             second = [cast(Conv1d, block.convs2[step]) for block in branches] if self.resblock_type == 1 else None
-            x = self._step(x, first, second, lengths, mean=step == depths[0] - 1)
+            mean = step == len(dilated[0]) - 1
+            out_slope = 1.0 if not activated else following if mean else self.slope
+            x = self._step(x, first, second, lengths, mean=mean, activated=activated, out_slope=out_slope)
         return x
 
     def _fuse_one_by_one(
@@ -210,24 +230,30 @@ class VitsHifiGan(nn.Module):
         return total / len(branches)
 
     def _step(
-        self, x: Tensor, first: list[Conv1d], second: list[Conv1d] | None, lengths: Tensor | None, *, mean: bool
+        self,
+        x: Tensor,
+        first: list[Conv1d],
+        second: list[Conv1d] | None,
+        lengths: Tensor | None,
+        *,
+        mean: bool,
+        activated: bool = False,
+        out_slope: float = 1.0,
     ) -> Tensor:
         """One step of every branch, `[R or 1, B, T, C]` -> `[R, B, T, C]`, or `[B, T, C]` with `mean`."""
         weights = [taps_first(conv.weight) for conv in first]
         biases = [cast(Tensor, conv.bias) for conv in first]
-        dilations = [conv.dilation for conv in first]
+        options: dict[str, Any] = {
+            "lengths": lengths,
+            "dilations": [conv.dilation for conv in first],
+            "slope": self.slope,
+            "mean": mean,
+            "activated": activated,
+            "out_slope": out_slope,
+        }
         if second is None:
-            return kernels.resblock_step(
-                x, x, weights, biases, lengths=lengths, dilations=dilations, slope=self.slope, mean=mean
-            )
+            return kernels.resblock_step(x, x, weights, biases, **options)
+        weights2 = [taps_first(conv.weight) for conv in second]
         return kernels.resblock_pair(
-            x,
-            weights,
-            biases,
-            [taps_first(conv.weight) for conv in second],
-            [cast(Tensor, conv.bias) for conv in second],
-            lengths=lengths,
-            dilations=dilations,
-            slope=self.slope,
-            mean=mean,
+            x, weights, biases, weights2, [cast(Tensor, conv.bias) for conv in second], **options
         )

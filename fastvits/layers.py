@@ -143,8 +143,9 @@ class ConvTranspose1d(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_channels, out_channels, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels))
 
-    def forward(self, x: Tensor, lengths: Tensor | None, slope: float) -> Tensor:
-        """`[B, T, C_in]` -> `[B, T * stride, C_out]`, with a leaky ReLU of `slope` in front."""
+    def forward(self, x: Tensor, lengths: Tensor | None, slope: float, out_slope: float = 1.0) -> Tensor:
+        """`[B, T, C_in]` -> `[B, T * stride, C_out]`, with leaky ReLUs of `slope` in front and `out_slope` behind (1:
+        none)."""
         return kernels.conv_transpose1d(
             x,
             self.weight.permute(2, 0, 1),
@@ -153,6 +154,7 @@ class ConvTranspose1d(nn.Module):
             stride=self.stride,
             padding=self.padding,
             slope=slope,
+            out_slope=out_slope,
         )
 
 

@@ -251,7 +251,7 @@ _conv_norm_projection("wide-288", (1, 20, 40), 288, 40, lengths=[19])
 _conv_norm_projection("empty-batch", (0, 5, 16), 16, 8)
 
 
-# --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope
+# --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope, out_slope
 
 
 def _conv_transpose(
@@ -263,6 +263,7 @@ def _conv_transpose(
     *,
     lengths: Sequence[int] | None = None,
     slope: float = 0.1,
+    out_slope: float = 1.0,
     bias: bool = True,
     layout: str = "normal",
 ) -> None:
@@ -279,6 +280,7 @@ def _conv_transpose(
             stride,
             (taps - stride) // 2,
             slope,
+            out_slope,
         )
 
 
@@ -289,12 +291,13 @@ _conv_transpose("k8-s8-transposed", (1, 64, 32), 32, 8, 8, layout="transposed", 
 _conv_transpose("k4-s4-sliced", (2, 63, 16), 24, 4, 4, layout="sliced", lengths=[63, 5], bias=False)
 _conv_transpose("k5-s3-odd-channels", (1, 17, 20), 29, 5, 3)
 _conv_transpose("k4-s2-256-to-96", (1, 9, 256), 96, 4, 2, lengths=[7])
+_conv_transpose("k4-s2-activated", (2, 21, 24), 16, 4, 2, lengths=[21, 8], slope=1.0, out_slope=0.1)
 _conv_transpose("long-k4-s2", (1, 1000, 16), 16, 4, 2)
 _conv_transpose("empty-batch", (0, 5, 16), 16, 4, 2)
 
 
-# --- resblock_step: x, residual, weights, biases, lengths, dilations, slope, mean
-# --- resblock_pair: x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean
+# --- resblock_step: x, residual, weights, biases, lengths, dilations, slope, mean, activated, out_slope
+# --- resblock_pair: x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean, activated, out_slope
 
 
 def _resblock(
@@ -308,11 +311,14 @@ def _resblock(
     residual: bool = True,
     lengths: Sequence[int] | None = None,
     slope: float = 0.1,
+    activated: bool = False,
+    out_slope: float = 1.0,
     layout: str = "normal",
     ops: Sequence[str] = ("resblock_step", "resblock_pair"),
 ) -> None:
     batch, steps, channels = shape
     inputs = 1 if shared else len(taps)
+    settings = (list(dilations), slope, mean, activated, out_slope)
 
     def convolutions(draw: Draw) -> tuple[list[Tensor], list[Tensor]]:
         return [draw.weight(k, channels, channels) for k in taps], [draw.normal(channels) for _ in taps]
@@ -320,11 +326,11 @@ def _resblock(
     def step(draw: Draw) -> tuple[Any, ...]:
         x = getattr(draw, layout)(inputs, batch, steps, channels)
         added = getattr(draw, layout)(inputs, batch, steps, channels) if residual else None
-        return (x, added, *convolutions(draw), draw.lengths(lengths), list(dilations), slope, mean)
+        return (x, added, *convolutions(draw), draw.lengths(lengths), *settings)
 
     def pair(draw: Draw) -> tuple[Any, ...]:
         x = getattr(draw, layout)(inputs, batch, steps, channels)
-        return (x, *convolutions(draw), *convolutions(draw), draw.lengths(lengths), list(dilations), slope, mean)
+        return (x, *convolutions(draw), *convolutions(draw), draw.lengths(lengths), *settings)
 
     for op, make in (("resblock_step", step), ("resblock_pair", pair)):
         if op in ops:
@@ -341,6 +347,9 @@ _resblock("wide-192", (1, 20, 192), (1,), (1,), mean=True, shared=True, lengths=
 _resblock("wide-256", (1, 17, 256), (1,), (3,), residual=False)
 _resblock("uneven-channels", (2, 33, 24), (3, 5), (5, 1), mean=True, lengths=[33, 20], slope=0.2)
 _resblock("96-channels-slope-1", (1, 30, 96), (3,), (2,), slope=1.0)
+_resblock("activated-ragged", (2, 40, 16), (3, 5), (1, 3), lengths=[40, 21], activated=True, out_slope=0.1)
+_resblock("activated-mean-shared", (1, 33, 32), (3, 7), (1, 3), shared=True, mean=True, activated=True, out_slope=0.01)
+_resblock("activated-to-plain", (1, 20, 24), (3,), (2,), residual=False, slope=0.2, activated=True)
 _resblock("five-branches", (1, 8, 16), (3, 3, 3, 3, 3), (1, 1, 1, 1, 1))
 _resblock("empty-batch", (0, 5, 16))
 

@@ -12,7 +12,8 @@ from bench.configurations import CONFIGURATIONS, STANDARD, meta_model
 from fastvits import VitsConfig, VitsModel
 from fastvits.tuning import tf32_allowed
 from fastvits_kernels import devices, jit, precision, registry
-from tests.models import SMALL, own_model, random_ids
+from tests.models import SMALL, own_model, random_ids, relative_rms
+from tests.tolerances import MODEL_FLOAT32
 
 
 @torch.library.custom_op("fastvits_tests::fifty", mutates_args=())
@@ -41,7 +42,7 @@ def test_the_counter_sees_every_launch_of_an_op_and_what_its_launcher_adds() -> 
     biases = [torch.zeros(16) for _ in range(2)]
     x = torch.randn(1, 1, 9, 16)
     op = registry.ops()["resblock_pair"]
-    arguments = (x, weights[:2], biases, weights[2:], biases, None, [1, 3], 0.1, True)
+    arguments = (x, weights[:2], biases, weights[2:], biases, None, [1, 3], 0.1, True, False, 1.0)
     with registry.use_backend("triton"):
         with launches.counting() as first:
             result = op(*arguments)
@@ -64,7 +65,8 @@ def test_counting_leaves_ops_and_model_as_they_were() -> None:
         with registry.use_backend("triton"), launches.counting(model) as counter:
             counted = model(ids, seed=1).waveform
         assert torch.equal(model(ids, seed=1).waveform, expected)
-    assert torch.equal(counted, expected)
+    # For Triton the decoder stores activations, which are undone for residuals.
+    assert relative_rms(counted, expected) <= MODEL_FLOAT32
     assert counter.total > 50
     assert {name: dict(op.implementations) for name, op in registry.ops().items()} == before
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

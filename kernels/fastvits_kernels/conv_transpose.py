@@ -1,10 +1,10 @@
-"""Transposed one-dimensional convolution (upsampling) of a channels-last sequence, with a leaky ReLU in front.
+"""Transposed one-dimensional convolution (upsampling) of a channels-last sequence between leaky ReLUs.
 
-    out[b, u] = bias + sum_{t, j : t * stride + j - padding = u}  f(x[b, t]) @ weight[j],      0 <= u < T * stride
+    out[b, u] = g(bias + sum_{t, j : t * stride + j - padding = u}  f(x[b, t]) @ weight[j]),      0 <= u < T * stride
 
-where `f` is the leaky ReLU of slope `slope` (1 means none) and `x` counts as zero outside `[0, lengths[b])`; `out` is
-zero beyond `lengths[b] * stride`. The kernel size `K` must satisfy `K - 2 * padding == stride`, so that `T` becomes
-exactly `T * stride`.
+where `f` and `g` are the leaky ReLUs of the slopes `slope` and `out_slope` (1 means none) and `x` counts as zero
+outside `[0, lengths[b])`; `out` is zero beyond `lengths[b] * stride`. The kernel size `K` must satisfy `K - 2 * padding
+== stride`, so that `T` becomes exactly `T * stride`.
 
 Axes: `x` `[B, T, C_in]`, `weight` `[K, C_in, C_out]` (taps first), `bias` `[C_out]`, all with any strides; `out`
 `[B, T * stride, C_out]`, contiguous.
@@ -42,18 +42,34 @@ if TYPE_CHECKING:
 
 
 def conv_transpose1d_reference(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+    out_slope: float = 1.0,
 ) -> Tensor:
     """The upsampling of the module's docstring: the specification of the op."""
     x = zero_beyond(x, lengths).transpose(1, 2)
     if slope != 1.0:
         x = functional.leaky_relu(x, slope)
     y = functional.conv_transpose1d(x, weight.permute(1, 2, 0), bias, stride=stride, padding=padding).transpose(1, 2)
+    if out_slope != 1.0:
+        y = functional.leaky_relu(y, out_slope)
     return zero_beyond(y, None if lengths is None else lengths * stride).contiguous()
 
 
 def _fake(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+    out_slope: float = 1.0,
 ) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1] * stride, weight.shape[2])
 
@@ -75,12 +91,14 @@ def _conv_transpose1d_fwd_kernel(
     stride_bias,
     stride_lengths,
     slope,
+    out_slope,
     C_IN: "tl.constexpr",
     C_OUT: "tl.constexpr",
     TAPS: "tl.constexpr",
     STRIDE: "tl.constexpr",
     PADDING: "tl.constexpr",
     LEAKY: "tl.constexpr",
+    LEAKY_OUT: "tl.constexpr",
     PRECISION: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
     BLOCK_C_OUT: "tl.constexpr",
@@ -131,6 +149,8 @@ def _conv_transpose1d_fwd_kernel(
 
     if bias_ptr is not None:
         acc += tl.load(bias_ptr + offs_o * stride_bias, mask=mask_o, other=0.0).to(tl.float32)[None, :]
+    if LEAKY_OUT:
+        acc = tl.where(acc > 0, acc, acc * out_slope)
     acc = tl.where((offs_q < length)[:, None], acc, 0.0)
     out_base = out_ptr + pid_b * steps * (STRIDE * C_OUT) + phase * C_OUT
     out_ptrs = out_base + offs_q[:, None] * (STRIDE * C_OUT) + offs_o[None, :]
@@ -146,7 +166,14 @@ def _tile(x: Tensor, weight: Tensor) -> Tile:
 
 
 def _supports_conv_transpose1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+    out_slope: float = 1.0,
 ) -> str | None:
     if max(item_extent(x), x.shape[1] * stride * weight.shape[2]) >= 2**31:
         return "the kernel takes items of fewer than 2^31 elements"
@@ -154,7 +181,14 @@ def _supports_conv_transpose1d(
 
 
 def _launch_conv_transpose1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+    out_slope: float = 1.0,
 ) -> Tensor:
     batch, steps, inputs = x.shape
     taps, _, outputs = weight.shape
@@ -174,6 +208,7 @@ def _launch_conv_transpose1d(
             *((0,) if bias is None else bias.stride()),
             *((0,) if lengths is None else lengths.stride()),
             float(slope),
+            float(out_slope),
         ),
         {
             "C_IN": inputs,
@@ -182,6 +217,7 @@ def _launch_conv_transpose1d(
             "STRIDE": stride,
             "PADDING": padding,
             "LEAKY": slope != 1.0,
+            "LEAKY_OUT": out_slope != 1.0,
             "PRECISION": dot_precision(x.dtype),
             "BLOCK_T": block_t,
             "BLOCK_C_OUT": block_out,
@@ -198,7 +234,14 @@ def _prefers_conv_transpose1d(x: Tensor, weight: Tensor, *_: Any) -> tuple[str, 
 
 
 def _check(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+    out_slope: float = 1.0,
 ) -> None:
     batch, _, inputs = axes(x, "x [B, T, C_in]")
     expect(weight, "weight [K, C_in, C_out]", None, inputs, None)
@@ -226,6 +269,7 @@ def conv_transpose1d(
     stride: int,
     padding: int,
     slope: float = 1.0,
+    out_slope: float = 1.0,
 ) -> Tensor:
     """The upsampling of the module's docstring; raises ValueError unless `K - 2 * padding == stride`."""
-    return _CONV_TRANSPOSE1D(x, weight, bias, lengths, stride, padding, slope)
+    return _CONV_TRANSPOSE1D(x, weight, bias, lengths, stride, padding, slope, out_slope)

@@ -7,6 +7,9 @@ Branch `r` of `R` computes
 with `f` the leaky ReLU of slope `slope` (Kong et al. 2020, "HiFi-GAN", section 2.2). With `mean` the result is the mean
 over the branches, which ends a stage. `x` counts as zero outside `[0, lengths[b])` and the result is zero there.
 
+A leaky ReLU has an inverse, so that one form of a tensor is enough to be stored: with `activated`, `x` and `residual`
+are given as `f(x)` and `f(residual)`. `out_slope` is that of a leaky ReLU of the result (1: none).
+
 Axes: `x` `[R, B, T, C]`, or `[1, B, T, C]` when all branches share their input; `residual` likewise or None;
 `weights[r]` `[K_r, C, C]` (taps first), `biases[r]` `[C]`. Out `[R, B, T, C]`, or `[B, T, C]` with `mean`. Every
 `(K_r - 1) * dilation_r` is even.
@@ -20,9 +23,12 @@ are one launch. Kernel sizes and dilations are run-time numbers, so that one bin
 is one more level of that accumulation: no atomics, no pass of its own. Weights are read as contiguous `[K_r, C_in,
 C_out]`; others are packed so once (`packing.contiguous`).
 
-A pair is two launches. The first stores `f(hidden)`, so that the second need not apply `f` once a tap. One launch for
-both would still pass the hidden tile through memory, since Triton cannot shift a tile by a tap, and would
-save little of the traffic: every element is read once a tap (21 times over kernel sizes 3, 7 and 11) from the L2 cache.
+A pair is two launches. The first stores `f(hidden)`, so that the second need not apply `f` once a tap: that makes the
+loop of float16 on sm_90 2.6 to 3.2 times as many instructions, more than the tensor cores leave time for. `activated`
+and `out_slope` spare the first launch the same: a result is stored as what reads it next wants it, and undone once, as
+a residual. One launch for both would still pass the hidden tile through memory, since Triton cannot shift a tile by a
+tap, and would save little of the traffic: every element is read once a tap (21 times over kernel sizes 3, 7 and 11)
+from the L2 cache.
 
 Work: `2 B T C^2 sum_r K_r` FLOPs a step. Elements moved a step, beside the weights, at `N = R B T C`: eager 7 N (leaky
 ReLU 2, convolution 2, residual 3) and more for the mean; the kernel 2 N, or 3 N with a residual, of which `mean` saves
@@ -37,6 +43,7 @@ from typing import TYPE_CHECKING, Any, Sequence  # noqa: UP035
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .conv import conv1d_reference
 from .jit import dot_precision, kernel, launch, unavailable
@@ -62,8 +69,13 @@ def resblock_step_reference(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> Tensor:
     """One step of every branch: the specification of the op."""
+    if activated:
+        residual = None if residual is None else functional.leaky_relu(residual, 1.0 / slope)
+        slope = 1.0
     branches = [
         conv1d_reference(
             x[r if x.shape[0] > 1 else 0],
@@ -80,12 +92,14 @@ def resblock_step_reference(
         )
         for r, (weight, bias, dilation) in enumerate(zip(weights, biases, dilations, strict=True))
     ]
-    if not mean:
-        return torch.stack(branches)
-    total = branches[0]
-    for branch in branches[1:]:
-        total = total + branch
-    return total / len(branches)
+    if mean:
+        total = branches[0]
+        for branch in branches[1:]:
+            total = total + branch
+        out = total / len(branches)
+    else:
+        out = torch.stack(branches)
+    return out if out_slope == 1.0 else functional.leaky_relu(out, out_slope)
 
 
 def resblock_pair_reference(
@@ -98,10 +112,15 @@ def resblock_pair_reference(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> Tensor:
     """A dilated step, a step with dilation 1 and the residual around both: the specification of the fused pair."""
-    hidden = resblock_step_reference(x, None, weights1, biases1, lengths, dilations, slope, False)
-    return resblock_step_reference(hidden, x, weights2, biases2, lengths, [1] * len(weights2), slope, mean)
+    hidden = resblock_step_reference(x, None, weights1, biases1, lengths, dilations, slope, False, activated, 1.0)
+    if activated:
+        x = functional.leaky_relu(x, 1.0 / slope)
+    undilated = [1] * len(weights2)
+    return resblock_step_reference(hidden, x, weights2, biases2, lengths, undilated, slope, mean, False, out_slope)
 
 
 def _fake_of(x: Tensor, branches: int, mean: bool) -> Tensor:
@@ -117,6 +136,7 @@ def _step_fake(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    *_: object,
 ) -> Tensor:
     return _fake_of(x, len(weights), mean)
 
@@ -131,6 +151,7 @@ def _pair_fake(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    *_: object,
 ) -> Tensor:
     return _fake_of(x, len(weights1), mean)
 
@@ -214,12 +235,15 @@ def _resblock_step_kernel(
     stride_ob,
     stride_lengths,
     slope,
+    residual_slope,
+    out_slope,
     BRANCHES: "tl.constexpr",
     CHANNELS: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
     BLOCK_CI: "tl.constexpr",
     BLOCK_CO: "tl.constexpr",
     ACTIVATE: "tl.constexpr",
+    ACTIVATE_RESIDUAL: "tl.constexpr",
     ACTIVATE_OUT: "tl.constexpr",
     MEAN: "tl.constexpr",
     PRECISION: "tl.constexpr",
@@ -283,14 +307,17 @@ def _resblock_step_kernel(
         if residual_ptr is not None:
             residual_ptrs = residual_ptr + wide_branch * stride_rr + pid_b * stride_rb
             residual_ptrs += offs_t[:, None] * stride_rt + offs_co[None, :] * stride_rc
-            acc += tl.load(residual_ptrs, mask=mask_t[:, None] & mask_co[None, :], other=0.0).to(tl.float32)
+            residual = tl.load(residual_ptrs, mask=mask_t[:, None] & mask_co[None, :], other=0.0).to(tl.float32)
+            if ACTIVATE_RESIDUAL:
+                residual = tl.where(residual > 0, residual, residual * residual_slope)
+            acc += residual
     if MEAN:
         acc = acc * (1.0 / BRANCHES)
         out_ptrs = out_ptr + pid_b * stride_ob
     else:
         out_ptrs = out_ptr + tl.cast(first_branch, tl.int64) * stride_or + pid_b * stride_ob
     if ACTIVATE_OUT:
-        acc = tl.where(acc > 0, acc, acc * slope)
+        acc = tl.where(acc > 0, acc, acc * out_slope)
     acc = tl.where(mask_t[:, None], acc, 0.0)
     out_ptrs += offs_t[:, None] * CHANNELS + offs_co[None, :]
     tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=(offs_t < steps)[:, None] & mask_co[None, :])
@@ -305,9 +332,12 @@ def _launch_resblock_step(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> Tensor:
     """One launch for all branches."""
-    return _launch("resblock_step", x, residual, weights, biases, lengths, dilations, slope, slope != 1.0, False, mean)
+    slopes = (1.0, 1.0 / slope, out_slope) if activated else (slope, 1.0, out_slope)
+    return _launch("resblock_step", x, residual, weights, biases, lengths, dilations, slopes, mean)
 
 
 def _launch_resblock_pair(
@@ -320,11 +350,15 @@ def _launch_resblock_pair(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> Tensor:
     """Two launches, the hidden activations between them already through the leaky ReLU."""
-    op, activate, undilated = "resblock_pair", slope != 1.0, [1] * len(weights2)
-    hidden = _launch(op, x, None, weights1, biases1, lengths, dilations, slope, activate, activate, False)
-    return _launch(op, hidden, x, weights2, biases2, lengths, undilated, slope, False, False, mean)
+    op, undilated = "resblock_pair", [1] * len(weights2)
+    first = (1.0 if activated else slope, 1.0, slope)
+    second = (1.0, 1.0 / slope if activated else 1.0, out_slope)
+    hidden = _launch(op, x, None, weights1, biases1, lengths, dilations, first, False)
+    return _launch(op, hidden, x, weights2, biases2, lengths, undilated, second, mean)
 
 
 def _launch(
@@ -335,12 +369,11 @@ def _launch(
     biases: Sequence[Tensor],
     lengths: Tensor | None,
     dilations: Sequence[int],
-    slope: float,
-    activate: bool,
-    activate_out: bool,
+    slopes: tuple[float, float, float],
     mean: bool,
 ) -> Tensor:
-    """One step, with the leaky ReLU before it, after it, or neither."""
+    """One step, with leaky ReLUs of these slopes for its input, its residual and its output; 1 means none."""
+    slope, residual_slope, out_slope = slopes
     branches = len(weights)
     _, batch, steps, channels = x.shape
     lengths = one_each(lengths, batch)
@@ -365,7 +398,7 @@ def _launch(
         *((0, 0, 0, 0) if residual is None else _strides(residual)),
         *((0, out.stride(0)) if mean else out.stride()[:2]),
         0 if lengths is None else lengths.stride(0),
-        float(slope),
+        *map(float, slopes),
     )
     constants = {
         "BRANCHES": branches,
@@ -373,8 +406,9 @@ def _launch(
         "BLOCK_T": tile.sizes["BLOCK_T"],
         "BLOCK_CI": _block(channels, tile.sizes["BLOCK_CI"]),
         "BLOCK_CO": block_co,
-        "ACTIVATE": activate,
-        "ACTIVATE_OUT": activate_out,
+        "ACTIVATE": slope != 1.0,
+        "ACTIVATE_RESIDUAL": residual_slope != 1.0,
+        "ACTIVATE_OUT": out_slope != 1.0,
         "MEAN": mean,
         "PRECISION": dot_precision(x.dtype),
     }
@@ -454,6 +488,7 @@ def _prefers_resblock_step(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    *_: Any,
 ) -> tuple[str, str, bool]:
     return preference(_tile("resblock_step", x, weights, mean))
 
@@ -471,6 +506,8 @@ def _check_step(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> None:
     branches = len(weights)
     _, batch, steps, channels = axes(x, "x [R or 1, B, T, C]")
@@ -478,6 +515,8 @@ def _check_step(
     expect_each(x, "x [R or 1, B, T, C]", branches, batch, steps, channels)
     expect_each(residual, "residual [R or 1, B, T, C]", branches, batch, steps, channels)
     expect_each(lengths, "lengths [B or 1]", batch)
+    if activated and slope <= 0:
+        raise ValueError(f"slope must be above 0 for what is given activated, got {slope}")
 
 
 def _check_pair(
@@ -490,8 +529,10 @@ def _check_pair(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> None:
-    _check_step(x, None, weights1, biases1, lengths, dilations, slope, mean)
+    _check_step(x, None, weights1, biases1, lengths, dilations, slope, mean, activated, out_slope)
     _check_convolutions(weights2, biases2, [1] * len(weights1), x.shape[3])
 
 
@@ -529,9 +570,13 @@ def resblock_step(
     dilations: Sequence[int],
     slope: float = 0.1,
     mean: bool = False,
+    activated: bool = False,
+    out_slope: float = 1.0,
 ) -> Tensor:
-    """One step of every branch; see the module's docstring."""
-    return _RESBLOCK_STEP(x, residual, list(weights), list(biases), lengths, list(dilations), slope, mean)
+    """One step of every branch; see the module's docstring. Raises ValueError for shapes that do not fit."""
+    return _RESBLOCK_STEP(
+        x, residual, list(weights), list(biases), lengths, list(dilations), slope, mean, activated, out_slope
+    )
 
 
 def resblock_pair(
@@ -545,8 +590,10 @@ def resblock_pair(
     dilations: Sequence[int],
     slope: float = 0.1,
     mean: bool = False,
+    activated: bool = False,
+    out_slope: float = 1.0,
 ) -> Tensor:
-    """A pair of steps of every branch, the residual around both; see the module's docstring."""
-    return _RESBLOCK_PAIR(
-        x, list(weights1), list(biases1), list(weights2), list(biases2), lengths, list(dilations), slope, mean
-    )
+    """A pair of steps of every branch, the residual around both; see the module's docstring. Raises ValueError for
+    shapes that do not fit."""
+    first, second = (list(weights1), list(biases1)), (list(weights2), list(biases2))
+    return _RESBLOCK_PAIR(x, *first, *second, lengths, list(dilations), slope, mean, activated, out_slope)

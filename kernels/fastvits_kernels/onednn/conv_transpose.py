@@ -42,6 +42,20 @@ def _phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tens
 
 
 def _run(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+    out_slope: float = 1.0,
+) -> Tensor:
+    out = _upsampled(x, weight, bias, lengths, stride, padding, slope)
+    return out if out_slope == 1.0 else functional.leaky_relu(out, out_slope)
+
+
+def _upsampled(
     x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
 ) -> Tensor:
     batch, steps, _ = x.shape
