@@ -1,9 +1,9 @@
 """Tile choices measured on this machine's GPU: what `fastvits tune` writes.
 
 For every op that a model calls, at texts of several lengths, the tiles that other shapes use and their neighbours (half
-and double the warps, a stage more or less) are checked against the reference, then timed in turn with it. The fastest
-becomes a row of `tuned/<arch>.json`, with `winner` saying whether Triton, eager, or eager with channels-last
-convolutions won. See `fastvits_kernels.tiles` for the file.
+and double the warps, a stage more or less, half and double a side) are checked against the reference, then timed in
+turn with it. The fastest becomes a row of `tuned/<arch>.json`, with `winner` saying whether Triton, eager, or eager
+with channels-last convolutions won. See `fastvits_kernels.tiles` for the file.
 """
 
 import json
@@ -121,19 +121,35 @@ def shapes_of(
 
 
 def candidates(shape: Shape, device: torch.device) -> list[tiles.Tile]:
-    """Tiles to try: the one in use, those of the op's other rows for the dtype, then the neighbours of all of them."""
+    """Tiles to try: the one in use, those of the op's other rows for the dtype, the one in use with one side halved or
+    doubled, then the neighbours of the first two in warps and stages."""
     rows = tiles.table(tiles.arch_of(device)).get(shape.op, [])
     known = [shape.tile]
     known += [tiles.tile_of(row) for row in rows if shape.dtype in row.get("when", {}).get("dtype", [shape.dtype])]
     found: dict[str, tiles.Tile] = {}
     # The tiles themselves before their neighbours: the last ones may not be tried.
+    for tile in (*known, *_resized(shape.tile)):
+        _keep(found, tile, tile.num_warps, tile.num_stages)
     for more_warps, more_stages in product((1, 2, 0.5), (0, 1, -1)):
         for tile in known:
-            warps, stages = int(tile.num_warps * more_warps), tile.num_stages + more_stages
-            if 1 <= warps <= 16 and 1 <= stages <= 5:
-                other = replace(tile, num_warps=warps, num_stages=stages, winner="triton", measured=True)
-                found.setdefault(json.dumps([other.sizes, warps, stages]), other)
+            _keep(found, tile, int(tile.num_warps * more_warps), tile.num_stages + more_stages)
     return list(found.values())
+
+
+def _resized(tile: tiles.Tile) -> Iterator[tiles.Tile]:
+    """`tile` with one size halved, a block to 16 at least, or doubled, to 512 at most (what is no block: 1 and 16)."""
+    for name, size in tile.sizes.items():
+        least, most = (16, 512) if name.startswith("BLOCK_") else (1, 16)
+        for other in (size // 2, size * 2):
+            if (least if other < size else 0) <= other <= most:
+                yield replace(tile, sizes={**tile.sizes, name: other})
+
+
+def _keep(found: dict[str, tiles.Tile], tile: tiles.Tile, warps: int, stages: int) -> None:
+    """Add `tile` with these warps and stages to `found`, if a launch may have as many."""
+    if 1 <= warps <= 16 and 1 <= stages <= 5:
+        other = replace(tile, num_warps=warps, num_stages=stages, winner="triton", measured=True)
+        found.setdefault(json.dumps([other.sizes, warps, stages]), other)
 
 
 def time_on_gpu(functions: Sequence[Callable[[], Any]], *, rounds: int = 15, warm_up: int = 2) -> list[float]:

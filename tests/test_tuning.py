@@ -162,6 +162,18 @@ def test_candidates_are_known_tiles_and_their_neighbours(tables: Path) -> None:
     assert all(1 <= tile.num_warps <= 16 and 1 <= tile.num_stages <= 5 for tile in found)
 
 
+def test_candidates_have_their_sides_halved_and_doubled() -> None:
+    config = VitsConfig(**SMALL)
+    (shape, *_) = shapes_of(
+        [config], CPU, ops=["conv1d_layer_norm_projection"], modes=["float32"], sizes=[Size(3, 4, 1)]
+    )
+    sizes = [tile.sizes for tile in candidates(shape, CPU)]
+    assert shape.tile.sizes["SPLITS"] == 8
+    for name, least in (("BLOCK_T", 16), ("BLOCK_C_OUT", 16), ("SPLITS", 1)):
+        for other in (shape.tile.sizes[name] // 2, shape.tile.sizes[name] * 2):
+            assert ({**shape.tile.sizes, name: other} in sizes) == (other >= least)
+
+
 def test_tuning_needs_a_device_that_triton_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(registry.BackendError, match="triton has no kernels for tensors on xpu"):
         tune([VitsConfig(**SMALL)], torch.device("xpu"))
