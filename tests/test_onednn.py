@@ -61,6 +61,24 @@ def test_pieces_of_time_change_nothing(
         assert not cut[1, 41 * math.prod(decoder.config.upsample_rates) :].any()
 
 
+@pytest.mark.parametrize("settings", [{}, {"resblock_type": 2}])
+@pytest.mark.parametrize("backend", ["eager", "auto"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, MODEL_FLOAT32), (torch.float64, MODEL_FLOAT64)])
+def test_activations_that_are_stored_change_nothing(
+    settings: dict[str, Any], backend: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a GPU: tensors behind their leaky ReLUs, from piece to piece too."""
+    decoder = VitsModel(VitsConfig(**SMALL | settings)).eval().to(dtype).decoder
+    latents = torch.randn(2, 220, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad(), use_backend(backend):
+        expected = decoder(latents, torch.tensor([220, 41]))
+        monkeypatch.setattr(hifigan, "_stores_activations", lambda *_: True)
+        monkeypatch.setattr(hifigan, "_PIECE_BYTES", {"cpu": 6000})
+        stored = decoder(latents, torch.tensor([220, 41]))
+    assert relative_rms(stored, expected) < tolerance
+    assert not torch.equal(stored, expected)
+
+
 def test_convolutions_have_few_numbers_of_steps() -> None:
     """And never 80, for which oneDNN may rearrange weights in every call."""
     whole = [convolution.whole_steps(steps) for steps in range(1, 20_000)]
