@@ -91,6 +91,9 @@ def text_input(
         raise ValueError(f"attention_mask is on {attention_mask.device}, the model is on {device}: move one of them")
     if attention_mask.dtype.is_complex:
         raise TypeError(f"attention_mask must hold 0 and 1, got {attention_mask.dtype}")
+    # Without lengths no op has anything to mask; but compiled code would break here.
+    if read_at_once(device) and not torch.compiler.is_compiling() and bool((attention_mask == 1).all()):
+        return text_input(input_ids, None, vocab_size, device)
     return TextInput(*kernels.left_align(input_ids, attention_mask, vocab_size))
 
 

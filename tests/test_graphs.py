@@ -372,7 +372,8 @@ def test_the_host_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
         x.sum().item()
     assert reads.seen == ["tolist", "__bool__", "item"]
 
-    monkeypatch.setattr("fastvits.model.read_at_once", lambda device: False)
+    for module in ("inputs", "model"):
+        monkeypatch.setattr(f"fastvits.{module}.read_at_once", lambda device: False)
     model = on_a_cpu(own_model(MULTI))
     ids, mask = random_ids(2, 20), torch.ones(2, 20, dtype=torch.long)
     for turn in range(3):
