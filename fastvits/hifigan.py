@@ -195,8 +195,9 @@ class VitsHifiGan(nn.Module):
         return self.conv_post(x, slope=1.0 if activated else LAST_SLOPE, activation="tanh", lengths=lengths)
 
     def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
-        blocks = self.resblocks[stage * self.num_branches : (stage + 1) * self.num_branches]
-        return [cast(HifiGanResidualBlock, block) for block in blocks]
+        # Not a slice of the list, which would be a new module.
+        each = range(stage * self.num_branches, (stage + 1) * self.num_branches)
+        return [cast(HifiGanResidualBlock, self.resblocks[i]) for i in each]
 
     def _fuse(self, x: Tensor, stage: int, lengths: Tensor | None, activated: bool) -> Tensor:
         """Multi-receptive-field fusion: the mean of the stage's residual blocks, `[B, T, C]` -> `[B, T, C]`; with
