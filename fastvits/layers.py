@@ -24,7 +24,7 @@ class Derived:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._kept: dict[str, tuple[list[Any], Any]] = {}
 
     def get(self, name: str, sources: tuple[Tensor, ...], build: Callable[[], Any]) -> Any:
         """`build()`, or what it returned last time for `name` if `sources` have not changed since."""
@@ -32,7 +32,7 @@ class Derived:
             return build()
         if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
             return build()
-        key = tuple((id(s), s.data_ptr(), s._version, s.dtype, s.device) for s in sources)
+        key = [(id(s), s.data_ptr(), s._version, s.dtype, s.device) for s in sources]
         kept = self._kept.get(name)
         if kept is None or kept[0] != key:
             # Normal tensors even in inference mode, whose own ones have no version: others derive from these in turn.

@@ -27,7 +27,7 @@ def packed(weight: Tensor, form: Hashable, build: Callable[[], Packed]) -> Packe
     Nothing is kept for tensors without storage or version (meta, fake, made in inference mode), nor while tracing.
     """
     global _sweep_at
-    if weight.device.type == "meta" or weight.is_inference() or torch.compiler.is_compiling():
+    if weight.is_meta or weight.is_inference() or torch.compiler.is_compiling():
         return build()
     storage = weight.untyped_storage()
     key = (storage._cdata, weight.storage_offset(), weight.shape, weight.stride(), weight.dtype, form)

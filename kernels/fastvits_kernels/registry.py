@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .devices import device_of
+from .devices import stands_for
 from .precision import ieee_products
 
 BACKENDS = ("auto", "eager", "triton", "onednn", "channels_last")
@@ -49,6 +49,9 @@ class Selection:
 
     def for_op(self, name: str) -> str:
         return self.by_op.get(name, self.backend)
+
+
+_AUTOMATIC = Selection()
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def current_selection() -> Selection:
     if _process_selection is not None:
         return _process_selection
     text = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    return parse_selection(text, ENVIRONMENT_VARIABLE) if text else Selection()
+    return parse_selection(text, ENVIRONMENT_VARIABLE) if text else _AUTOMATIC
 
 
 def context_is_set() -> bool:
@@ -177,9 +180,15 @@ def context_is_set() -> bool:
     return _context_selection.get() is not None
 
 
+@lru_cache
 def automatic_backend(device: torch.device) -> str:
     """The backend that `auto` takes on `device` where it can run."""
     return "onednn" if device.type == "cpu" else "triton"
+
+
+@lru_cache
+def _automatic_decision(op: str, backend: str, device: torch.device) -> Decision:
+    return Decision(op, backend, f"auto on {device.type}", False)
 
 
 def _always(*args: Any) -> str | None:
@@ -264,7 +273,7 @@ class Op:
             if reason is not None:
                 raise BackendError(f"backend {asked!r} cannot run {self.name}: {reason}")
             return Decision(self.name, asked, "asked for", False)
-        device = device_of(*tensors_in(args))
+        device = stands_for(next(tensors_in(args)).device)
         backend = automatic_backend(device)
         implementation = self.implementations.get(backend)
         if implementation is None:
@@ -280,7 +289,7 @@ class Op:
         if implementation.prefers is not None:
             preferred, why, measured = implementation.prefers(*args)
             return Decision(self.name, preferred if preferred in self.implementations else "eager", why, measured)
-        return Decision(self.name, backend, f"auto on {device.type}", False)
+        return _automatic_decision(self.name, backend, device)
 
     def _resolve(self, args: tuple[Any, ...]) -> Callable[..., Any]:
         decision = self._decide(args)
@@ -293,7 +302,7 @@ class Op:
 
     def _keeps_from_tf32(self, args: tuple[Any, ...]) -> bool:
         """Whether plain torch has to be told to multiply as IEEE float32: of all devices only GPUs have TF32."""
-        return device_of(*tensors_in(args)).type == "cuda" and self.ieee(*args)
+        return stands_for(next(tensors_in(args)).device).type == "cuda" and self.ieee(*args)
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
