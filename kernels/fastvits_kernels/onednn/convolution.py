@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..devices import device_of
+from ..devices import stands_for
 from ..packing import packed
 from .scratch import scratch
 
@@ -84,8 +84,8 @@ def unsupported(x: Tensor, *others: Tensor | None) -> str | None:
 
     Weights may have another dtype than the activations: they are converted when they are packed.
     """
-    if device_of(x).type != "cpu":
-        return f"oneDNN is for CPUs, not {device_of(x).type}"
+    if not x.is_cpu and stands_for(x.device).type != "cpu":
+        return f"oneDNN is for CPUs, not {stands_for(x.device).type}"
     for tensor in (x, *others):
         if tensor is not None and tensor.dtype not in DTYPES:
             return f"oneDNN is for float32, bfloat16 and float16, not {tensor.dtype}"
@@ -96,6 +96,7 @@ _SHORT = 64
 """Up to this many steps oneDNN wants some weights in another layout."""
 
 
+@lru_cache
 def whole_steps(steps: int) -> int:
     """The number of steps, at least `steps`, that a convolution is to have: a multiple of 16 but not 80, beyond 512 of
     a 32nd to a 16th of it, and of 512 at most.
@@ -150,28 +151,36 @@ def reordered(weight: Tensor, dilation: int, steps: int) -> Tensor:
 def packed_weight(weight: Tensor, dtype: torch.dtype, steps: int, dilation: int = 1, alpha: float = 1.0) -> Tensor:
     """`alpha * weight`, `[K, C_in, C_out]`, converted to `dtype` and packed once, for `convolve` over `steps`.
 
-    A single tap is a product of matrices, and its weight a plain matrix `[C_in, C_out]`, the transpose of a contiguous
-    one as a parameter's is: a convolution of oneDNN would want a layout that depends on the number of steps, and
-    rearrange the weights, for milliseconds, in every call where it is not the packed one.
+    A single tap is a product of matrices, and its weight a `packed_matrix`: a convolution of oneDNN would want a layout
+    that depends on the number of steps, and rearrange the weights, for milliseconds, in every call where it is not the
+    packed one.
     """
-    if weight.shape[0] == 1 and weight.dtype == dtype and alpha == 1.0:
-        return weight.detach()[0]
+    if weight.shape[0] == 1:
+        return packed_matrix(weight[0], dtype, alpha)
+    form = ("onednn", dtype, dilation, alpha, is_short(steps))
+    return packed(weight, form, lambda: reordered(_scaled(weight, dtype, alpha), dilation, steps))
 
-    def build() -> Tensor:
-        # The product is rounded once, to the dtype of the computation.
-        scaled = weight.detach().to(dtype) if alpha == 1.0 else (weight.detach().float() * alpha).to(dtype)
-        return scaled[0].t().contiguous().t() if weight.shape[0] == 1 else reordered(scaled, dilation, steps)
 
-    # Only with several taps does the layout depend on the steps.
-    return packed(weight, ("onednn", dtype, dilation, alpha, weight.shape[0] > 1 and is_short(steps)), build)
+def packed_matrix(weight: Tensor, dtype: torch.dtype, alpha: float = 1.0) -> Tensor:
+    """`alpha * weight`, `[C_in, C_out]`, in `dtype`, for `convolve` with a single tap: the transpose of a contiguous
+    matrix, as a parameter's is."""
+    if weight.dtype == dtype and alpha == 1.0:
+        return weight.detach()
+    return packed(weight, ("onednn", dtype, alpha), lambda: _scaled(weight, dtype, alpha).t().contiguous().t())
+
+
+def _scaled(weight: Tensor, dtype: torch.dtype, alpha: float) -> Tensor:
+    """The product, rounded once."""
+    return weight.detach().to(dtype) if alpha == 1.0 else (weight.detach().float() * alpha).to(dtype)
 
 
 def scaled_bias(bias: Tensor | None, cond: Tensor | None, dtype: torch.dtype, alpha: float = 1.0) -> Tensor | None:
     """`alpha * (bias + cond)`, `[C_out]`; None if both are."""
-    parts = [part.to(dtype) for part in (bias, cond) if part is not None]
-    if not parts:
+    total = None if bias is None else bias.to(dtype)
+    if cond is not None:
+        total = cond.to(dtype) if total is None else total + cond.to(dtype)
+    if total is None:
         return None
-    total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     return (total if alpha == 1.0 else total * alpha).contiguous()
 
 
@@ -248,10 +257,11 @@ def _apply_in_place(y: Tensor, activation: str, slope: float | None, algorithm: 
 def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right: int = 0) -> Tensor:
     """The leaky ReLU of `x` `[N, T, C]` in `dtype`, between `left` and `right` steps of zeros; contiguous.
 
-    `x` itself where there is nothing to do, else memory that the next call in this thread takes.
+    `x` itself where there is nothing to do; with a slope, memory that the next call in this thread takes.
     """
-    if slope == 1.0 and not left and not right:
-        return x.to(dtype).contiguous()
+    if slope == 1.0:
+        x = x.to(dtype)
+        return torch.constant_pad_nd(x, (0, 0, left, right)) if left or right else x.contiguous()
     batch, steps, channels = x.shape
     out = scratch("activated", (batch, left + steps + right, channels), dtype)
     inner = out[:, left : left + steps]
@@ -259,9 +269,7 @@ def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right:
         out[:, :left].zero_()
     if right:
         out[:, left + steps :].zero_()
-    if slope == 1.0:
-        inner.copy_(x)
-    elif x.dtype == dtype:
+    if x.dtype == dtype:
         torch.ops.aten.leaky_relu.out(x, slope, out=inner)
     else:
         functional.leaky_relu_(inner.copy_(x), slope)

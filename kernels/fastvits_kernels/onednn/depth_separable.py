@@ -13,7 +13,7 @@ from .convolution import (
     compute_dtype,
     convolve,
     items,
-    packed_weight,
+    packed_matrix,
     unsupported,
     whole_steps,
 )
@@ -49,7 +49,7 @@ def _run(
     dtype = compute_dtype(x.dtype)
     pad = (depthwise.shape[0] - 1) * dilation // 2
     depthwise_weight = _depthwise_weight(depthwise, dilation, dtype)
-    pointwise_weight = packed_weight(pointwise.unsqueeze(0), dtype, steps)
+    pointwise_weight = packed_matrix(pointwise, dtype)
     vectors = (depthwise_bias, norm1_weight, norm1_bias, pointwise_bias, norm2_weight, norm2_bias)
     bias1, scale1, shift1, bias2, scale2, shift2 = (vector.to(dtype).contiguous() for vector in vectors)
     out = torch.empty(x.shape, dtype=dtype, device=x.device)

@@ -15,6 +15,7 @@ from .convolution import (
     compute_dtype,
     convolve,
     items,
+    packed_matrix,
     packed_weight,
     scaled_bias,
     unsupported,
@@ -36,7 +37,7 @@ def _run_layer(
     batch, steps, channels = x.shape
     outputs = out_weight.shape[1]
     dtype = compute_dtype(x.dtype)
-    last_weight, last_bias = packed_weight(out_weight.unsqueeze(0), dtype, steps), scaled_bias(out_bias, None, dtype)
+    last_weight, last_bias = packed_matrix(out_weight, dtype), scaled_bias(out_bias, None, dtype)
     cond = None if cond is None else cond.expand(batch, -1)
     span = (in_weight.shape[0] - 1) * dilation // 2
 
@@ -54,14 +55,13 @@ def _run_layer(
         weight = packed_weight(in_weight, dtype, whole, dilation)
         z = convolve(source, weight, bias, pad=span if by_itself else 0, dilation=dilation)
         y = convolve(_gated(z), last_weight, last_bias)[:, :length]
-        target = out[chosen, :length]
         if outputs == 2 * channels:
-            torch.add(y[..., :channels], x[chosen, :length], out=target[..., :channels])
-        y, tail = y[..., outputs - channels :], target[..., outputs - channels :]
-        if skip is None:
-            tail.copy_(y)
-        else:
-            torch.add(y, skip[chosen, :length], out=tail)
+            y[..., :channels].add_(x[chosen, :length])
+        if skip is not None:
+            y[..., outputs - channels :].add_(skip[chosen, :length])
+        if length == steps and batch == chosen.stop - chosen.start:
+            return y.to(x.dtype).contiguous()
+        out[chosen, :length].copy_(y)
     return clear_beyond(out, lengths).to(x.dtype)
 
 
