@@ -65,8 +65,7 @@ def _knots(unnormalized: Tensor, tail_bound: float) -> tuple[Tensor, Tensor]:
     from_left = 2 * tail_bound * torch.cumsum(sizes, dim=-1)[..., :-1] - tail_bound
     from_right = tail_bound - 2 * tail_bound * torch.cumsum(sizes.flip(-1), dim=-1).flip(-1)[..., 1:]
     inner = torch.where(from_left < 0, from_left, from_right)
-    first = torch.full_like(unnormalized[..., :1], -tail_bound)
-    knots = torch.cat([first, inner, -first], dim=-1)
+    knots = functional.pad(functional.pad(inner, (1, 0), value=-tail_bound), (0, 1), value=tail_bound)
     return knots, knots.diff(dim=-1)
 
 
@@ -79,22 +78,14 @@ def rational_quadratic_spline_reference(
     """
     dtype = x.dtype
     x, widths, heights, derivatives = (_at_least_float32(tensor) for tensor in (x, widths, heights, derivatives))
-    knots_x, bin_widths = _knots(widths, tail_bound)
-    knots_y, bin_heights = _knots(heights, tail_bound)
-    ones = torch.ones_like(x).unsqueeze(-1)
-    slopes = torch.cat([ones, MIN_DERIVATIVE + functional.softplus(derivatives), ones], dim=-1)
+    knots, sizes = _knots(torch.stack([widths, heights]), tail_bound)
+    slopes = functional.pad(MIN_DERIVATIVE + functional.softplus(derivatives), (1, 1), value=1.0)
 
-    inside = (x >= -tail_bound) & (x <= tail_bound)
+    inside = x.abs() <= tail_bound
     value = x.clamp(-tail_bound, tail_bound)
-    searched = knots_y if reverse else knots_x
-    index = (value.unsqueeze(-1) >= searched[..., 1:-1]).sum(-1, keepdim=True)
-
-    def pick(table: Tensor) -> Tensor:
-        return table.gather(-1, index).squeeze(-1)
-
-    x0, x1, width = pick(knots_x), pick(knots_x[..., 1:]), pick(bin_widths)
-    y0, y1, height = pick(knots_y), pick(knots_y[..., 1:]), pick(bin_heights)
-    slope0, slope1 = pick(slopes), pick(slopes[..., 1:])
+    index = (value.unsqueeze(-1) >= knots[int(reverse), ..., 1:-1]).sum(-1, keepdim=True)
+    bins = torch.cat([knots[..., :-1], knots[..., 1:], sizes, slopes[None, ..., :-1], slopes[None, ..., 1:]])
+    x0, y0, x1, y1, width, height, slope0, slope1 = bins.gather(-1, index.expand(8, *index.shape)).squeeze(-1)
     secant = height / width
     if reverse:
         p, q = (value - y0) / height, (y1 - value) / height
