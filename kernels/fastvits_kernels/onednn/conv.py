@@ -66,7 +66,6 @@ def _run(
 
     out = torch.empty(batch, steps, outputs, dtype=dtype, device=x.device)
     for chosen, length in items(lengths if cond is None else _given(lengths, batch, steps), batch, steps):
-        target = out[chosen, :length]
         total_bias = scaled_bias(bias, None if cond is None else cond[chosen.start], dtype, folded)
         if one_channel:
             y = _to_one_channel(x[chosen, :length], weight, dilation, pad_left, slope, folded)
@@ -81,7 +80,7 @@ def _run(
             pad = pad_left if by_itself else 0
             weights = packed_weight(weight, dtype, whole, dilation, folded)
             if linear and residual is not None and whole == length and taps > 1:
-                target.copy_(residual[chosen, :length])
+                target = out[chosen, :length].copy_(residual[chosen, :length])
                 convolve_onto(target, source, weights, total_bias, pad=pad, dilation=dilation)
                 continue
             y = convolve(
@@ -95,7 +94,7 @@ def _run(
             y.add_(residual[chosen, :length])
         if length == steps and batch == chosen.stop - chosen.start:
             return y.to(x.dtype).contiguous()
-        target.copy_(y)
+        out[chosen, :length].copy_(y)
     return clear_beyond(out, lengths).to(x.dtype)
 
 

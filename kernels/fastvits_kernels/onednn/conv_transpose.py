@@ -61,7 +61,9 @@ def _upsampled(
     batch, steps, _ = x.shape
     taps, _, outputs = weight.shape
     dtype = compute_dtype(x.dtype)
-    phase_bias = None if bias is None else bias.to(dtype).repeat(stride)
+    phase_bias = None
+    if bias is not None:
+        phase_bias = packed(bias, ("onednn phases", dtype, stride), lambda: bias.detach().to(dtype).repeat(stride))
     pad = -(-taps // stride) - 1
     out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device) if batch != 1 else None
     for chosen, length in items(lengths, batch, steps):

@@ -186,7 +186,7 @@ def scaled_bias(bias: Tensor | None, cond: Tensor | None, dtype: torch.dtype, al
 
 def _image(x: Tensor) -> Tensor:
     """A contiguous `[N, T, C]` as the image `[N, C, 1, T]`, channels last."""
-    return x.unsqueeze(1).permute(0, 3, 1, 2)
+    return x.transpose(1, 2).unsqueeze(2)
 
 
 def convolve(
@@ -213,7 +213,7 @@ def convolve(
     y = torch.ops.mkldnn._convolution_pointwise(
         _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], groups, activation, scalars, algorithm
     )
-    return y.permute(0, 2, 3, 1).squeeze(1)
+    return y.squeeze(2).transpose(1, 2)
 
 
 def convolve_onto(
@@ -232,16 +232,16 @@ def convolve_onto(
 
 def _matrix_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, T, C_in]`, `[C_in, C_out]` -> `[N, T, C_out]`."""
-    rows = x.view(-1, x.shape[2])
-    if x.dtype == torch.float32 and torch_is_slow() and min(rows.shape[0], *weight.shape) >= 16:
-        y = linear(rows, weight.t(), bias)
-    else:
-        y = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
-    return y.view(x.shape[0], x.shape[1], -1)
+    batch, steps, channels = x.shape
+    if x.dtype == torch.float32 and torch_is_slow() and min(batch * steps, *weight.shape) >= 16:
+        return linear(x, weight.t(), bias)
+    rows = x.view(-1, channels)
+    y = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
+    return y.view(batch, steps, -1)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` by oneDNN, `[M, K]`, `[N, K]`, `[N]` -> `[M, N]`."""
+    """`x @ weight.T + bias` by oneDNN, `[..., K]`, `[N, K]`, `[N]` -> `[..., N]`."""
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
     return y
 
