@@ -98,19 +98,26 @@ _SHORT = 64
 
 @lru_cache
 def whole_steps(steps: int) -> int:
-    """The number of steps, at least `steps`, that a convolution is to have: a multiple of 16 but not 80, beyond 512 of
-    a 32nd to a 16th of it, and of 512 at most.
+    """The number of steps, at least `steps`, that a convolution is to have: a multiple of 16, beyond 512 of a 32nd to a
+    16th of it, and of 512 at most.
 
     Two costs depend on the very number. Weights in a layout other than the one that oneDNN wants for it are rearranged
     in every call, which takes 5 to 15 ms for those of 192 channels; with multiples of 16 there is one layout up to 64
-    steps and one from 96 on (seen on one and two threads, AVX-512 and AMX). With 80 it depends on the kernel size, on
-    who pads and on the precision. And oneDNN generates code for each number, in 0.3 ms for float32 and 1 ms for the
-    matrix units of half precision, and keeps it: with few numbers it often has it, and the memory of a long text ends
-    lower.
+    steps and one beyond (seen on one and two threads, AVX-512 and AMX; see `may_pad`). And oneDNN generates code for
+    each number, in 0.3 ms for float32 and 1 ms for the matrix units of half precision, and keeps it: with few numbers
+    it often has it, and the memory of a long text ends lower.
     """
     quantum = min(max(16, 1 << max(steps.bit_length() - 5, 0)), 512)
-    whole = -(-steps // quantum) * quantum
-    return 96 if whole == 80 else whole
+    return -(-steps // quantum) * quantum
+
+
+def may_pad(steps: int) -> bool:
+    """Whether oneDNN may be left to pad `steps` at both ends, where nothing else has to be added.
+
+    Its padding does not count when it chooses the layout of the weights: with 80 steps it would want the one for short
+    sequences (up to 81 or 83 steps on an AMD EPYC 9005), with padding of ours the other one.
+    """
+    return steps != 80
 
 
 @lru_cache
