@@ -292,7 +292,7 @@ KILLED_RUN = """
 import sys, fastvits, torch
 torch.set_num_threads(1)
 say = fastvits.pipeline(model=sys.argv[1], device="cpu")
-items = [{"id": f"item{n}", "text": "One two three. Four" if n % 3 else "Five six"} for n in range(44)]
+items = [{"id": f"item{n}", "text": "One two three. Four" if n % 3 else "Five six"} for n in range(132)]
 print("ready", flush=True)
 fastvits.synthesize(items, sys.argv[2], model=say, batch_size=4)
 print("finished", flush=True)
@@ -336,7 +336,7 @@ def test_killed_ten_times_at_random_every_item_is_there_once(folder, say, tmp_pa
     assert killed == 10
     assert counts == sorted(counts)
     written = [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()]
-    assert sorted(row["id"] for row in written) == sorted(f"item{number}" for number in range(44))
+    assert sorted(row["id"] for row in written) == sorted(f"item{number}" for number in range(132))
     assert {path.name for path in output.glob("*.wav")} == {row["file"] for row in written}
     assert not list(output.glob(".partial-*"))
     row = next(row for row in written if row["id"] == "item7")
