@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import harness, launches, plots, streaming
+from tests.op_cases import MODEL_CASES
 from tests.tolerances import LONG_TEXT_MEMORY_GROWTH
 
 ROOT = harness.ROOT
@@ -99,7 +100,10 @@ class Results:
         ]
         utterances = of_latest_run(utterances, "model", "seconds", "batch")
         self.utterances = latest(utterances, "model", "candidate", "seconds", "batch")
-        ops = of_latest_run(harness.read(folder / "ops.jsonl"), "op", "case", "dtype")
+        # An op that models have ceased to call has no case any more.
+        called = {(case.op, case.name) for case in MODEL_CASES}
+        ops = (row for row in harness.read(folder / "ops.jsonl") if (row["op"], row["case"]) in called)
+        ops = of_latest_run(ops, "op", "case", "dtype")
         self.ops = latest(ops, "op", "case", "dtype", "backend")
         self.peaks = latest(harness.read(folder / "peaks.jsonl"), "dtype")
         accuracy = of_latest_run(harness.read(folder / "accuracy.jsonl"), "subject", "dtype")
