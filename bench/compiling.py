@@ -3,7 +3,8 @@
 Needs no GPU: the kernels that the standard configuration launches for three seconds of audio are compiled for an H100
 (sm_90) on this machine's processors, and launching them does nothing. Measured are `one by one`, as launches alone
 would have them compiled, and `together`, as `VitsModel` has those of each half of a call compiled ahead
-(`fastvits_kernels.ahead`). Every sample is a process of its own with an empty cache, the two in turn.
+(`fastvits_kernels.ahead`). Every sample is a process of its own with an empty cache, the two in turn. What only a GPU
+has is not in it: Triton's driver, loading the binaries, and the launchers that some versions have a C compiler make.
 
 A row: kind, dtype, order, kernels (distinct binaries), processors, and seconds (a list). With `--save` rows are added
 to `bench/results/compiling.jsonl`.
@@ -27,7 +28,7 @@ from bench.configurations import CONFIGURATIONS, meta_model
 from fastvits.backend import planned_calls
 from fastvits.tuning import MODES, tf32_allowed
 from fastvits_kernels import registry, tiles
-from fastvits_kernels.ahead import compile_ahead
+from fastvits_kernels.ahead import compile_ahead, processors
 
 RESULTS = harness.RESULTS / "compiling.jsonl"
 ORDERS = ("one by one", "together")
@@ -63,7 +64,8 @@ def child(mode: str, order: str, *, tokens: int = TOKENS, frames: int = FRAMES) 
 
 def in_a_process(mode: str, order: str) -> dict[str, Any]:
     """`child` in a fresh interpreter with an empty cache."""
-    paths = os.pathsep.join([str(harness.ROOT), str(harness.ROOT / "kernels")])
+    known = filter(None, [os.environ.get("PYTHONPATH")])
+    paths = os.pathsep.join([str(harness.ROOT), str(harness.ROOT / "kernels"), *known])
     with tempfile.TemporaryDirectory() as cache:
         environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         environment |= {"PYTHONPATH": paths, "TRITON_CACHE_DIR": cache}
@@ -93,7 +95,7 @@ def measure(modes: Sequence[str], rounds: int) -> list[dict[str, Any]]:
                     "dtype": mode,
                     "order": order,
                     "kernels": kernels.pop(),
-                    "processors": len(os.sched_getaffinity(0)),
+                    "processors": processors(),
                     "seconds": [round(sample["seconds"], 3) for sample in found],
                 }
             )

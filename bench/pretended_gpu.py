@@ -1,6 +1,7 @@
 """A Triton driver for a GPU that is not there: kernels are compiled for it, and launches do nothing.
 
-Whoever imports this must not run in Triton's interpreter.
+From here on `fastvits_kernels.jit` takes tensors on the CPU for tensors there. Raises RuntimeError in Triton's
+interpreter, which compiles nothing.
 """
 
 from typing import Any
@@ -8,6 +9,11 @@ from typing import Any
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
+
+from fastvits_kernels import jit
+
+if jit.interpreting():
+    raise RuntimeError("Triton runs in its interpreter (TRITON_INTERPRET is set): nothing would be compiled")
 
 compiled: list[str] = []
 """The names of the kernels compiled so far."""
@@ -53,3 +59,4 @@ def _listen(*, src: Any, **_: Any) -> None:
 
 driver.set_active(_Driver())
 knobs.compilation.listener = _listen
+jit.compiles_for = lambda device: True

@@ -100,9 +100,13 @@ class Results:
         ]
         utterances = of_latest_run(utterances, "model", "seconds", "batch")
         self.utterances = latest(utterances, "model", "candidate", "seconds", "batch")
-        # An op that models have ceased to call has no case any more.
+        # An op that models have ceased to call has no such case any more.
         called = {(case.op, case.name) for case in MODEL_CASES}
-        ops = (row for row in harness.read(folder / "ops.jsonl") if (row["op"], row["case"]) in called)
+        ops = [
+            row
+            for row in harness.read(folder / "ops.jsonl")
+            if (row["op"], row["case"]) in called or not row["case"].startswith("model-")
+        ]
         ops = of_latest_run(ops, "op", "case", "dtype")
         self.ops = latest(ops, "op", "case", "dtype", "backend")
         self.peaks = latest(harness.read(folder / "peaks.jsonl"), "dtype")

@@ -287,6 +287,8 @@ class GraphCache:
         self._watch: _Watch | None = None
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(("recorded", "replayed", "dropped", "failed"), 0)
+        self.compiled_for: set[Hashable] = set()
+        """For what kinds of calls kernels were compiled ahead in this process."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GraphCache":
         return GraphCache(self._recorders)
@@ -304,12 +306,16 @@ class GraphCache:
         tensors = (*watch.tensors, *(argument for argument in arguments if argument is not None))
         return not any(tensor.requires_grad for tensor in tensors)
 
+    def has_graphs(self, device: torch.device) -> bool:
+        """Whether this kind of device has graphs at all."""
+        return device.type in self._recorders
+
     def unobserved(self, model: nn.Module, device: torch.device) -> bool:
         """Whether, here and now on a device that has graphs, nobody would notice a stage that runs once more."""
         return self._watched(model, device) is not None
 
     def _watched(self, model: nn.Module, device: torch.device) -> _Watch | None:
-        if torch.compiler.is_compiling() or device.type not in self._recorders:
+        if torch.compiler.is_compiling() or not self.has_graphs(device):
             return None
         if device.type == "cuda" and (torch.cuda.is_current_stream_capturing() or torch.is_autocast_enabled("cuda")):
             return None

@@ -134,16 +134,18 @@ class VitsHifiGan(nn.Module):
         """`lengths` `[B]` in frames: an item's samples are the same alone and in any batch, and 0 beyond its length."""
         cond = None if speaker is None else self.cond.project(speaker)
         x = self.conv_pre(latents, cond=cond, lengths=lengths)
+        # Once for all stages and pieces, which hand on what they store. Of a smaller slope the inverse is not exact.
+        activated = self.in_step and self.slope >= 1e-3 and _stores_activations(x, self.op)
         stages = len(self.upsampler)
         # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
         # hear 10, and what the first stage makes is small.
         for first, last in ((0, 1), (1, stages)) if stages > 1 else ((0, 1),):
-            x = self._in_pieces(x, first, last, lengths)
+            x = self._in_pieces(x, first, last, lengths, activated)
             if lengths is not None:
                 lengths = lengths * math.prod(self.config.upsample_rates[first:last])
         return x.squeeze(-1)
 
-    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
+    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, activated: bool) -> Tensor:
         """`_stages`, one piece of time after another where they are many: memory stays small.
 
         A piece hears some steps more on either side, so that its own steps come out as from the whole. All but the last
@@ -154,17 +156,17 @@ class VitsHifiGan(nn.Module):
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
         width = _piece_width(x, max(c * rate for c, rate in zip(channels, rates, strict=True)), self.op)
         if width is None:
-            return self._stages(x, first, last, lengths)
+            return self._stages(x, first, last, lengths, activated)
         begin, end = stages_window(config, 0, 1, first, last)
         reach = max(-begin, end - 1)
         width = max(width, 4 * reach)
         if total <= width * 5 // 4:
-            return self._stages(x, first, last, lengths)
+            return self._stages(x, first, last, lengths, activated)
         if x.shape[0] > 1 and x.device.type == "cpu":
             # Pieces of one item are what fits the cache.
             each = [None] * x.shape[0] if lengths is None else lengths.split(1)
             return torch.cat(
-                [self._in_pieces(item, first, last, one) for item, one in zip(x.split(1), each, strict=True)]
+                [self._in_pieces(item, first, last, one, activated) for item, one in zip(x.split(1), each, strict=True)]
             )
         hop = rates[-1]
         out = x.new_empty(x.shape[0], total * hop, 1 if last == len(self.upsampler) else channels[-1])
@@ -174,18 +176,17 @@ class VitsHifiGan(nn.Module):
             stop = min(start + width, total)
             upto = total if stop == total else stop - reach
             inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-            piece = self._stages(x[:, start:stop], first, last, inside)
+            piece = self._stages(x[:, start:stop], first, last, inside, activated)
             out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
             done = upto
         return out
 
-    def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
+    def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, activated: bool) -> Tensor:
         """The stages `[first, last)`, `[B, T, C]` -> `[B, T * hop, C']`; the last one of all ends with the waveform,
         `[B, T_samples, 1]`.
 
         Every tensor is read behind a leaky ReLU, and perhaps stored so (`activated`): what stages hand on then is, too.
         """
-        activated = self.in_step and self.slope > 0 and _stores_activations(x, self.op)
         for stage in range(first, last):
             upsample = cast(ConvTranspose1d, self.upsampler[stage])
             done = activated and stage > 0

@@ -6,15 +6,17 @@ Activations are channels-last, `[B, T, C]`; parameters keep the names and shapes
 
 import math
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
+from operator import mul
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 import fastvits_kernels as kernels
-from fastvits_kernels import registry
+from fastvits_kernels import registry, tiles
 from fastvits_kernels.ahead import compile_ahead
 from fastvits_kernels.durations import MOST_FRAMES
 from fastvits_kernels.masking import zero_beyond
@@ -105,7 +107,6 @@ class VitsModel(nn.Module):
         self.backend = None
         self.graphs = None
         self.graph_cache = GraphCache()
-        self._compiled_for: set[Hashable] = set()
         if self.device.type != "meta":
             for module in self.modules():
                 initialize(module, config)
@@ -332,7 +333,7 @@ class VitsModel(nn.Module):
         """The first half of a call: from text to latents drawn from the prior, everything checked. Arguments as in
         `forward`.
 
-        On a GPU the host waits once, for the numbers of frames; and once before for each of these: forced durations
+        On a GPU the host waits once, for the numbers of frames; and once before for each of these: forced durations,
         and a speaker embedding on the GPU, which have to be checked; a seed that meets an attention mask, for the
         generators are on the CPU, and what one gives for `n` tokens is not the beginning of what it gives for more;
         a rate, a noise scale or a seed that is a tensor on the GPU.
@@ -402,16 +403,22 @@ class VitsModel(nn.Module):
             limits=usable,
         )
 
-    def _compile_ahead(self, stage: str, run: Callable[[], Any], *inputs: Tensor | None) -> None:
-        """Have what `run` is about to launch on a GPU compiled on all processors, where it is the first with inputs of
-        such a kind and size: else a new process's first call waits for one kernel after the other."""
-        if torch.compiler.is_compiling():
+    def _compile_ahead(self, stage: str, run: Callable[[], Any], x: Tensor, *others: Tensor | None) -> None:
+        """Have what `run` is about to launch on a GPU for `x` `[B, T, ...]` compiled on all processors, where it is the
+        first of its kind and size: else a new process's first call waits for one kernel after the other."""
+        if torch.compiler.is_compiling() or not self.graph_cache.has_graphs(self.device):
             return
-        kinds = tuple(None if x is None else (x.dtype, x.numel().bit_length()) for x in inputs)
-        key = (stage, self.device, kinds, surroundings())
-        if key not in self._compiled_for and self.graph_cache.unobserved(self, self.device):
-            self._compiled_for.add(key)
+        kinds = tuple(None if other is None else other.dtype for other in others)
+        key = (stage, self.device, self.dtype, kinds, self._work_of(x), surroundings())
+        if key not in self.graph_cache.compiled_for and self.graph_cache.unobserved(self, self.device):
             compile_ahead(run, self.device)
+            self.graph_cache.compiled_for.add(key)
+
+    def _work_of(self, x: Tensor) -> tuple[int, ...]:
+        """What tiles are chosen by, for `x` `[B, T, ...]` and all that the decoder makes of so many frames."""
+        steps, branches = x.shape[0] * x.shape[1], len(self.config.resblock_kernel_sizes)
+        rates = accumulate(self.config.upsample_rates, mul, initial=1)
+        return tuple(tiles.bucket(steps * rate * factor) for rate in rates for factor in (1, branches))
 
     def _compile_text_ahead(
         self, text: TextInput, speaker: Tensor | None, scales: Tensor, need_weights: bool = False
@@ -591,7 +598,7 @@ class VitsModel(nn.Module):
         text_input(ids, torch.ones_like(ids), self.config.vocab_size, self.device)
         text = text_input(ids, None, self.config.vocab_size, self.device)
         rates = torch.ones(batch, dtype=self._float_dtype, device=self.device)
-        noise = torch.zeros(batch, tokens, 2, dtype=self._float_dtype, device=self.device)
+        noise = torch.zeros(batch, 2, tokens, dtype=self._float_dtype, device=self.device).transpose(1, 2)
         noise_or_none = noise if self.config.use_stochastic_duration_prediction else None
         speaker = self.embed_speaker(ids[:, 0]) if self.config.num_speakers > 1 else None
         limits = self.graph_limits()

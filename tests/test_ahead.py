@@ -1,7 +1,9 @@
 """What is compiled ahead is what is launched."""
 
+import importlib.util
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +12,19 @@ from typing import Any
 import pytest
 import torch
 
+from bench.configurations import CONFIGURATIONS, meta_model
 from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits import model as model_module
+from fastvits.backend import planned_calls
 from fastvits.graphs import GraphCache
-from fastvits_kernels import jit, registry
+from fastvits_kernels import ahead, jit, registry, tiles
 from tests.models import SMALL, random_ids
 from tests.op_cases import CASES
 from tests.test_graphs import Double
 
 ROOT = Path(__file__).parents[1]
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 
 PRETENDED = """
 import json, sys
@@ -53,7 +59,8 @@ print(json.dumps(rows))
 def on_a_pretended_gpu(wanted: list[tuple[str, str]], cache: Path, shared_bytes: int) -> list[dict[str, Any]]:
     """Compile the cases ahead, and launch them; in a process of its own, for in this one Triton may be interpreting."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]), "TRITON_CACHE_DIR": str(cache)}
+    paths = [str(ROOT), str(ROOT / "kernels"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(paths), "TRITON_CACHE_DIR": str(cache)}
     done = subprocess.run(
         [sys.executable, "-c", PRETENDED, str(shared_bytes), json.dumps(wanted)],
         cwd=ROOT,
@@ -68,6 +75,7 @@ def on_a_pretended_gpu(wanted: list[tuple[str, str]], cache: Path, shared_bytes:
     return rows
 
 
+@needs_triton
 def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
     with_kernels = [case for case in CASES if "triton" in registry.ops()[case.op].implementations]
     one_each = {case.op: case for case in reversed(with_kernels) if case.name != "empty-batch"}.values()
@@ -80,6 +88,7 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
         assert not row["error"], row
 
 
+@needs_triton
 def test_a_kernel_without_room_is_left_to_its_launch(tmp_path: Path) -> None:
     case = next(case for case in CASES if case.op == "conv1d" and case.name != "empty-batch")
     (row,) = on_a_pretended_gpu([(case.id, "float16")], tmp_path, 1)
@@ -147,6 +156,48 @@ def test_a_call_compiles_ahead_all_that_it_launches(
     # What aligns the text comes before anything can be known of it.
     late = {binary[0].__name__ for binary in launched - set.union(*prepared)}  # type: ignore[index]
     assert late == {"_left_align_fwd_kernel"}
+    assert set.union(*prepared) <= launched
+
+
+def test_calls_of_one_kind_launch_the_same() -> None:
+    """So that what was compiled ahead for the first of them serves all."""
+    model = meta_model(CONFIGURATIONS["standard"], torch.float16)
+    found: dict[object, set[object]] = {}
+    for frames in (100, 127, 128, 129, 171, 180, 188, 258, 300, 341, 342, 400, 512, 513):
+        with use_backend("eager"):
+            calls = planned_calls(model, tokens=16, frames=frames, masked=False)
+        begin = next(at for at, call in enumerate(calls) if call.op.name == "length_regulator") + 1
+        with tiles.target_arch("sm_90"), jit.recording() as launches:
+            for call in calls[begin:]:
+                call.op.implementations["triton"].run(*call.args)
+        binaries: set[object] = {launch.binary for launch in launches}
+        kind = model._work_of(torch.empty(1, frames, 192, device="meta"))
+        assert found.setdefault(kind, binaries) == binaries, frames
+    assert 1 < len(found) < 14
+
+
+def test_without_triton_nothing_is_compiled_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = next(case for case in CASES if case.op == "gated_activation")
+    run = registry.ops()["gated_activation"].implementations["triton"].run
+    arguments = case.arguments(torch.float32, "cpu")
+    monkeypatch.setattr(jit, "interpreting", lambda: False)
+    assert ahead.compile_ahead(lambda: run(*arguments), torch.device("cpu")) == 0
+    # Even if it breaks on the way.
+    monkeypatch.setattr(jit, "compiles_for", lambda device: True)
+    monkeypatch.setattr(ahead, "_compile_all", lambda *_: 1 / 0)
+    assert ahead.compile_ahead(lambda: run(*arguments), torch.device("cpu")) == 0
+    monkeypatch.setattr(ahead, "_compile_all", lambda *_: None)
+    with use_backend("eager"):
+        assert ahead.compile_ahead(lambda: run(*arguments), torch.device("cpu")) == 0
+    assert ahead.compile_ahead(lambda: run(*arguments), torch.device("cpu")) == 1
+    assert ahead.compile_ahead(lambda: run(*arguments), torch.device("cpu")) == 0
+
+
+def test_a_copy_in_another_process_compiles_anew(model: VitsModel, prepared: list[set[object]]) -> None:
+    with torch.no_grad(), use_backend("eager"):
+        model(random_ids(1, 9), speaker_id=1)
+    assert len(model.graph_cache.compiled_for) == 2
+    assert not pickle.loads(pickle.dumps(model)).graph_cache.compiled_for
 
 
 def test_compiles_ahead_once_for_each_size_and_backend(

@@ -291,10 +291,17 @@ def test_a_change_in_the_text_encoder_is_seen_by_the_next_call(name: str) -> Non
     encoder = own_model(SMALL).text_encoder.requires_grad_(False)
     ids, lengths = random_ids(1, 9), torch.tensor([9])
     before = encoder(ids, lengths)
-    encoder.get_parameter(name)[::2].add_(1.0)
+    # Not all of them alike: a shift of all keys changes no attention, of all sums before a norm nothing.
+    parameter = encoder.get_parameter(name)
+    parameter.add_(torch.linspace(-1, 1, parameter.numel()).view(parameter.shape))
     after, fresh = encoder(ids, lengths), copy.deepcopy(encoder)(ids, lengths)
     assert torch.equal(after.means, fresh.means)
-    assert not torch.equal(after.means, before.means)
+    if name.endswith("k_proj.bias"):
+        # Nor does the bias of the keys, one for all: it is seen where it is used.
+        layer = encoder.encoder.layers[int(name.split(".")[2])]
+        assert torch.equal(layer.attention.projection()[1][parameter.numel() : 2 * parameter.numel()], parameter)
+    else:
+        assert relative_rms(after.means, before.means) > 1e-3
 
 
 def test_inference_mode_gives_the_same(model: VitsModel) -> None:

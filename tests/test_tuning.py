@@ -17,6 +17,8 @@ from fastvits.tuning import Size, candidates, shapes_of, tune, write_table
 from fastvits_kernels import jit, registry, tiles
 from tests.models import SMALL
 
+pytestmark = pytest.mark.skipif(not jit.interpreting(), reason="tunes for a CPU, where Triton only interprets")
+
 CPU = torch.device("cpu")
 # The plain duration predictor normalises in an op of its own, the smallest there is.
 PLAIN = VitsConfig(**SMALL | {"use_stochastic_duration_prediction": False, "duration_predictor_filter_channels": 32})

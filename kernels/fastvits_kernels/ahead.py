@@ -5,6 +5,7 @@ after the other. What they are is known without launching any: `jit.recording` t
 outside of Python's lock, so that threads share the work.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -16,37 +17,56 @@ import torch
 from torch import Tensor
 
 from . import jit
+from .registry import current_selection
 
-_begun: set[Hashable] = set()
-_begun_lock = threading.Lock()
+logger = logging.getLogger("fastvits")
+
+_done: set[Hashable] = set()
+_compiling = threading.Lock()
+"""Held while kernels are compiled: who wants the same ones waits, instead of launching what is half loaded."""
 
 
 def compile_ahead(run: Callable[[], Any], device: torch.device) -> int:
     """Compile and load what `run` launches on `device`, and return how many kernels were new in this process.
 
     `run` is called once, without gradients, with its launches recorded instead of launched: what it computes stays as
-    it was allocated, and must not decide what it launches. A kernel that does not compile or has no room on the device
-    is left to its launch, which says so. In Triton's interpreter nothing is compiled.
+    it was allocated, and must not decide what it launches. Nothing is done where Triton cannot run or is not asked for,
+    and nothing fails here: what does not compile or has no room on the device is left to its launch, which says so.
     """
-    if jit.interpreting():
+    selection = current_selection()
+    if not {"auto", "triton"} & {selection.backend, *selection.by_op.values()} or not jit.compiles_for(device):
         return 0
-    with torch.no_grad(), jit.recording() as launches:
-        run()
-    with _begun_lock:
-        wanted = {(device, launch.binary): launch for launch in launches}
-        new = [launch for key, launch in wanted.items() if key not in _begun]
-        _begun.update(wanted)
-    if new:
-        # What a kernel keeps for a device is made here: threads would make it twice.
-        with _current(device):
-            from triton.runtime import driver
-
-            for launch in new:
-                launch.jitted.device_caches[driver.active.get_current_device()]
-        with ThreadPoolExecutor(min(len(new), _processors()), "fastvits-compile") as pool:
-            for launch in new:
-                pool.submit(_compile, launch, device)
+    try:
+        with torch.no_grad(), jit.recording() as launches:
+            run()
+        with _compiling:
+            wanted = {(device, launch.binary): launch for launch in launches}
+            new = {key: launch for key, launch in wanted.items() if key not in _done}
+            _compile_all(list(new.values()), device)
+            _done.update(new)
+    except Exception as error:
+        logger.debug("kernels could not be compiled ahead: %s", error)
+        return 0
     return len(new)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _compile_all(launches: list[jit.Launch], device: torch.device) -> None:
+    if not launches:
+        return
+    from triton.runtime import driver
+
+    # What a kernel keeps for a device is made here: threads would make it twice.
+    with _current(device):
+        for launch in launches:
+            launch.jitted.device_caches[driver.active.get_current_device()]
+    with ThreadPoolExecutor(min(len(launches), processors()), "fastvits-compile") as pool:
+        for launch in launches:
+            pool.submit(_compile, launch, device)
 
 
 def _compile(launch: jit.Launch, device: torch.device) -> None:
@@ -59,10 +79,6 @@ def _compile(launch: jit.Launch, device: torch.device) -> None:
 
 def _current(device: torch.device) -> Any:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stand_ins(launch: jit.Launch, device: torch.device) -> dict[str, Any]:

@@ -24,6 +24,9 @@ from torch import Tensor
 from .devices import device_of
 from .precision import tf32_allowed
 
+OLDEST = (3, 6)
+"""The first version of Triton that the kernels are for: older ones multiply no matrices of fewer than 16 rows."""
+
 _lock = threading.RLock()
 
 # Triton compiles one binary for integers that 16 divides, one for 1 and one for all others. Of strides it has to know,
@@ -291,6 +294,11 @@ def unavailable(*tensors: Tensor | None) -> str | None:
     return _unavailable_on(device_of(*tensors), interpreting())
 
 
+def compiles_for(device: torch.device) -> bool:
+    """Whether launches on `device` run compiled kernels."""
+    return not interpreting() and _unavailable_on(device, False) is None
+
+
 def _installed() -> bool:
     try:
         return importlib.util.find_spec("triton") is not None
@@ -311,9 +319,11 @@ def _unavailable_on(device: torch.device, interpreted: bool) -> str | None:
     if interpreted:
         return "triton runs in its interpreter (TRITON_INTERPRET is set)"
     try:
-        import triton  # noqa: F401
+        import triton
     except Exception as error:  # a broken or foreign build may raise anything, and must not stop eager
         return f"triton cannot be imported: {error}"
+    if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
+        return f"triton is version {triton.__version__}, the kernels need {'.'.join(map(str, OLDEST))} or later"
     if torch.cuda.is_available() and not torch.version.hip:
         major, minor = torch.cuda.get_device_capability(device)
         if major < 8:

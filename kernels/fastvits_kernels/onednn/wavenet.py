@@ -68,23 +68,21 @@ def _run_layer(
 
 def _run_gate(x: Tensor, cond: Tensor | None) -> Tensor:
     dtype = torch.float32
-    a, b = (x.to(dtype) if cond is None else x.to(dtype) + cond.to(dtype).unsqueeze(1)).chunk(2, -1)
-    return (a.tanh() * b.sigmoid()).to(x.dtype)
+    a = x.to(dtype, copy=True) if cond is None else x.to(dtype) + cond.to(dtype).unsqueeze(1)
+    return _gated(a).to(x.dtype)
 
 
 def _gated(z: Tensor) -> Tensor:
     """`tanh(a) * sigmoid(b)` of `z = [a, b]`, `[N, T, 2 C]` -> contiguous `[N, T, C]`; `z` is overwritten.
 
-    In float32 `tanh(a) = 2 sigmoid(2 a) - 1`, off by 1e-7 at most, as the sums in `z` are already: torch's sigmoid
-    takes an eighth of the time of its tanh, and a third of that of its `expm1`.
+    In float32 `tanh(a) = e / (e + 2)` with `e = exp(2 a) - 1`, as exact as torch's tanh, which takes 4 times as long.
     """
     a, b = z.chunk(2, -1)
     if z.dtype != torch.float32:
         a.tanh_()
         return functional.glu(z, -1)
-    a.mul_(2)
-    z.sigmoid_()
-    return torch.addcmul(-b, a, b, value=2)
+    a.mul_(2).clamp_(max=40).expm1_()  # no float32 lies between tanh(20) and 1
+    return (a / (a + 2)).mul_(b.sigmoid_())
 
 
 def _supports_layer(
