@@ -19,7 +19,7 @@ from bench.roofline import DTYPES
 from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits_kernels import jit, registry
 from tests.numerics import converted, outputs_of, relative_error, to_float64
-from tests.op_cases import CASES, MODEL_CASES, Case
+from tests.op_cases import CASES, Case, model_cases
 
 ACCURACY = harness.RESULTS / "accuracy.jsonl"
 WHOLE_MODEL = "whole model"
@@ -39,7 +39,7 @@ def cases_for(device: torch.device, quick: bool, ops: Sequence[str] | None) -> l
     if quick:
         cases = list({case.op: case for case in reversed(cases)}.values())
     elif device.type == "cuda":
-        cases += [case for case in MODEL_CASES if "-32x" not in case.name]
+        cases += [case for case in model_cases(device.type) if "-32x" not in case.name]
     return [case for case in cases if not ops or case.op in ops]
 
 

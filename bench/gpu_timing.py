@@ -20,7 +20,7 @@ from bench.run import measure as measure_op
 from fastvits import VitsConfig, VitsModel, tuning, use_backend
 from fastvits.backend import planned_calls
 from fastvits_kernels import devices, registry, tiles
-from tests.op_cases import CASES, MODEL_CASES, Case
+from tests.op_cases import CASES, MODEL_CASES, Case, model_cases
 
 # --- Compiling ahead
 
@@ -243,8 +243,9 @@ def timing_items(quick: bool) -> list[str]:
     if quick:
         small = list({case.op: case for case in reversed(CASES) if case.name != "empty-batch"}.values())
         return [f"{case.id} float32 all" for case in small[:3]]
-    short = [case for case in MODEL_CASES if "-32x" not in case.name]
-    long = [case for case in MODEL_CASES if "-32x" in case.name]
+    called = model_cases("cuda")
+    short = [case for case in called if "-32x" not in case.name]
+    long = [case for case in called if "-32x" in case.name]
     items = [f"{case.id} {dtype} all" for dtype in ("float16", "float32", "bfloat16") for case in short]
     items += [f"{case.id} float16 all" for case in sorted(long, key=lambda case: "resblock" not in case.op)]
     return items + [f"{case.id} {dtype} compile" for dtype in ("float16", "float32") for case in short]

@@ -43,7 +43,7 @@ from bench.roofline import PEAKS, TF32, Peaks, measure_peaks, modes_for, peak_ro
 from fastvits.tuning import MODES, tf32_allowed
 from fastvits_kernels import jit, registry
 from tests.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
-from tests.op_cases import CASES, MODEL_CASES, Case
+from tests.op_cases import CASES, Case, model_cases
 
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
 OPS = harness.RESULTS / "ops.jsonl"
@@ -163,7 +163,7 @@ def as_line(row: dict[str, Any]) -> str:
 
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     """The cases that the options ask for; large batches are for GPUs, where they are asked for by nothing else."""
-    cases = MODEL_CASES
+    cases = model_cases(torch.device(options.device).type)
     if options.quick:
         cases = list({case.op: case for case in reversed(CASES) if case.name != "empty-batch"}.values())
     elif options.case is None and torch.device(options.device).type == "cpu":

@@ -8,10 +8,10 @@ import torch
 from bench.run import PROVIDERS, candidates_of, check
 from fastvits.tuning import tf32_allowed
 from fastvits_kernels import registry
-from tests.op_cases import MODEL_CASES, Case
+from tests.op_cases import Case, model_cases
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TIMED = [case for case in MODEL_CASES if DEVICE == "cuda" or "-32x" not in case.name]
+TIMED = [case for case in model_cases(DEVICE) if DEVICE == "cuda" or "-32x" not in case.name]
 
 
 @pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "compile"])

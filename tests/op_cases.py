@@ -732,6 +732,18 @@ _depth_separable("empty-batch", (0, 5, 16))
 # --- What the models call, by length. The published configuration has 62.5 frames a second, the bundled one 86.
 
 
+ACTIVATED = "-activated"
+"""At the end of the names of the calls for which a GPU's decoder stores activations, and a CPU's none."""
+
+
+def model_cases(device_type: str) -> list[Case]:
+    """Of `MODEL_CASES`, what a model calls on such a device."""
+    if device_type == "cpu":
+        return [case for case in MODEL_CASES if not case.name.endswith(ACTIVATED)]
+    ids = {case.id for case in MODEL_CASES}
+    return [case for case in MODEL_CASES if case.id + ACTIVATED not in ids]
+
+
 def _model_cases(label: str, batch: int, seconds: int) -> None:
     tokens, frames, samples = 29 * seconds + 1, 125 * seconds // 2, 125 * seconds // 2 * 256
     text, full_text = (batch, tokens, 192), [tokens] * batch
@@ -745,7 +757,9 @@ def _model_cases(label: str, batch: int, seconds: int) -> None:
     _conv(f"model-{label}-feed-forward", text, 768, 3, lengths=full_text, activation="relu")
     _conv(f"model-{label}-decoder-input", latent, 512, 7, lengths=full(frames))
     last = (batch, samples, 32)
-    _conv(f"model-{label}-waveform", last, 1, 7, lengths=full(samples), slope=0.01, activation="tanh", bias=False)
+    waveform: dict[str, Any] = {"lengths": full(samples), "activation": "tanh", "bias": False}
+    _conv(f"model-{label}-waveform", last, 1, 7, slope=0.01, **waveform)
+    _conv(f"model-{label}-waveform{ACTIVATED}", last, 1, 7, **waveform)
     _attention(f"model-{label}", (batch, tokens, 2, 96), lengths=full_text)
     _conv_norm(f"model-{label}-attention", text, 192, lengths=full_text)
     _conv_norm_projection(f"model-{label}-feed-forward", (batch, tokens, 768), 192, 576, lengths=full_text)
@@ -764,23 +778,21 @@ def _model_cases(label: str, batch: int, seconds: int) -> None:
 
     steps = frames
     for channels, stride in ((256, 8), (128, 8), (64, 2), (32, 2)):
-        shape = (batch, steps, 2 * channels)
+        name, shape, taps = f"model-{label}-{channels}", (batch, steps, 2 * channels), 16 if stride == 8 else 4
+        _conv_transpose(name, shape, channels, taps, stride, lengths=full(steps))
+        slope = 0.1 if channels == 256 else 1.0
         _conv_transpose(
-            f"model-{label}-{channels}", shape, channels, 16 if stride == 8 else 4, stride, lengths=full(steps)
+            name + ACTIVATED, shape, channels, taps, stride, lengths=full(steps), slope=slope, out_slope=0.1
         )
         steps *= stride
-        _resblock(
-            f"model-{label}-{channels}",
-            (batch, steps, channels),
-            dilations=(5, 5, 5),
-            mean=True,
-            lengths=full(steps),
-            ops=["resblock_pair"],
-        )
+        pair: dict[str, Any] = {"dilations": (5, 5, 5), "mean": True, "lengths": full(steps), "ops": ["resblock_pair"]}
+        _resblock(name, (batch, steps, channels), **pair)
+        _resblock(name + ACTIVATED, (batch, steps, channels), activated=True, out_slope=0.1, **pair)
     steps = 86 * seconds * 64
-    shape = (batch, steps, 64)
-    name, lengths = f"model-{label}-bundled-64", full(steps)
-    _resblock(name, shape, (3, 5, 7), (2, 6, 12), mean=True, lengths=lengths, ops=["resblock_step"])
+    name, shape = f"model-{label}-bundled-64", (batch, steps, 64)
+    single: dict[str, Any] = {"mean": True, "lengths": full(steps), "ops": ["resblock_step"]}
+    _resblock(name, shape, (3, 5, 7), (2, 6, 12), **single)
+    _resblock(name + ACTIVATED, shape, (3, 5, 7), (2, 6, 12), activated=True, out_slope=0.1, **single)
 
 
 def _durations(tokens: int, frames: int) -> list[int]:

@@ -25,7 +25,7 @@ from bench import (
 from bench.costs import Cost, cost_of
 from fastvits_kernels import registry
 from fastvits_kernels.channels_last import CONVOLUTIONAL
-from tests.op_cases import CASES, MODEL_CASES, Case
+from tests.op_cases import CASES, MODEL_CASES, Case, model_cases
 from tests.tolerances import RECOGNISER_WORD_ERROR_POINTS
 
 WITHOUT_LENGTHS = ("gated_activation", "left_align", "rational_quadratic_spline")
@@ -46,7 +46,11 @@ def test_declared_operations_are_those_that_torch_counts(case: Case) -> None:
 
 
 def test_every_op_is_counted_and_timed() -> None:
-    assert {case.op for case in MODEL_CASES} == {case.op for case in COUNTED} == set(registry.ops())
+    for device in ("cpu", "cuda"):
+        assert {case.op for case in model_cases(device)} == {case.op for case in COUNTED} == set(registry.ops())
+    cpu, cuda = ({case.id for case in model_cases(device)} for device in ("cpu", "cuda"))
+    assert {f"{name}-activated" for name in cpu - cuda} == cuda - cpu
+    assert len(cpu - cuda) == 2 * 10, "a stage's two ops, the waveform, and the bundled voice's step, at two lengths"
     for case in MODEL_CASES:
         if "-32x" not in case.name:
             assert cost_of(registry.ops()[case.op], *case.arguments(torch.float32, "meta")).bytes > 0
