@@ -44,8 +44,8 @@ def _piece_width(x: Tensor, elements: int, op: str) -> int | None:
 def _stores_activations(x: Tensor, op: str) -> bool:
     """Whether what runs `op` wants tensors behind their leaky ReLU: Triton's kernels do.
 
-    Who plans calls on the meta device, whatever the backend, plans for those. Compiled code chooses the backend when it
-    runs; the device tells which it will be.
+    Calls planned on the meta device, and for no other, are for those, whatever the backend. Compiled code chooses the
+    backend when it runs; the device tells which it will be.
     """
     if torch.compiler.is_compiling():
         return x.device.type != "cpu"
