@@ -303,19 +303,14 @@ def compile_one(configuration: Configuration, target: str) -> dict[str, Any]:
     from triton.compiler import ASTSource
 
     kernel = getattr(importlib.import_module(configuration.module), configuration.kernel)
-    function = kernel.jitted() if isinstance(kernel, jit.LazyKernel) else kernel
     names = [name for name, _ in configuration.signature]
     source = ASTSource(
-        fn=function,
+        fn=jit.built(kernel),
         signature=dict(configuration.signature),
         constexprs={(names.index(name),): value for name, value in configuration.constants},
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in configuration.divisible},
     )
-    options = {
-        "num_warps": configuration.num_warps,
-        "num_stages": configuration.num_stages,
-        "enable_fp_fusion": True,
-    }
+    options = jit.compiling_options(configuration.num_warps, configuration.num_stages)
     amd = target.startswith("gfx")
     gpu = GPUTarget("hip", target, 64) if amd else GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
     start = time.perf_counter()

@@ -77,24 +77,25 @@ def text_input(
         raise ValueError(f"input_ids are empty, {tuple(input_ids.shape)}: there is no text to speak")
     if input_ids.device != device:
         raise ValueError(f"input_ids are on {input_ids.device}, the model is on {device}; move one to the other")
-    if attention_mask is None:
-        ids, _, _, faults = kernels.left_align(input_ids, None, vocab_size)
-        return TextInput(ids, None, None, faults)
-    if not isinstance(attention_mask, Tensor):
-        raise TypeError(f"attention_mask must be a tensor [B, T_text], got {type(attention_mask).__name__}")
-    if attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)},"
-            f" got {tuple(attention_mask.shape)}"
-        )
-    if attention_mask.device != device:
-        raise ValueError(f"attention_mask is on {attention_mask.device}, the model is on {device}: move one of them")
-    if attention_mask.dtype.is_complex:
-        raise TypeError(f"attention_mask must hold 0 and 1, got {attention_mask.dtype}")
-    # Without lengths no op has anything to mask; but compiled code would break here.
-    if read_at_once(device) and not torch.compiler.is_compiling() and bool((attention_mask == 1).all()):
-        return text_input(input_ids, None, vocab_size, device)
-    return TextInput(*kernels.left_align(input_ids, attention_mask, vocab_size))
+    if attention_mask is not None:
+        if not isinstance(attention_mask, Tensor):
+            raise TypeError(f"attention_mask must be a tensor [B, T_text], got {type(attention_mask).__name__}")
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)},"
+                f" got {tuple(attention_mask.shape)}"
+            )
+        if attention_mask.device != device:
+            raise ValueError(
+                f"attention_mask is on {attention_mask.device}, the model is on {device}: move one of them"
+            )
+        if attention_mask.dtype.is_complex:
+            raise TypeError(f"attention_mask must hold 0 and 1, got {attention_mask.dtype}")
+        # Without lengths no op has anything to mask; but compiled code would break here.
+        if read_at_once(device) and not torch.compiler.is_compiling() and bool((attention_mask == 1).all()):
+            attention_mask = None
+    ids, lengths, places, faults = kernels.left_align(input_ids, attention_mask, vocab_size)
+    return TextInput(ids, None, None, faults) if attention_mask is None else TextInput(ids, lengths, places, faults)
 
 
 def speaker_input(

@@ -167,6 +167,20 @@ _conv("empty-batch", (0, 5, 16), 16)
 # --- conv1d_layer_norm: x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps
 
 
+def _norm_inputs(
+    draw: Draw, shape: tuple[int, int, int], channels: int, taps: int, bias: bool, layout: str
+) -> tuple[Any, ...]:
+    batch, steps, inputs = shape
+    return (
+        getattr(draw, layout)(*shape),
+        draw.weight(taps, inputs, channels),
+        draw.normal(channels) if bias else None,
+        getattr(draw, layout)(batch, steps, channels),
+        draw.normal(channels, shift=1.0, scale=0.3),
+        draw.normal(channels),
+    )
+
+
 def _conv_norm(
     name: str,
     shape: tuple[int, int, int],
@@ -179,17 +193,10 @@ def _conv_norm(
     layout: str = "normal",
     eps: float = 1e-5,
 ) -> None:
-    batch, steps, inputs = shape
-
     @case("conv1d_layer_norm", name)
     def make(draw: Draw) -> tuple[Any, ...]:
         return (
-            getattr(draw, layout)(*shape),
-            draw.weight(taps, inputs, channels),
-            draw.normal(channels) if bias else None,
-            getattr(draw, layout)(batch, steps, channels),
-            draw.normal(channels, shift=1.0, scale=0.3),
-            draw.normal(channels),
+            *_norm_inputs(draw, shape, channels, taps, bias, layout),
             draw.lengths(lengths),
             pad_left,
             eps,
@@ -221,17 +228,10 @@ def _conv_norm_projection(
     layout: str = "normal",
     eps: float = 1e-5,
 ) -> None:
-    batch, steps, inputs = shape
-
     @case("conv1d_layer_norm_projection", name)
     def make(draw: Draw) -> tuple[Any, ...]:
         return (
-            getattr(draw, layout)(*shape),
-            draw.weight(taps, inputs, channels),
-            draw.normal(channels) if bias else None,
-            getattr(draw, layout)(batch, steps, channels),
-            draw.normal(channels, shift=1.0, scale=0.3),
-            draw.normal(channels),
+            *_norm_inputs(draw, shape, channels, taps, bias, layout),
             draw.matrix(channels, outputs),
             draw.normal(outputs) if bias else None,
             draw.lengths(lengths),

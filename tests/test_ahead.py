@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,11 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[set[object]]:
     """The binaries that were to be compiled ahead, call by call."""
     calls: list[set[object]] = []
 
-    def recorded(run: object, device: torch.device) -> int:
-        assert callable(run)
-        with torch.no_grad(), jit.recording() as launches:
-            run()
-        calls.append({launch.binary for launch in launches})
-        return len(launches)
+    def noted(run: Callable[[], Any], device: torch.device) -> int:
+        calls.append({launch.binary for launch in ahead.recorded(run)})
+        return len(calls[-1])
 
-    monkeypatch.setattr(model_module, "compile_ahead", recorded)
+    monkeypatch.setattr(model_module, "compile_ahead", noted)
     return calls
 
 

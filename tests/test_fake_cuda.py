@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fastvits import VitsModel, VitsModelOutput, pipeline, set_seed, use_backend
 from fastvits.graphs import GraphCache
-from fastvits_kernels import jit, registry
+from fastvits_kernels import ahead, jit, registry
 from tests.models import SMALL, own_model, random_ids, relative_rms
 from tests.pretended_cuda import DEVICE, OnGpu, PretendedGpu, pretended_gpu
 from tests.small_voices import save_small_voice
@@ -124,7 +124,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return describe(op, kernel, grid, args, *rest)
 
     monkeypatch.setattr(jit, "_describe", described)
-    monkeypatch.setattr("fastvits.model.compile_ahead", rehearsed)
+    monkeypatch.setattr("fastvits.model.compile_ahead", lambda run, device: len(ahead.recorded(run)))
     for op in registry.ops().values():
         if "triton" in op.implementations:
             triton = op.implementations["triton"]
@@ -133,13 +133,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     with use_backend(request.param), jit.recording() as launches:
         yield request.param
     assert bool(launches) == (request.param == "triton")
-
-
-def rehearsed(run: Callable[[], Any], device: torch.device) -> int:
-    """As before kernels are compiled ahead."""
-    with torch.no_grad(), jit.recording() as launches:
-        run()
-    return len(launches)
 
 
 def launched(op: registry.Op, run: Callable[..., Any], *args: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from fastvits import VitsConfig, tuning
 from fastvits.cli import main
 from fastvits.tuning import Size, candidates, shapes_of, tune, write_table
-from fastvits_kernels import jit, registry, tiles
+from fastvits_kernels import ahead, jit, registry, tiles
 from tests.models import SMALL
 
 pytestmark = pytest.mark.skipif(not jit.interpreting(), reason="tunes for a CPU, where Triton only interprets")
@@ -50,13 +50,11 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_tiles_of_a_shape_are_compiled_together(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together: list[int] = []
 
-    def recorded(run: Callable[[], Any], device: torch.device) -> int:
-        with jit.recording() as launches:
-            run()
-        together.append(len({launch.binary for launch in launches}))
+    def noted(run: Callable[[], Any], device: torch.device) -> int:
+        together.append(len({launch.binary for launch in ahead.recorded(run)}))
         return together[-1]
 
-    monkeypatch.setattr(tuning, "compile_ahead", recorded)
+    monkeypatch.setattr(tuning, "compile_ahead", noted)
     tune([PLAIN], CPU, timer=wall_clock, **TINY)
     (shape,) = shapes_of([PLAIN], CPU, **TINY)
     assert sum(together) == len(candidates(shape, CPU))

@@ -37,8 +37,7 @@ def compile_ahead(run: Callable[[], Any], device: torch.device) -> int:
     if not {"auto", "triton"} & {selection.backend, *selection.by_op.values()} or not jit.compiles_for(device):
         return 0
     try:
-        with torch.no_grad(), jit.recording() as launches:
-            run()
+        launches = recorded(run)
         with _compiling:
             wanted = {(device, launch.binary): launch for launch in launches}
             new = {key: launch for key, launch in wanted.items() if key not in _done}
@@ -48,6 +47,13 @@ def compile_ahead(run: Callable[[], Any], device: torch.device) -> int:
         logger.debug("kernels could not be compiled ahead: %s", error)
         return 0
     return len(new)
+
+
+def recorded(run: Callable[[], Any]) -> list[jit.Launch]:
+    """What `run` would launch: it is called without gradients, and without launching anything."""
+    with torch.no_grad(), jit.recording() as launches:
+        run()
+    return launches
 
 
 def processors() -> int:

@@ -184,16 +184,16 @@ def _launch_conv1d_layer_norm(
     return out
 
 
-def _supports(
+def supports(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     residual: Tensor,
     norm_weight: Tensor,
     norm_bias: Tensor,
-    lengths: Tensor | None,
     *_: Any,
 ) -> str | None:
+    """Why Triton cannot run the op, or None."""
     channels = weight.shape[2]
     if channels > 1024:
         return f"a step's channels do not fit in registers: {channels}, at most 1024"
@@ -206,7 +206,7 @@ def _fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], weight.shape[2])
 
 
-def _check(
+def check(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -217,6 +217,7 @@ def _check(
     pad_left: int,
     eps: float,
 ) -> None:
+    """Raise ValueError where the arguments do not fit each other."""
     batch, steps, inputs = axes(x, "x [B, T, C_in]")
     expect(weight, "weight [K, C_in, C]", None, inputs, None)
     taps, _, channels = weight.shape
@@ -229,10 +230,10 @@ def _check(
         raise ValueError(f"pad_left must lie in [0, K - 1] = [0, {taps - 1}], got {pad_left}")
 
 
-_CONV1D_LAYER_NORM = Op("conv1d_layer_norm", conv1d_layer_norm_reference, _fake, _check, lambda *_: True)
+_CONV1D_LAYER_NORM = Op("conv1d_layer_norm", conv1d_layer_norm_reference, _fake, check, lambda *_: True)
 _CONV1D_LAYER_NORM.register(
     "triton",
-    Implementation(_launch_conv1d_layer_norm, _supports, lambda x, weight, *_: tiles.preference(_tile(x, weight))),
+    Implementation(_launch_conv1d_layer_norm, supports, lambda x, weight, *_: tiles.preference(_tile(x, weight))),
 )
 
 

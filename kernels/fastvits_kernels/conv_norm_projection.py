@@ -32,14 +32,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import tiles
-from .conv import conv1d_reference, item_extent
-from .conv_norm import conv1d_layer_norm_reference
+from . import conv_norm, tiles
+from .conv import conv1d_reference
 from .jit import kernel, launch, padded, unsupported
 from .masking import one_each
 from .packing import contiguous
 from .registry import Implementation, Op
-from .shapes import axes, expect, expect_each
+from .shapes import expect
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -59,7 +58,7 @@ def conv1d_layer_norm_projection_reference(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     """`z` and `y` of the module's docstring: the specification of the op."""
-    z = conv1d_layer_norm_reference(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps)
+    z = conv_norm.conv1d_layer_norm_reference(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps)
     y = conv1d_reference(
         z, projection.unsqueeze(0), projection_bias, None, None, lengths, 1, 0, 1.0, "none", 1.0, ieee=True
     )
@@ -360,12 +359,10 @@ def _supports(
     projection_bias: Tensor | None,
     *_: Any,
 ) -> str | None:
-    channels, outputs = projection.shape
-    if channels > 1024:
-        return f"a step's channels do not fit in registers: {channels}, at most 1024"
-    if max(item_extent(x), item_extent(residual), x.shape[1] * channels, x.shape[1] * outputs) >= 2**31:
+    reason = conv_norm.supports(x, weight, bias, residual, norm_weight, norm_bias)
+    if reason is None and x.shape[1] * projection.shape[1] >= 2**31:
         return "the kernel takes items of fewer than 2^31 elements"
-    return unsupported(x, weight, bias, residual, norm_weight, norm_bias, projection, projection_bias)
+    return reason or unsupported(x, projection, projection_bias)
 
 
 def _fake(
@@ -394,18 +391,9 @@ def _check(
     pad_left: int,
     eps: float,
 ) -> None:
-    batch, steps, inputs = axes(x, "x [B, T, C_in]")
-    expect(weight, "weight [K, C_in, C]", None, inputs, None)
-    taps, _, channels = weight.shape
-    expect(bias, "bias [C]", channels)
-    expect(residual, "residual [B, T, C]", batch, steps, channels)
-    expect(norm_weight, "norm_weight [C]", channels)
-    expect(norm_bias, "norm_bias [C]", channels)
-    expect(projection, "projection [C, P]", channels, None)
+    conv_norm.check(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps)
+    expect(projection, "projection [C, P]", weight.shape[2], None)
     expect(projection_bias, "projection_bias [P]", projection.shape[1])
-    expect_each(lengths, "lengths [B or 1]", batch)
-    if not 0 <= pad_left < taps:
-        raise ValueError(f"pad_left must lie in [0, K - 1] = [0, {taps - 1}], got {pad_left}")
 
 
 _CONV1D_LAYER_NORM_PROJECTION = Op(

@@ -61,16 +61,7 @@ def conv_transpose1d_reference(
     return zero_beyond(y, None if lengths is None else lengths * stride).contiguous()
 
 
-def _fake(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lengths: Tensor | None,
-    stride: int,
-    padding: int,
-    slope: float,
-    out_slope: float = 1.0,
-) -> Tensor:
+def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, *_: object) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1] * stride, weight.shape[2])
 
 
@@ -166,14 +157,7 @@ def _tile(x: Tensor, weight: Tensor) -> Tile:
 
 
 def _supports_conv_transpose1d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lengths: Tensor | None,
-    stride: int,
-    padding: int,
-    slope: float,
-    out_slope: float = 1.0,
+    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, *_: object
 ) -> str | None:
     if max(item_extent(x), x.shape[1] * stride * weight.shape[2]) >= 2**31:
         return "the kernel takes items of fewer than 2^31 elements"

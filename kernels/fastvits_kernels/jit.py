@@ -157,12 +157,12 @@ class Launch:
     @property
     def jitted(self) -> Any:
         """The `triton.jit` function."""
-        return _built(self.source)
+        return built(self.source)
 
     @property
     def options(self) -> dict[str, Any]:
         """How Triton is to compile it."""
-        return _options(self.num_warps, self.num_stages)
+        return compiling_options(self.num_warps, self.num_stages)
 
 
 _recorder: ContextVar[list[Launch] | None] = ContextVar("fastvits_launches", default=None)
@@ -218,8 +218,8 @@ def launch(
     if recorder is not None:
         recorder.append(_describe(op, kernel, grid, args, constants, num_warps, num_stages))
         return
-    jitted = _built(kernel)
-    options = {} if interpreting() else _options(num_warps, num_stages)
+    jitted = built(kernel)
+    options = {} if interpreting() else compiling_options(num_warps, num_stages)
     device = next(argument.device for argument in args if isinstance(argument, Tensor))
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -228,11 +228,13 @@ def launch(
         jitted[grid](*args, **constants, **options)
 
 
-def _built(kernel: Any) -> Any:
+def built(kernel: Any) -> Any:
+    """The `triton.jit` function of a kernel that may not be built yet."""
     return kernel.jitted() if isinstance(kernel, LazyKernel) else kernel
 
 
-def _options(num_warps: int, num_stages: int) -> dict[str, Any]:
+def compiling_options(num_warps: int, num_stages: int) -> dict[str, Any]:
+    """How Triton is to compile a kernel, whether it is launched or not."""
     # Triton 3.10 flips the default of floating-point fusion, and numbers must not change with the compiler.
     return {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
 

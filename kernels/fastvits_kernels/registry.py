@@ -273,7 +273,7 @@ class Op:
             if reason is not None:
                 raise BackendError(f"backend {asked!r} cannot run {self.name}: {reason}")
             return Decision(self.name, asked, "asked for", False)
-        device = stands_for(next(tensors_in(args)).device)
+        device = _device_of(args)
         backend = automatic_backend(device)
         implementation = self.implementations.get(backend)
         if implementation is None:
@@ -302,7 +302,7 @@ class Op:
 
     def _keeps_from_tf32(self, args: tuple[Any, ...]) -> bool:
         """Whether plain torch has to be told to multiply as IEEE float32: of all devices only GPUs have TF32."""
-        return stands_for(next(tensors_in(args)).device).type == "cuda" and self.ieee(*args)
+        return _device_of(args).type == "cuda" and self.ieee(*args)
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
@@ -334,6 +334,11 @@ def _as_promised(result: Tensor) -> Tensor:
     if result.is_contiguous() and result.storage_offset() == 0:
         return result
     return result.clone(memory_format=torch.contiguous_format)
+
+
+def _device_of(args: tuple[Any, ...]) -> torch.device:
+    """What the device of the first tensor among the arguments stands for; the others are not looked at."""
+    return stands_for(next(tensors_in(args)).device)
 
 
 def tensors_in(args: tuple[Any, ...]) -> Iterator[Tensor]:

@@ -60,6 +60,11 @@ MAX_BRANCHES = 4
 """How many branches one launch serves: a kernel takes their weights as so many separate pointers."""
 
 
+def undone(x: Tensor, slope: float) -> Tensor:
+    """What the leaky ReLU of `slope` made `x` of."""
+    return functional.leaky_relu(x, 1.0 / slope)
+
+
 def resblock_step_reference(
     x: Tensor,
     residual: Tensor | None,
@@ -74,7 +79,7 @@ def resblock_step_reference(
 ) -> Tensor:
     """One step of every branch: the specification of the op."""
     if activated:
-        residual = None if residual is None else functional.leaky_relu(residual, 1.0 / slope)
+        residual = None if residual is None else undone(residual, slope)
         slope = 1.0
     branches = [
         conv1d_reference(
@@ -118,7 +123,7 @@ def resblock_pair_reference(
     """A dilated step, a step with dilation 1 and the residual around both: the specification of the fused pair."""
     hidden = resblock_step_reference(x, None, weights1, biases1, lengths, dilations, slope, False, activated, 1.0)
     if activated:
-        x = functional.leaky_relu(x, 1.0 / slope)
+        x = undone(x, slope)
     undilated = [1] * len(weights2)
     return resblock_step_reference(hidden, x, weights2, biases2, lengths, undilated, slope, mean, False, out_slope)
 

@@ -75,7 +75,7 @@ def _run(
             y = apply_activation(y, activation)
         else:
             whole = whole_rows(length, dtype) if taps == 1 else whole_steps(length)
-            by_itself = dilation == 1 and pad_left == right and whole == length and may_pad(whole)
+            by_itself = pad_left == right and may_pad(length, dilation)
             margins = (0, 0) if by_itself else (pad_left, right + whole - length)
             source = activated(x[chosen, :length], slope, dtype, *margins)
             pad = pad_left if by_itself else 0

@@ -111,13 +111,13 @@ def whole_steps(steps: int) -> int:
     return -(-steps // quantum) * quantum
 
 
-def may_pad(steps: int) -> bool:
-    """Whether oneDNN may be left to pad `steps` at both ends, where nothing else has to be added.
+def may_pad(steps: int, dilation: int) -> bool:
+    """Whether oneDNN may be left to pad `steps` alike at both ends: where nothing else has to be added.
 
     Its padding does not count when it chooses the layout of the weights: with 80 steps it would want the one for short
     sequences (up to 81 or 83 steps on an AMD EPYC 9005), with padding of ours the other one.
     """
-    return steps != 80
+    return dilation == 1 and steps == whole_steps(steps) != 80
 
 
 @lru_cache

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..registry import Implementation, ops
+from ..resblock import undone
 from .convolution import (
     activated,
     clear_beyond,
@@ -73,10 +74,7 @@ def _run_step(
     activated: bool,
     out_slope: float,
 ) -> Tensor:
-    if activated:
-        x, residual = _undone(x, slope), None if residual is None else _undone(residual, slope)
-    out = _run(x, residual, None, None, weights, biases, lengths, dilations, slope, mean)
-    return out if out_slope == 1.0 else functional.leaky_relu_(out, out_slope)
+    return _run(x, residual, None, None, weights, biases, lengths, dilations, slope, mean, activated, out_slope)
 
 
 def _run_pair(
@@ -92,16 +90,7 @@ def _run_pair(
     activated: bool,
     out_slope: float,
 ) -> Tensor:
-    if activated:
-        x = _undone(x, slope)
-    out = _run(x, x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean)
-    return out if out_slope == 1.0 else functional.leaky_relu_(out, out_slope)
-
-
-def _undone(x: Tensor, slope: float) -> Tensor:
-    """What the leaky ReLU made `x` of: a CPU applies it on the way into a padded buffer, at no cost, and does not ask
-    its models for activations."""
-    return functional.leaky_relu(x, 1.0 / slope)
+    return _run(x, x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean, activated, out_slope)
 
 
 def _run(
@@ -115,8 +104,14 @@ def _run(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    activated: bool,
+    out_slope: float,
 ) -> Tensor:
     """A pair, or without `weights1` a single step: `dilations` are those of the first convolution."""
+    if activated:
+        # Applied on the way into a padded buffer, at no cost: a CPU does not ask its models for activations.
+        given, x = x, undone(x, slope)
+        residual = x if residual is given else None if residual is None else undone(residual, slope)
     branches = len(weights2)
     _, batch, steps, channels = x.shape
     dtype = compute_dtype(x.dtype)
@@ -157,7 +152,8 @@ def _run(
     out = out[:, :, :steps]
     for sequence in out:
         clear_beyond(sequence, lengths)
-    return (out[0] if mean else out).to(x.dtype)
+    out = (out[0] if mean else out).to(x.dtype)
+    return out if out_slope == 1.0 else functional.leaky_relu_(out, out_slope)
 
 
 def _single_items(lengths: Tensor | None, batch: int, steps: int) -> list[tuple[int, int]]:

@@ -49,7 +49,7 @@ def _run_layer(
         each = torch.full((batch,), steps, device="cpu")
     for chosen, length in items(each, batch, steps):
         whole = whole_steps(length)
-        by_itself = dilation == 1 and whole == length and may_pad(whole)
+        by_itself = may_pad(length, dilation)
         margins = (0, 0) if by_itself else (span, span + whole - length)
         source = activated(x[chosen, :length], 1.0, dtype, *margins)
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
