@@ -2,7 +2,8 @@
 
 The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last
 convolution sums into the output, where the residual (or its mean over the branches) lies already. The mean's factor
-belongs to the weights.
+belongs to the weights. Long filters of many channels go through the Fourier domain (`fft_convolution`), where what
+comes before and after a convolution are passes of their own.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from .convolution import (
     unsupported,
     whole_steps,
 )
+from .fft_convolution import fft_convolve, pays, spectral_bias, spectrum
 
 
 class _Branches:
@@ -47,19 +49,18 @@ class _Branches:
         return self._shared[:, widest - pad : self._shared.shape[1] - (widest - pad)]
 
 
-def _start(out: Tensor, residual: Tensor | None, mean: bool) -> None:
-    """Put into `out` `[R or 1, T, C]` what the convolutions are summed onto: the residual `[R or 1, T, C]`, or its
-    mean, or zeros."""
+def _start(out: Tensor, residual: Tensor | None) -> None:
+    """Put into `out` `[T, C]` what convolutions are summed onto: the mean of the residual `[R, T, C]`, or zeros."""
     if residual is None:
         out.zero_()
-    elif mean and residual.shape[0] > 1:
+    elif residual.shape[0] > 1:
         # torch.sum takes 1.7 times as long in float32, and 6 times in bfloat16.
-        torch.add(residual[0], residual[1], out=out[0])
+        torch.add(residual[0], residual[1], out=out)
         for branch in residual[2:]:
-            out[0].add_(branch)
+            out.add_(branch)
         out.mul_(1 / residual.shape[0])
     else:
-        out.copy_(residual)
+        out.copy_(residual[0])
 
 
 def _run_step(
@@ -124,36 +125,63 @@ def _run(
     out = torch.empty(1 if mean else branches, batch, whole_steps(steps), channels, dtype=dtype, device=x.device)
     for item, length in _single_items(lengths, batch, steps):
         whole = whole_steps(length)
-        target = out[:, item, :whole]
-        _start(target[:, :length], None if residual is None else residual[:, item, :length], mean)
+        remaining = None if residual is None else residual[:, item, :length]
+        if mean:
+            _start(out[0, item, :length], remaining)
         inputs = _Branches(x[:, item, :length], slope, dtype, pads, whole)
         for branch, (weight, bias, dilation) in enumerate(lasts):
             h, pad = inputs[branch], 0
             if firsts is not None:
-                weight1, bias1, dilation1 = firsts[branch]
-                h = convolve(
-                    h,
-                    packed_weight(weight1, dtype, whole, dilation1),
-                    scaled_bias(bias1, None, dtype),
-                    dilation=dilation1,
-                    activation="leaky_relu",
-                    slope=slope,
-                )
+                h = _first(h, *firsts[branch], dtype, whole, slope)
                 h[:, length:].zero_()
                 pad = (weight.shape[0] - 1) // 2
-            convolve_onto(
-                target if mean else target[branch : branch + 1],
-                h,
-                packed_weight(weight, dtype, whole, dilation, alpha),
-                scaled_bias(bias, None, dtype, alpha),
-                pad=pad,
-                dilation=dilation,
-            )
+            target = out[0 if mean else branch, item, :whole]
+            before = target[:length] if mean else _one_of(remaining, branch)
+            if pays(weight, dtype, whole):
+                filter = spectrum(weight, alpha)
+                y = fft_convolve(h, filter, spectral_bias(bias, alpha, filter), pad=pad, dilation=dilation)[0, :length]
+                if before is None:
+                    target[:length] = y
+                else:
+                    torch.add(before, y, out=target[:length])
+            else:
+                if not mean:
+                    _start(target[:length], None if before is None else before.unsqueeze(0))
+                convolve_onto(
+                    target.unsqueeze(0),
+                    h,
+                    packed_weight(weight, dtype, whole, dilation, alpha),
+                    scaled_bias(bias, None, dtype, alpha),
+                    pad=pad,
+                    dilation=dilation,
+                )
     out = out[:, :, :steps]
     for sequence in out:
         clear_beyond(sequence, lengths)
     out = (out[0] if mean else out).to(x.dtype)
     return out if out_slope == 1.0 else functional.leaky_relu_(out, out_slope)
+
+
+def _one_of(x: Tensor | None, branch: int) -> Tensor | None:
+    """`[R or 1, T, C]` -> a branch's own `[T, C]`."""
+    return None if x is None else x[branch if x.shape[0] > 1 else 0]
+
+
+def _first(
+    h: Tensor, weight: Tensor, bias: Tensor, dilation: int, dtype: torch.dtype, whole: int, slope: float
+) -> Tensor:
+    """The first convolution of a pair and its leaky ReLU, `[1, whole, C]`, contiguous."""
+    if pays(weight, dtype, whole):
+        filter = spectrum(weight)
+        return fft_convolve(h, filter, spectral_bias(bias, 1.0, filter), dilation=dilation, slope=slope)
+    return convolve(
+        h,
+        packed_weight(weight, dtype, whole, dilation),
+        scaled_bias(bias, None, dtype),
+        dilation=dilation,
+        activation="leaky_relu",
+        slope=slope,
+    )
 
 
 def _single_items(lengths: Tensor | None, batch: int, steps: int) -> list[tuple[int, int]]:

@@ -1,0 +1,185 @@
+"""Convolutions with long filters through the Fourier domain: a half to a quarter of the products of a direct one.
+
+The input is cut into pieces of N steps, each M = N - K + 1 behind the one before. The discrete Fourier transform of a
+piece, multiplied by that of the filter, is the transform of their cyclic correlation, whose first M steps are the
+convolution's (overlap-save). So K products of matrices for each output step become, for M of them together, one complex
+product for each of the N/2 frequencies, over channels and pieces:
+
+    y[m] = sum_k w[k] x[m + k],  0 <= m < M   <=>   Y[f] = X[f] conj(W[f]),  f = 0 ... N/2
+
+One grouped convolution of oneDNN does them all. A complex product is either one real product of matrices twice as wide
+on both sides, or three (Gauss) of the width itself. The transforms of 16 to 48 steps are products with small matrices,
+which costs less than the passes over memory of butterflies. With float32 the result is nearer to float64 than a direct
+convolution's: fewer terms are summed in a row.
+
+Source: Mathieu, Henaff & LeCun 2013, "Fast Training of Convolutional Networks through FFTs"; cut into small pieces, and
+with Gauss' products: Zlateski, Jia, Li & Durand 2018, "FFT Convolutions are Faster than Winograd on Modern CPUs, Here
+is Why", section 2.3.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..packing import packed
+from .convolution import image, whole_steps
+from .scratch import scratch
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A filter in the Fourier domain, and the matrices that lead there and back."""
+
+    taps: int
+    hop: int
+    """Output steps of a piece, M."""
+    forward: Tensor
+    """`[R, N]`: a piece's steps to the R rows that are multiplied."""
+    inverse: Tensor
+    """`[M, R]`: the products back to output steps."""
+    weight: Tensor
+    """For a grouped convolution with one tap, in oneDNN's own layout."""
+    groups: int
+
+    @property
+    def size(self) -> int:
+        """Steps of a piece, N."""
+        return self.forward.shape[1]
+
+
+@lru_cache
+def _suited() -> bool:
+    """Whether this machine is of the kind where it was measured to pay: with AVX-512, and with MKL for the many small
+    products of the transforms."""
+    return torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def pays(weight: Tensor, dtype: torch.dtype, steps: int) -> bool:
+    """Whether a convolution of `steps` with `weight` `[K, C_in, C_out]`, computed in `dtype`, is faster this way.
+
+    With 64 channels the transforms cost what they save; with fewer taps, too. Few steps do not pay for reading the
+    spectrum, which is some times as large as the filter. Groups that are not 256 wide may want their weights in a
+    layout that depends on the number of rows, and have them rearranged in every call (192: for 20 ms).
+    """
+    taps, channels, channels_out = weight.shape
+    if dtype != torch.float32 or taps < 7 or channels not in (128, 256) or channels_out != channels:
+        return False
+    return steps >= (2048 if channels == 128 else 1024) and _suited()
+
+
+def spectrum(weight: Tensor, alpha: float = 1.0) -> Spectrum:
+    """`alpha * weight`, `[K, C_in, C_out]`, made once."""
+    return packed(weight, ("onednn fft", alpha), lambda: _spectrum(weight.detach(), alpha))
+
+
+def spectral_bias(bias: Tensor, alpha: float, filter: Spectrum) -> Tensor:
+    """`alpha * bias`, `[C_out]`, where the mean of a piece is."""
+    width = filter.weight.shape[0]
+
+    def build() -> Tensor:
+        scaled = (bias.detach().double() * (alpha * filter.size)).float()
+        return torch.constant_pad_nd(scaled, (0, width - scaled.shape[0]))
+
+    return packed(bias, ("onednn fft", alpha, filter.size, width), build)
+
+
+def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
+    taps, channels, _ = weight.shape
+    # With many channels the products outweigh the transforms. Long pieces save products, short ones transforms and
+    # memory.
+    gauss = channels > 128
+    size = 4 * math.ceil((taps + 9) / 4) if gauss else 8 * round(3 * taps / 8)
+    forward, filters, inverse = _transforms(taps, size, gauss)
+    rows = torch.einsum("rk,kio->roi", filters, weight.double() * alpha)
+    if not gauss:
+        real, imaginary = rows[0::2], rows[1::2]
+        top = torch.cat([real, -imaginary], dim=2)
+        bottom = torch.cat([imaginary, real], dim=2)
+        # The two frequencies that are real share a group.
+        top[0], bottom[0] = 0, 0
+        top[0, :, :channels], bottom[0, :, channels:] = real[0], imaginary[0]
+        rows = torch.cat([top, bottom], dim=1)
+    groups = rows.shape[0]
+    filter = rows.float().view(-1, rows.shape[2], 1, 1).contiguous(memory_format=torch.channels_last)
+    shape = [1, groups * rows.shape[2], 1, 1024]
+    filter = torch.ops.mkldnn._reorder_convolution_weight(filter, [0, 0], [1, 1], [1, 1], groups, shape)
+    return Spectrum(taps, size - taps + 1, forward.float(), inverse.float(), filter, groups)
+
+
+@lru_cache
+def _transforms(taps: int, size: int, gauss: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """`[R, N]`, `[R, K]` and `[M, R]` in float64: of a piece and of a filter to the rows that are multiplied with each
+    other, and from the products to the output.
+
+    The first two rows are the frequencies 0 and N/2, which are real. Of the others each has a real and an imaginary
+    row, or with `gauss` three, for (a + ib)(c + id) = (c(a + b) - b(c + d)) + i(c(a + b) + a(d - c)).
+    """
+    double = torch.float64
+    # Whatever torch's default device is.
+    n, k, m = (torch.arange(length, dtype=double, device="cpu") for length in (size, taps, size - taps + 1))
+    forward, filters, inverse = [], [], []
+    for sign in torch.tensor([1.0, -1.0], dtype=double, device="cpu"):
+        forward.append(sign**n)
+        filters.append(sign**k)
+        inverse.append(sign**m / size)
+    for frequency in range(1, size // 2):
+        angle = 2 * math.pi * frequency / size
+        a, b = torch.cos(angle * n), -torch.sin(angle * n)
+        c, d = torch.cos(angle * k), torch.sin(angle * k)
+        real, imaginary = 2 / size * torch.cos(angle * m), -2 / size * torch.sin(angle * m)
+        if gauss:
+            forward += [a + b, a, b]
+            filters += [c, d - c, c + d]
+            inverse += [real + imaginary, imaginary, -real]
+        else:
+            forward += [a, b]
+            filters += [c, d]
+            inverse += [real, imaginary]
+    return torch.stack(forward), torch.stack(filters), torch.stack(inverse, dim=1).contiguous()
+
+
+def fft_convolve(
+    x: Tensor, filter: Spectrum, bias: Tensor, *, pad: int = 0, dilation: int = 1, slope: float = 1.0
+) -> Tensor:
+    """Contiguous `x` `[1, T, C]` with `pad` zeros at both ends -> `[1, T + 2 pad - (K - 1) dilation, C]`, contiguous,
+    behind a leaky ReLU; in memory that the next call in this thread takes.
+    """
+    channels = x.shape[2]
+    rows, size = filter.forward.shape
+    steps = x.shape[1] + 2 * pad - (filter.taps - 1) * dilation
+    apart, span = filter.hop * dilation, size * dilation
+    pieces = -(-steps // apart)
+    # oneDNN generates code for each number; what stands in the last ones does not matter.
+    whole = whole_steps(pieces * dilation)
+    spectra = scratch("fft spectra", (whole, rows, channels), x.dtype)
+    first = -(-pad // apart)
+    last = max((x.shape[1] + pad - span) // apart + 1, first)
+    if last > first:
+        shape = (last - first, dilation, size, channels)
+        strides = (apart * channels, channels, dilation * channels, 1)
+        inside = x.as_strided(shape, strides, x.storage_offset() + (first * apart - pad) * channels)
+        if dilation > 1:
+            inside = scratch("fft pieces", shape, x.dtype).copy_(inside)
+        torch.matmul(filter.forward, inside.view(-1, size, channels), out=spectra[first * dilation : last * dilation])
+    for piece in (*range(min(first, pieces)), *range(last, pieces)):
+        begin = piece * apart - pad
+        edge = x.new_zeros(span, channels)
+        start, stop = max(begin, 0), min(begin + span, x.shape[1])
+        edge[start - begin : stop - begin] = x[0, start:stop]
+        edge = edge.view(size, dilation, channels).transpose(0, 1)
+        torch.matmul(filter.forward, edge, out=spectra[piece * dilation : (piece + 1) * dilation])
+    products = torch.ops.mkldnn._convolution_pointwise(
+        image(spectra.view(1, whole, -1)), filter.weight, bias, [0, 0], [1, 1], [1, 1], filter.groups, "none", [], ""
+    )
+    products = products.squeeze(2).transpose(1, 2).view(whole, rows, -1)[: pieces * dilation]
+    out = scratch("fft output", (pieces * dilation, filter.hop, channels), x.dtype)
+    torch.matmul(filter.inverse, products, out=out)
+    if dilation > 1:
+        ordered = scratch("fft ordered", (pieces, filter.hop, dilation, channels), x.dtype)
+        out = ordered.copy_(out.view(pieces, dilation, filter.hop, channels).transpose(1, 2))
+    out = out.view(1, -1, channels)[:, :steps]
+    return out if slope == 1.0 else functional.leaky_relu_(out, slope)
