@@ -5,8 +5,8 @@
 Needs this checkout, torch, triton, numpy, safetensors, huggingface_hub and transformers, no installation. In this
 order: the device's peaks, every op in all precisions against float64, kernels compiled ahead, the whole model against
 float64 by stage, in batches and in buckets, whole utterances beside transformers, first calls of fresh processes, a
-profile, ops timed, the bundled voice where it is installed, transformers under torch.compile, tiles for the kernels,
-compiled ahead too.
+profile, the decoder in pieces of several sizes, ops timed, the bundled voice where it is installed, transformers under
+torch.compile, tiles for the kernels, compiled ahead too.
 Each part (`bench/gpu_steps.py`) has its share of the minutes and leaves its rest to the others; what does not fit any
 more is named in a row of status `skipped`. Parts run in processes of their own, so a fault costs one item: its row has
 the traceback's last line, and the rest goes on.

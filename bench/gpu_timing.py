@@ -1,4 +1,4 @@
-"""Kernels compiled ahead, first calls of fresh processes, a profile, ops timed, and tiles chosen."""
+"""Kernels compiled ahead, first calls of fresh processes, a profile, the decoder in pieces, ops timed, tiles chosen."""
 
 import json
 import math
@@ -8,18 +8,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from bench import roofline
+from bench import harness, roofline
 from bench.costs import cost_of
 from bench.gpu_context import STARTED, Context, free, is_lost, last_line, peak, peaks_found, profiling, status_of
-from bench.gpu_models import Candidate, settings_of, speakers_for, spoken_for
+from bench.gpu_models import Candidate, settings_of, speakers_for, spoken_for, waveform_tolerance
 from bench.run import measure as measure_op
-from fastvits import VitsConfig, VitsModel, tuning, use_backend
+from fastvits import VitsConfig, VitsModel, hifigan, tuning, use_backend
 from fastvits.backend import planned_calls
+from fastvits.graphs import CudaRecorder
 from fastvits_kernels import devices, registry, tiles
+from tests.numerics import relative_error
 from tests.op_cases import CASES, MODEL_CASES, Case, model_cases
 
 # --- Compiling ahead
@@ -234,6 +237,52 @@ def _decoder_least(context: Context, speaker: VitsModel, batch: int, frames: int
     with devices.assume(context.device), use_backend("eager"), registry.dry_run() as calls:
         twin.decoder(latents, None, None)
     return sum(peaks.least_seconds(cost_of(call.op, *call.args)) for call in calls)
+
+
+# --- The decoder in pieces
+
+
+PIECES = tuple(mebibytes << 20 for mebibytes in (256, 64, 32, 16, 8, 4))
+"""Bytes of a tensor of a piece; the first is what calls have. Some ten such tensors live at a time, in an L2 cache of
+perhaps 50 MB."""
+
+
+def piece_items(quick: bool) -> list[str]:
+    return ["2 0.2 float32"] if quick else ["32 10 float16", "32 4 float16", "1 30 float16", "32 10 float32"]
+
+
+@torch.no_grad()
+def pieces(context: Context, item: str) -> None:
+    """The decoder's time by how much it works on at once, launched and, on a GPU, replayed from a graph."""
+    batch, seconds, mode = item.split()
+    speakers = speakers_for(context.device, context.quick)
+    model = speakers.own[tuning.MODES[mode][0]]
+    frames = round(float(seconds) * speakers.sampling_rate / speakers.frame)
+    shape = (int(batch), frames, model.config.flow_size)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(context.device, model.dtype)
+    lengths = torch.full((int(batch),), frames, device=context.device)
+
+    def decode(size: int) -> Tensor:
+        with patch.dict(hifigan._PIECE_BYTES, {context.device.type: size}):
+            return model.decoder(latents, lengths)
+
+    sizes = [size >> 10 for size in PIECES] if context.quick else list(PIECES)
+    expected = decode(sizes[0])
+    errors = {size: relative_error(decode(size), expected) for size in sizes}
+    del expected
+    ways: dict[tuple[int, str], Callable[[], Any]] = {(size, "launched"): partial(decode, size) for size in sizes}
+    if context.device.type == "cuda":
+        recorder = CudaRecorder(context.device)
+        ways |= {(size, "replayed"): recorder.record(partial(decode, size)).replay for size in sizes}
+    named = {f"{size} {how}": run for (size, how), run in ways.items()}
+    times = harness.time_in_turn(
+        named, device=context.device, rounds=3 if context.quick else 15, flush=False, budget=context.left / 2
+    )
+    for (size, how), taken in zip(ways, times.values(), strict=True):
+        passed = errors[size] <= (speakers.exactness if mode == "float32" else waveform_tolerance(mode))
+        row = {"batch": int(batch), "seconds": float(seconds), "dtype": mode, "piece_bytes": size, "how": how}
+        row |= {"p50": statistics.median(taken), "error": errors[size]}
+        context.note("pieces", **row, status="ok" if passed else "failed")
 
 
 # --- Ops timed, and tiles chosen

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastvits import VitsModel, VitsModelOutput, pipeline, set_seed, use_backend
+from fastvits import VitsModel, VitsModelOutput, hifigan, pipeline, set_seed, use_backend
 from fastvits.graphs import GraphCache
+from fastvits.hifigan import VitsHifiGan
 from fastvits_kernels import ahead, jit, registry
 from tests.models import SMALL, own_model, random_ids, relative_rms
 from tests.pretended_cuda import DEVICE, OnGpu, PretendedGpu, pretended_gpu
@@ -269,6 +270,38 @@ def test_a_text_sentence_by_sentence(tmp_path: Path, backend: str, monkeypatch: 
         assert len(gpu.reads) == 2 * 3 + len(pieces), gpu.reads
         assert gpu.pageable == []
         compare([torch.cat([torch.from_numpy(piece) for piece in pieces])], [torch.cat(expected)])
+
+
+@pytest.mark.parametrize(
+    ("kibibytes", "pieces"),
+    [(256, [(4, 100), (4, 400)]), (64, [(2, 100), (2, 100), (2, 400), (2, 400)]), (16, [(1, 64), (1, 44)])],
+)
+@torch.no_grad()
+def test_a_batch_in_pieces(
+    kibibytes: int, pieces: list[tuple[int, int]], backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some items together where they fit, and else the time of one."""
+    latents = torch.randn(4, 100, 24, generator=torch.Generator().manual_seed(1))
+    frames = torch.tensor([100, 41, 100, 7])
+    with use_backend("eager"):
+        decoder = model_on_cpu("one voice").decoder
+        expected = decoder(latents, frames)
+    worked: list[tuple[int, int]] = []
+    real = VitsHifiGan._stages
+
+    def noted(self: VitsHifiGan, x: Tensor, *others: Any) -> Tensor:
+        worked.append((x.shape[0], x.shape[1]))
+        return real(self, x, *others)
+
+    monkeypatch.setattr(VitsHifiGan, "_stages", noted)
+    monkeypatch.setitem(hifigan._PIECE_BYTES, "cuda", kibibytes << 10)
+    with pretended_gpu(monkeypatch):
+        waveform = copy.deepcopy(decoder).to(DEVICE)(latents.to(DEVICE), frames.to(DEVICE))
+        compare([waveform.held], [expected])
+    if backend == "eager":
+        pieces = [(4, 100), (4, 400)]
+    assert worked[: len(pieces)] == pieces
+    assert len(worked) == len(pieces) or kibibytes == 16
 
 
 MISTAKES: dict[str, tuple[Callable[[Tensor], Any], str]] = {

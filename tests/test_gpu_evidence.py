@@ -56,6 +56,9 @@ def test_every_step_leaves_rows(output: Path) -> None:
     assert all(row["operators"] > 0 for row in calls)
     assert {row["part"] for row in rows(output, "evidence", "part")} >= {"text_encoder", "decoder"}
     assert rows(output, "evidence", "profile")
+    pieces = rows(output, "evidence", "pieces")
+    assert [row["piece_bytes"] >> 10 for row in pieces] == [256, 64, 32, 16, 8, 4]
+    assert all(row["status"] == "ok" and row["p50"] > 0 for row in pieces)
     assert rows(output, "evidence", "step") == []
     assert "aten::" in (output / "profile.txt").read_text()
 

@@ -114,22 +114,22 @@ def test_onednn_pads_no_80_steps(op: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_piece_is_as_wide_as_memory_lets_it() -> None:
-    """Eager is not cut; a GPU counts the whole batch."""
+    """Eager is not cut."""
     long = torch.zeros(2, 1 << 20, 4)
     with torch.no_grad(), use_backend("eager"):
-        assert hifigan._piece_width(long, 16, "resblock_pair") is None
+        assert hifigan._piece_steps(long, 16, "resblock_pair") is None
     with use_backend("auto"):
-        assert hifigan._piece_width(long, 16, "resblock_pair") is None
+        assert hifigan._piece_steps(long, 16, "resblock_pair") is None
         with torch.no_grad():
-            assert hifigan._piece_width(long, 16, "resblock_pair") == 1 << 16
-            assert hifigan._piece_width(long.bfloat16(), 1 << 20, "resblock_pair") == 64
+            assert hifigan._piece_steps(long, 16, "resblock_pair") == 1 << 16
+            assert hifigan._piece_steps(long.bfloat16(), 1 << 20, "resblock_pair") == 64
             planned = torch.empty(2, 1 << 20, 4, device="meta")
-            assert hifigan._piece_width(planned, 16, "resblock_pair") is None
+            assert hifigan._piece_steps(planned, 16, "resblock_pair") is None
             with devices.assume(torch.device("cuda")):
-                assert hifigan._piece_width(planned, 16, "resblock_pair") == 1 << 21
+                assert hifigan._piece_steps(planned, 16, "resblock_pair") == 1 << 22
             with FakeTensorMode():
                 on_a_gpu = torch.empty(2, 1 << 20, 4, device="cuda")
-                assert hifigan._piece_width(on_a_gpu, 16, "resblock_pair") == 1 << 21
+                assert hifigan._piece_steps(on_a_gpu, 16, "resblock_pair") == 1 << 22
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
