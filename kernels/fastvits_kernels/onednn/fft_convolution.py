@@ -179,7 +179,7 @@ def fft_convolve(
     out = scratch("fft output", (pieces * dilation, filter.hop, channels), x.dtype)
     torch.matmul(filter.inverse, products, out=out)
     if dilation > 1:
-        ordered = scratch("fft ordered", (pieces, filter.hop, dilation, channels), x.dtype)
+        ordered = scratch("fft pieces", (pieces, filter.hop, dilation, channels), x.dtype)
         out = ordered.copy_(out.view(pieces, dilation, filter.hop, channels).transpose(1, 2))
     out = out.view(1, -1, channels)[:, :steps]
     return out if slope == 1.0 else functional.leaky_relu_(out, slope)
