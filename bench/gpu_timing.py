@@ -242,7 +242,7 @@ def _decoder_least(context: Context, speaker: VitsModel, batch: int, frames: int
 # --- The decoder in pieces
 
 
-PIECES = tuple(mebibytes << 20 for mebibytes in (256, 64, 32, 16, 8, 4))
+PIECES = (hifigan._PIECE_BYTES["cuda"], *(mebibytes << 20 for mebibytes in (64, 32, 16, 8, 4)))
 """Bytes of a tensor of a piece; the first is what calls have. Some ten such tensors live at a time, in an L2 cache of
 perhaps 50 MB."""
 

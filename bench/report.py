@@ -376,7 +376,7 @@ def benchmarks(results: Results, drawn: dict[Path, Plot]) -> str:
         "Times are medians. Candidates ran in turn, after each was checked: ops against the reference in float64,\n"
         "whole utterances against the peer (on a GPU against float64). The roofline is the least time that the\n"
         "bytes and operations of a call can take, by a copy and a matrix product measured on the same device in\n"
-        "the same run.\n",
+        "the same run; operations are those of direct convolutions, of which the Fourier domain needs fewer.\n",
     ]
     for device in devices(results.all):
         ours = {path: plot for path, plot in drawn.items() if plot.device == device}

@@ -1,20 +1,20 @@
-"""Convolutions with long filters through the Fourier domain: a half to a quarter of the products of a direct one.
+"""Convolutions with long filters through the Fourier domain: a quarter to two fifths of the products of direct ones.
 
 The input is cut into pieces of N steps, each M = N - K + 1 behind the one before. The discrete Fourier transform of a
-piece, multiplied by that of the filter, is the transform of their cyclic correlation, whose first M steps are the
-convolution's (overlap-save). So K products of matrices for each output step become, for M of them together, one complex
-product for each of the N/2 frequencies, over channels and pieces:
+piece, multiplied by the conjugate of the filter's, is the transform of their cyclic correlation, whose first M steps
+are the convolution's (overlap-save). So K products of matrices for each output step become, for M of them together, one
+product for each frequency, over channels and pieces:
 
     y[m] = sum_k w[k] x[m + k],  0 <= m < M   <=>   Y[f] = X[f] conj(W[f]),  f = 0 ... N/2
 
-One grouped convolution of oneDNN does them all. A complex product is either one real product of matrices twice as wide
-on both sides, or three (Gauss) of the width itself. The transforms of 16 to 48 steps are products with small matrices,
-which costs less than the passes over memory of butterflies. With float32 the result is nearer to float64 than a direct
-convolution's: fewer terms are summed in a row.
+One grouped convolution of oneDNN does them all. Frequencies 0 and N/2 are real. For the others a complex product is
+either one real product of matrices twice as wide on both sides, or three (Gauss) of the width itself. The transforms of
+16 to 32 steps are products with small matrices, which costs less than the passes over memory of butterflies.
+With float32 the result is nearer to float64 than a direct convolution's: fewer terms are summed in a row.
 
 Source: Mathieu, Henaff & LeCun 2013, "Fast Training of Convolutional Networks through FFTs"; cut into small pieces, and
 with Gauss' products: Zlateski, Jia, Li & Durand 2018, "FFT Convolutions are Faster than Winograd on Modern CPUs, Here
-is Why", section 2.3.
+is Why".
 """
 
 import math
@@ -62,23 +62,25 @@ def pays(weight: Tensor, dtype: torch.dtype, steps: int) -> bool:
     """Whether a convolution of `steps` with `weight` `[K, C_in, C_out]`, computed in `dtype`, is faster this way.
 
     With 64 channels the transforms cost what they save; with fewer taps, too. Few steps do not pay for reading the
-    spectrum, which is some times as large as the filter. Groups that are not 256 wide may want their weights in a
-    layout that depends on the number of rows, and have them rearranged in every call (192: for 20 ms).
+    spectrum, which is three to seven times as large as the filter. Groups that are not 256 wide may want their weights
+    in a layout that depends on the number of rows, and have them rearranged in every call (192: for 20 ms).
     """
     taps, channels, channels_out = weight.shape
     if dtype != torch.float32 or taps < 7 or channels not in (128, 256) or channels_out != channels:
         return False
+    if weight.is_inference():
+        return False  # its spectrum would not be kept
     return steps >= (2048 if channels == 128 else 1024) and _suited()
 
 
 def spectrum(weight: Tensor, alpha: float = 1.0) -> Spectrum:
-    """`alpha * weight`, `[K, C_in, C_out]`, made once."""
+    """`alpha * weight`, `[K, C_in, C_out]` with K > 1, made once."""
     return packed(weight, ("onednn fft", alpha), lambda: _spectrum(weight.detach(), alpha))
 
 
 def spectral_bias(bias: Tensor, alpha: float, filter: Spectrum) -> Tensor:
-    """`alpha * bias`, `[C_out]`, where the mean of a piece is."""
-    width = filter.weight.shape[0]
+    """`alpha * bias`, `[C_out]`, in the row of frequency 0: the same for every step of a piece."""
+    width = filter.inverse.shape[1] * bias.shape[0]
 
     def build() -> Tensor:
         scaled = (bias.detach().double() * (alpha * filter.size)).float()
@@ -122,7 +124,7 @@ def _transforms(taps: int, size: int, gauss: bool) -> tuple[Tensor, Tensor, Tens
     # Whatever torch's default device is.
     n, k, m = (torch.arange(length, dtype=double, device="cpu") for length in (size, taps, size - taps + 1))
     forward, filters, inverse = [], [], []
-    for sign in torch.tensor([1.0, -1.0], dtype=double, device="cpu"):
+    for sign in (1.0, -1.0):
         forward.append(sign**n)
         filters.append(sign**k)
         inverse.append(sign**m / size)
@@ -147,6 +149,8 @@ def fft_convolve(
 ) -> Tensor:
     """Contiguous `x` `[1, T, C]` with `pad` zeros at both ends -> `[1, T + 2 pad - (K - 1) dilation, C]`, contiguous,
     behind a leaky ReLU; in memory that the next call in this thread takes.
+
+    `pad` is at most `(K - 1) * dilation`. The result may be the input of the next call if that has no dilation.
     """
     channels = x.shape[2]
     rows, size = filter.forward.shape

@@ -2,8 +2,8 @@
 
 The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last
 convolution sums into the output, where the residual (or its mean over the branches) lies already. The mean's factor
-belongs to the weights. Long filters of many channels go through the Fourier domain (`fft_convolution`), where what
-comes before and after a convolution are passes of their own.
+belongs to the weights. Long filters of many channels go through the Fourier domain (`fft_convolution`), behind which
+the leaky ReLU and the sum are passes of their own.
 """
 
 from collections.abc import Sequence
