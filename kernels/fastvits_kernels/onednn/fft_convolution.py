@@ -10,7 +10,7 @@ product for each frequency, over channels and pieces:
 One grouped convolution of oneDNN does them all. Frequencies 0 and N/2 are real. For the others a complex product is
 either one real product of matrices twice as wide on both sides, or three (Gauss) of the width itself. The transforms of
 16 to 32 steps are products with small matrices, which costs less than the passes over memory of butterflies.
-With float32 the result is nearer to float64 than a direct convolution's: fewer terms are summed in a row.
+With float32 the result is nearer to float64 than oneDNN's direct convolution: fewer terms are summed in a row.
 
 Source: Mathieu, Henaff & LeCun 2013, "Fast Training of Convolutional Networks through FFTs"; cut into small pieces, and
 with Gauss' products: Zlateski, Jia, Li & Durand 2018, "FFT Convolutions are Faster than Winograd on Modern CPUs, Here
