@@ -282,7 +282,7 @@ def pieces(context: Context, item: str) -> None:
         named, device=context.device, rounds=3 if context.quick else 15, flush=False, budget=context.left / 2
     )
     for (size, how), taken in zip(ways, times.values(), strict=True):
-        passed = errors[size] <= (speakers.exactness if mode == "float32" else waveform_tolerance(mode))
+        passed = errors[size] <= waveform_tolerance(mode)
         row = {"batch": int(batch), "seconds": float(seconds), "dtype": mode, "piece_bytes": size, "how": how}
         row |= {"p50": statistics.median(taken), "error": errors[size]}
         context.note("pieces", **row, status="ok" if passed else "failed")

@@ -168,9 +168,10 @@ class VitsHifiGan(nn.Module):
         hop, batch = rates[-1], x.shape[0]
         out = x.new_empty(batch, total * hop, 1 if last == len(self.upsampler) else channels[-1])
         if batch > 1:
-            groups = math.ceil(batch / max(width // total, 1))
-            for item in range(0, batch, math.ceil(batch / groups)):
-                some = slice(item, item + math.ceil(batch / groups))
+            # As many in each part as in the others.
+            items = math.ceil(batch / math.ceil(batch / max(width // total, 1)))
+            for item in range(0, batch, items):
+                some = slice(item, item + items)
                 inside = None if lengths is None else lengths[some]
                 out[some] = self._in_pieces(x[some], first, last, inside, activated)
             return out

@@ -191,7 +191,7 @@ def scaled_bias(bias: Tensor | None, cond: Tensor | None, dtype: torch.dtype, al
     return (total if alpha == 1.0 else total * alpha).contiguous()
 
 
-def image(x: Tensor) -> Tensor:
+def _image(x: Tensor) -> Tensor:
     """A contiguous `[N, T, C]` as the image `[N, C, 1, T]`, channels last."""
     return x.transpose(1, 2).unsqueeze(2)
 
@@ -218,7 +218,7 @@ def convolve(
         return y if activation == "none" else _apply_in_place(y, activation, slope, algorithm)
     scalars = [] if slope is None else [slope]
     y = torch.ops.mkldnn._convolution_pointwise(
-        image(x), weight, bias, [0, pad], [1, 1], [1, dilation], groups, activation, scalars, algorithm
+        _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], groups, activation, scalars, algorithm
     )
     return y.squeeze(2).transpose(1, 2)
 
@@ -233,7 +233,7 @@ def convolve_onto(
         out.view(-1, out.shape[2]).addmm_(x.reshape(-1, x.shape[2]), weight)
         return
     torch.ops.mkldnn._convolution_pointwise_(
-        image(out), image(x), weight, bias, [0, pad], [1, 1], [1, dilation], 1, "add", 1.0, None, [], None
+        _image(out), _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], 1, "add", 1.0, None, [], None
     )
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..packing import packed
-from .convolution import image, whole_steps
+from .convolution import convolve, whole_steps
 from .scratch import scratch
 
 
@@ -34,9 +34,6 @@ from .scratch import scratch
 class Spectrum:
     """A filter in the Fourier domain, and the matrices that lead there and back."""
 
-    taps: int
-    hop: int
-    """Output steps of a piece, M."""
     forward: Tensor
     """`[R, N]`: a piece's steps to the R rows that are multiplied."""
     inverse: Tensor
@@ -44,11 +41,6 @@ class Spectrum:
     weight: Tensor
     """For a grouped convolution with one tap, in oneDNN's own layout."""
     groups: int
-
-    @property
-    def size(self) -> int:
-        """Steps of a piece, N."""
-        return self.forward.shape[1]
 
 
 @lru_cache
@@ -73,20 +65,15 @@ def pays(weight: Tensor, dtype: torch.dtype, steps: int) -> bool:
     return steps >= (2048 if channels == 128 else 1024) and _suited()
 
 
-def spectrum(weight: Tensor, alpha: float = 1.0) -> Spectrum:
-    """`alpha * weight`, `[K, C_in, C_out]` with K > 1, made once."""
-    return packed(weight, ("onednn fft", alpha), lambda: _spectrum(weight.detach(), alpha))
-
-
-def spectral_bias(bias: Tensor, alpha: float, filter: Spectrum) -> Tensor:
+def _packed_bias(bias: Tensor, alpha: float, filter: Spectrum) -> Tensor:
     """`alpha * bias`, `[C_out]`, in the row of frequency 0: the same for every step of a piece."""
-    width = filter.inverse.shape[1] * bias.shape[0]
+    rows, size = filter.forward.shape
 
     def build() -> Tensor:
-        scaled = (bias.detach().double() * (alpha * filter.size)).float()
-        return torch.constant_pad_nd(scaled, (0, width - scaled.shape[0]))
+        scaled = (bias.detach().double() * (alpha * size)).float()
+        return torch.constant_pad_nd(scaled, (0, (rows - 1) * scaled.shape[0]))
 
-    return packed(bias, ("onednn fft", alpha, filter.size, width), build)
+    return packed(bias, ("onednn fft", alpha, rows, size), build)
 
 
 def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
@@ -109,7 +96,7 @@ def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
     filter = rows.float().view(-1, rows.shape[2], 1, 1).contiguous(memory_format=torch.channels_last)
     shape = [1, groups * rows.shape[2], 1, 1024]
     filter = torch.ops.mkldnn._reorder_convolution_weight(filter, [0, 0], [1, 1], [1, 1], groups, shape)
-    return Spectrum(taps, size - taps + 1, forward.float(), inverse.float(), filter, groups)
+    return Spectrum(forward.float(), inverse.float(), filter, groups)
 
 
 @lru_cache
@@ -145,17 +132,19 @@ def _transforms(taps: int, size: int, gauss: bool) -> tuple[Tensor, Tensor, Tens
 
 
 def fft_convolve(
-    x: Tensor, filter: Spectrum, bias: Tensor, *, pad: int = 0, dilation: int = 1, slope: float = 1.0
+    x: Tensor, weight: Tensor, bias: Tensor, *, alpha: float = 1.0, pad: int = 0, dilation: int = 1, slope: float = 1.0
 ) -> Tensor:
-    """Contiguous `x` `[1, T, C]` with `pad` zeros at both ends -> `[1, T + 2 pad - (K - 1) dilation, C]`, contiguous,
-    behind a leaky ReLU; in memory that the next call in this thread takes.
+    """Contiguous `x` `[1, T, C]` with `pad` zeros at both ends, convolved with `alpha * weight` `[K, C, C_out]`, K > 1,
+    and `alpha * bias` -> `[1, T + 2 pad - (K - 1) dilation, C_out]`, contiguous, behind a leaky ReLU; in memory that
+    the next call in this thread takes.
 
     `pad` is at most `(K - 1) * dilation`. The result may be the input of the next call if that has no dilation.
     """
-    channels = x.shape[2]
+    filter = packed(weight, ("onednn fft", alpha), lambda: _spectrum(weight.detach(), alpha))
+    channels, hop = x.shape[2], filter.inverse.shape[0]
     rows, size = filter.forward.shape
-    steps = x.shape[1] + 2 * pad - (filter.taps - 1) * dilation
-    apart, span = filter.hop * dilation, size * dilation
+    steps = x.shape[1] + 2 * pad - (weight.shape[0] - 1) * dilation
+    apart, span = hop * dilation, size * dilation
     pieces = -(-steps // apart)
     # oneDNN generates code for each number; what stands in the last ones does not matter.
     whole = whole_steps(pieces * dilation)
@@ -176,14 +165,13 @@ def fft_convolve(
         edge[start - begin : stop - begin] = x[0, start:stop]
         edge = edge.view(size, dilation, channels).transpose(0, 1)
         torch.matmul(filter.forward, edge, out=spectra[piece * dilation : (piece + 1) * dilation])
-    products = torch.ops.mkldnn._convolution_pointwise(
-        image(spectra.view(1, whole, -1)), filter.weight, bias, [0, 0], [1, 1], [1, 1], filter.groups, "none", [], ""
-    )
-    products = products.squeeze(2).transpose(1, 2).view(whole, rows, -1)[: pieces * dilation]
-    out = scratch("fft output", (pieces * dilation, filter.hop, channels), x.dtype)
+    bias = _packed_bias(bias, alpha, filter)
+    products = convolve(spectra.view(1, whole, -1), filter.weight, bias, groups=filter.groups)
+    products = products.view(whole, rows, -1)[: pieces * dilation]
+    out = scratch("fft output", (pieces * dilation, hop, products.shape[2]), x.dtype)
     torch.matmul(filter.inverse, products, out=out)
     if dilation > 1:
-        ordered = scratch("fft pieces", (pieces, filter.hop, dilation, channels), x.dtype)
-        out = ordered.copy_(out.view(pieces, dilation, filter.hop, channels).transpose(1, 2))
-    out = out.view(1, -1, channels)[:, :steps]
+        ordered = scratch("fft pieces", (pieces, hop, dilation, products.shape[2]), x.dtype)
+        out = ordered.copy_(out.view(pieces, dilation, hop, -1).transpose(1, 2))
+    out = out.view(1, -1, products.shape[2])[:, :steps]
     return out if slope == 1.0 else functional.leaky_relu_(out, slope)

@@ -27,7 +27,7 @@ from .convolution import (
     unsupported,
     whole_steps,
 )
-from .fft_convolution import fft_convolve, pays, spectral_bias, spectrum
+from .fft_convolution import fft_convolve, pays
 
 
 class _Branches:
@@ -138,8 +138,7 @@ def _run(
             target = out[0 if mean else branch, item, :whole]
             before = target[:length] if mean else _one_of(remaining, branch)
             if pays(weight, dtype, whole):
-                filter = spectrum(weight, alpha)
-                y = fft_convolve(h, filter, spectral_bias(bias, alpha, filter), pad=pad, dilation=dilation)[0, :length]
+                y = fft_convolve(h, weight, bias, alpha=alpha, pad=pad, dilation=dilation)[0, :length]
                 if before is None:
                     target[:length] = y
                 else:
@@ -172,8 +171,7 @@ def _first(
 ) -> Tensor:
     """The first convolution of a pair and its leaky ReLU, `[1, whole, C]`, contiguous."""
     if pays(weight, dtype, whole):
-        filter = spectrum(weight)
-        return fft_convolve(h, filter, spectral_bias(bias, 1.0, filter), dilation=dilation, slope=slope)
+        return fft_convolve(h, weight, bias, dilation=dilation, slope=slope)
     return convolve(
         h,
         packed_weight(weight, dtype, whole, dilation),
