@@ -17,9 +17,10 @@ import torch
 from bench import harness
 from bench.roofline import DTYPES
 from fastvits import VitsConfig, VitsModel, use_backend
-from fastvits_kernels import jit, registry
-from tests.numerics import converted, outputs_of, relative_error, to_float64
-from tests.op_cases import CASES, Case, model_cases
+from fastvits_kernels.dispatch import registry
+from fastvits_kernels.launch import jit
+from tests.support.numerics import converted, outputs_of, relative_error, to_float64
+from tests.support.op_cases import CASES, Case, model_cases
 
 ACCURACY = harness.RESULTS / "accuracy.jsonl"
 WHOLE_MODEL = "whole model"

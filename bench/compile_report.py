@@ -34,9 +34,10 @@ from typing import Any
 import torch
 
 from bench.configurations import CONFIGURATIONS, meta_model, utterances
-from fastvits.backend import planned_calls
-from fastvits.tuning import MODES, tf32_allowed
-from fastvits_kernels import jit, registry, tiles
+from fastvits.planning.explain import planned_calls
+from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits_kernels.dispatch import registry
+from fastvits_kernels.launch import jit, tiles
 
 TARGETS = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
 
@@ -150,7 +151,7 @@ def _key(argument: Any) -> Any:
 
 def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iterator[tuple[str, registry.Call]]:
     """For ops that the models do not call: the calls that they are tested at."""
-    from tests.op_cases import CASES
+    from tests.support.op_cases import CASES
 
     wanted = set(ops)
     for case in CASES:

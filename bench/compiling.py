@@ -3,8 +3,9 @@
 Needs no GPU: the kernels that the standard configuration launches for three seconds of audio are compiled for an H100
 (sm_90) on this machine's processors, and launching them does nothing. Measured are `one by one`, as launches alone
 would have them compiled, and `together`, as `VitsModel` has those of each half of a call compiled ahead
-(`fastvits_kernels.ahead`). Every sample is a process of its own with an empty cache, the two in turn. What only a GPU
-has is not in it: Triton's driver, loading the binaries, and the launchers that some versions have a C compiler make.
+(`fastvits_kernels.launch.ahead`). Every sample is a process of its own with an empty cache, the two in turn. What
+only a GPU has is not in it: Triton's driver, loading the binaries, and the launchers that some versions have a C
+compiler make.
 
 A row: kind, dtype, order, kernels (distinct binaries), processors, and seconds (a list). With `--save` rows are added
 to `bench/results/compiling.jsonl`.
@@ -25,10 +26,11 @@ import torch
 
 from bench import harness
 from bench.configurations import CONFIGURATIONS, meta_model
-from fastvits.backend import planned_calls
-from fastvits.tuning import MODES, tf32_allowed
-from fastvits_kernels import registry, tiles
-from fastvits_kernels.ahead import compile_ahead, processors
+from fastvits.planning.explain import planned_calls
+from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits_kernels.dispatch import registry
+from fastvits_kernels.launch import tiles
+from fastvits_kernels.launch.ahead import compile_ahead, processors
 
 RESULTS = harness.RESULTS / "compiling.jsonl"
 ORDERS = ("one by one", "together")

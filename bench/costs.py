@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastvits_kernels.registry import Op, tensors_in
+from fastvits_kernels.dispatch.registry import Op, tensors_in
 
 
 @dataclass(frozen=True)

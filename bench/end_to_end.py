@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from bench import harness
-from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend, voices
-from tests.tolerances import MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
+from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend
+from fastvits.voices import folders as voices
+from tests.support.tolerances import MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
 
 SENTENCES = (
     "Good morning to you.",

@@ -10,10 +10,11 @@ from bench.accuracy import WHOLE_MODEL
 from bench.accuracy import cases_for as accuracy_cases
 from bench.gpu_context import Context
 from bench.gpu_models import unsettled_in, waveform_tolerance
-from fastvits import tuning, use_backend
-from fastvits_kernels import registry
-from tests.numerics import assert_as_good_as_eager, relative_error
-from tests.op_cases import CASES
+from fastvits import use_backend
+from fastvits.planning import tuning
+from fastvits_kernels.dispatch import registry
+from tests.support.numerics import assert_as_good_as_eager, relative_error
+from tests.support.op_cases import CASES
 
 # --- Ops against float64
 

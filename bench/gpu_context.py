@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench import harness, roofline
-from fastvits import tuning
+from fastvits.planning import tuning
 
 STARTED = "FASTVITS_EVIDENCE_STARTED"
 """The environment variable with the time at which a process was started."""

@@ -18,10 +18,12 @@ from bench import end_to_end
 from bench.accuracy import SMALL
 from bench.configurations import TOKENS_A_SECOND
 from bench.gpu_context import Context
-from fastvits import VitsConfig, VitsModel, VitsTokenizer, tuning, use_backend, voices
-from fastvits.backend import planned_calls
+from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend
+from fastvits.planning import tuning
+from fastvits.planning.explain import planned_calls
+from fastvits.voices import folders as voices
 from fastvits_kernels.channels_last import ChannelsLast
-from tests.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
+from tests.support.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
 
 SAMPLING_RATE = VitsConfig().sampling_rate
 FRAME = math.prod(VitsConfig().upsample_rates)
@@ -35,7 +37,11 @@ def settings_of(quick: bool) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def unsettled(quick: bool, device: torch.device) -> VitsModel:
-    from tests.models import random_ids, settle_loudness, unsettle  # with transformers, which takes seconds to import
+    from tests.support.models import (  # with transformers, which takes seconds to import
+        random_ids,
+        settle_loudness,
+        unsettle,
+    )
 
     torch.manual_seed(0)
     model = VitsModel(VitsConfig(**settings_of(quick)), inference_only=True).eval()

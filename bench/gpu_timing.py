@@ -18,13 +18,16 @@ from bench.costs import cost_of
 from bench.gpu_context import STARTED, Context, free, is_lost, last_line, peak, peaks_found, profiling, status_of
 from bench.gpu_models import Candidate, settings_of, speakers_for, spoken_for, waveform_tolerance
 from bench.run import measure as measure_op
-from fastvits import VitsConfig, VitsModel, hifigan, tuning, use_backend
-from fastvits.backend import planned_calls
-from fastvits.graphs import CudaRecorder
-from fastvits_kernels import devices, registry, tiles
-from fastvits_kernels.ahead import compile_ahead
-from tests.numerics import relative_error
-from tests.op_cases import CASES, MODEL_CASES, Case, model_cases
+from fastvits import VitsConfig, VitsModel, use_backend
+from fastvits.models import hifigan
+from fastvits.planning import tuning
+from fastvits.planning.explain import planned_calls
+from fastvits.runtime.graphs import CudaRecorder
+from fastvits_kernels.dispatch import devices, registry
+from fastvits_kernels.launch import tiles
+from fastvits_kernels.launch.ahead import compile_ahead
+from tests.support.numerics import relative_error
+from tests.support.op_cases import CASES, MODEL_CASES, Case, model_cases
 
 # --- Compiling ahead
 

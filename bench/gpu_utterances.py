@@ -23,10 +23,11 @@ from bench.gpu_models import (
     spoken_for,
     waveform_tolerance,
 )
-from fastvits import tuning, use_backend
-from fastvits.backend import planned_calls
-from fastvits_kernels import registry
-from tests.numerics import relative_error
+from fastvits import use_backend
+from fastvits.planning import tuning
+from fastvits.planning.explain import planned_calls
+from fastvits_kernels.dispatch import registry
+from tests.support.numerics import relative_error
 
 SIZES = ((1, 3), (32, 10), (1, 1), (8, 10), (1, 10), (8, 3), (32, 3), (1, 30), (8, 1), (8, 30), (32, 1), (32, 30))
 """Batch and seconds of audio, those that say most first."""

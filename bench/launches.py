@@ -28,7 +28,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from bench import harness
 from bench.configurations import CONFIGURATIONS
 from fastvits import VitsConfig, VitsModel
-from fastvits_kernels import jit, registry
+from fastvits_kernels.dispatch import registry
+from fastvits_kernels.launch import jit
 
 RESULTS = harness.RESULTS / "launches.jsonl"
 TOKENS = 59
@@ -141,7 +142,7 @@ def launches_of(model: nn.Module, backend: str, masked: bool) -> dict[str, int]:
     inputs: dict[str, Tensor] = {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if masked else {})
     torch.manual_seed(0)
     # On a CPU the model looks whether a mask masks anything, on a GPU it does not.
-    with registry.use_backend(backend), mock.patch("fastvits.inputs.read_at_once", return_value=False):
+    with registry.use_backend(backend), mock.patch("fastvits.models.inputs.read_at_once", return_value=False):
         with counting():
             model(**inputs)  # derives and packs weights
         with counting(model) as counter:

@@ -1,6 +1,6 @@
 """A Triton driver for a GPU that is not there: kernels are compiled for it, and launches do nothing.
 
-From here on `fastvits_kernels.jit` takes tensors on the CPU for tensors there. Raises RuntimeError in Triton's
+From here on `fastvits_kernels.launch.jit` takes tensors on the CPU for tensors there. Raises RuntimeError in Triton's
 interpreter, which compiles nothing.
 """
 
@@ -10,7 +10,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from fastvits_kernels import jit
+from fastvits_kernels.launch import jit
 
 if jit.interpreting():
     raise RuntimeError("Triton runs in its interpreter (TRITON_INTERPRET is set): nothing would be compiled")

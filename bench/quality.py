@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from bench import harness
-from fastvits import pipeline, voices
-from tests.recogniser import SENTENCES, heard, word_error_rate
-from tests.tolerances import RECOGNISER_WORD_ERROR_POINTS
+from fastvits import pipeline
+from fastvits.voices import folders as voices
+from tests.support.recogniser import SENTENCES, heard, word_error_rate
+from tests.support.tolerances import RECOGNISER_WORD_ERROR_POINTS
 
 PLAIN = "plain call"
 _FFT, _HOP, _BANDS = 1024, 256, 80

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import harness, launches, plots, streaming
-from tests.op_cases import MODEL_CASES
-from tests.tolerances import LONG_TEXT_MEMORY_GROWTH
+from tests.support.op_cases import MODEL_CASES
+from tests.support.tolerances import LONG_TEXT_MEMORY_GROWTH
 
 ROOT = harness.ROOT
 PLOTS = Path("docs") / "plots"

@@ -16,7 +16,7 @@ import torch
 
 from bench import harness
 from bench.costs import Cost
-from fastvits.tuning import MODES, tf32_allowed
+from fastvits.planning.tuning import MODES, tf32_allowed
 from fastvits_kernels import onednn
 
 DTYPES = {name: dtype for name, (dtype, tf32) in MODES.items() if not tf32}

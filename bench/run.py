@@ -40,10 +40,11 @@ import torch
 from bench import harness
 from bench.costs import Cost, cost_of
 from bench.roofline import PEAKS, TF32, Peaks, measure_peaks, modes_for, peak_row
-from fastvits.tuning import MODES, tf32_allowed
-from fastvits_kernels import jit, registry
-from tests.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
-from tests.op_cases import CASES, Case, model_cases
+from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits_kernels.dispatch import registry
+from fastvits_kernels.launch import jit
+from tests.support.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
+from tests.support.op_cases import CASES, Case, model_cases
 
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
 OPS = harness.RESULTS / "ops.jsonl"

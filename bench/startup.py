@@ -121,7 +121,8 @@ def texts(seconds: float) -> dict[str, tuple[str, list[int]]]:
     import torch
 
     from bench import end_to_end
-    from fastvits import VitsModel, VitsTokenizer, voices
+    from fastvits import VitsModel, VitsTokenizer
+    from fastvits.voices import folders as voices
 
     folder = voices.voice_folder()
     own, tokenizer = VitsModel.from_pretrained(folder, inference_only=True), VitsTokenizer.from_pretrained(folder)

@@ -25,9 +25,9 @@ from torch import Tensor
 from bench import harness, memory
 from bench.configurations import STANDARD
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, pipeline
-from fastvits.voices import DEFAULT_VOICE, voice_folder
-from tests.models import relative_rms
-from tests.tolerances import LONG_TEXT_MEMORY_GROWTH, MODEL_FLOAT32
+from fastvits.voices.folders import DEFAULT_VOICE, voice_folder
+from tests.support.models import relative_rms
+from tests.support.tolerances import LONG_TEXT_MEMORY_GROWTH, MODEL_FLOAT32
 
 LONGEST = (
     "The quick brown fox jumps over the lazy dog, and the dog, who had been asleep since the early morning, looks up, "

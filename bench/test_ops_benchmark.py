@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bench.run import PROVIDERS, candidates_of, check
-from fastvits.tuning import tf32_allowed
-from fastvits_kernels import registry
-from tests.op_cases import Case, model_cases
+from fastvits.planning.tuning import tf32_allowed
+from fastvits_kernels.dispatch import registry
+from tests.support.op_cases import Case, model_cases
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TIMED = [case for case in model_cases(DEVICE) if DEVICE == "cuda" or "-32x" not in case.name]

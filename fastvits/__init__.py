@@ -3,15 +3,15 @@
 The public names are those below; everything else may move between versions.
 """
 
-from fastvits.backend import BackendError, explain, set_backend, use_backend
-from fastvits.batch_encoding import BatchEncoding
-from fastvits.configuration import VitsConfig
-from fastvits.corpus import synthesize
-from fastvits.model import VitsModel, VitsModelOutput
-from fastvits.pipeline import pipeline
-from fastvits.seeding import set_seed
-from fastvits.timestamps import TimeSpan, timestamps
-from fastvits.tokenization import VitsTokenizer
+from .configuration import VitsConfig
+from .corpus.run import synthesize
+from .models.seeding import set_seed
+from .models.vits import VitsModel, VitsModelOutput
+from .planning.explain import BackendError, explain, set_backend, use_backend
+from .speech.pipeline import pipeline
+from .speech.timestamps import TimeSpan, timestamps
+from .text.batch_encoding import BatchEncoding
+from .text.tokenization import VitsTokenizer
 
 __version__ = "0.1.0"
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 import numpy as np
 import torch
 
-from fastvits.hub import snapshot
+from .hub import snapshot
 
 CONFIG_NAME = "config.json"
 ACTIVATIONS = ("relu", "gelu", "selu", "gelu_new")

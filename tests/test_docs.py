@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastvits.cli import main
-from tests.small_voices import save_small_voice
+from tests.support.small_voices import save_small_voice
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]

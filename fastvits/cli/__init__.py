@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import fastvits
-from fastvits.audio_files import write_wav
-from fastvits.cli import convert, info, say, synthesize, tune, voices
-from fastvits.cli.arguments import InputError, OneLineParser, one_line
+
+from ..audio.files import write_wav
+from . import convert, info, say, synthesize, tune, voices
+from .arguments import InputError, OneLineParser, one_line
 
 __all__ = ["main", "write_wav"]
 

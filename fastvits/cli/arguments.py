@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fastvits.pipeline import TextToAudioPipeline, pipeline, resolve_device
+from ..speech.pipeline import TextToAudioPipeline, pipeline, resolve_device
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -183,7 +183,7 @@ def add_voice_options(parser: argparse.ArgumentParser) -> None:
 
 def load_pipeline(options: argparse.Namespace) -> TextToAudioPipeline:
     """The voice that the options name."""
-    from fastvits.voices import DEFAULT_VOICE, voice_folder
+    from ..voices.folders import DEFAULT_VOICE, voice_folder
 
     name = DEFAULT_VOICE if options.voice is None else options.voice
     return pipeline("text-to-speech", model=voice_folder(name), dtype=options.dtype, device=options.device)

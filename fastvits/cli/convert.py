@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fastvits.cli.arguments import OneLineParser, onnx_file, output_folder
+from .arguments import OneLineParser, onnx_file, output_folder
 
 EPILOG = """example:
   fastvits convert en_GB-alba-medium.onnx alba
@@ -27,7 +27,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert, and tell where the result is."""
-    from fastvits.piper import convert
+    from ..checkpoints.piper import convert
 
     folder = convert(options.voice, options.folder)
     print(f"folder: {Path(folder).resolve()}")

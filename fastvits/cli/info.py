@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fastvits.cli.arguments import OneLineParser, device, voice
-from fastvits.cli.voices import size
+from .arguments import OneLineParser, device, voice
+from .voices import size
 
 EPILOG = """examples:
   fastvits info en_US-joe-medium
@@ -35,13 +35,13 @@ def describe(name: str, device_name: str | None = None) -> dict[str, Any]:
     """What is to be told of a voice, weights not loaded."""
     import torch
 
-    from fastvits.backend import explain
-    from fastvits.configuration import VitsConfig
-    from fastvits.model import VitsModel
-    from fastvits.pipeline import resolve_device
-    from fastvits.tokenization import VitsTokenizer
-    from fastvits.voice_list import folder_bytes
-    from fastvits.voices import voice_folder
+    from ..configuration import VitsConfig
+    from ..models.vits import VitsModel
+    from ..planning.explain import explain
+    from ..speech.pipeline import resolve_device
+    from ..text.tokenization import VitsTokenizer
+    from ..voices.folders import voice_folder
+    from ..voices.listing import folder_bytes
 
     source = voice_folder(name)
     config = VitsConfig.from_pretrained(source)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy
 
-from fastvits.audio_files import FORMATS, AudioWriter, audio_format
-from fastvits.cli.arguments import (
+from ..audio.files import FORMATS, AudioWriter, audio_format
+from ..corpus.run import speaker_in_range, speaker_number
+from .arguments import (
     InputError,
     OneLineParser,
     add_voice_options,
@@ -23,12 +24,11 @@ from fastvits.cli.arguments import (
     read_input,
     seed,
 )
-from fastvits.corpus import speaker_in_range, speaker_number
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fastvits.model import VitsModel
+    from ..models.vits import VitsModel
 
 EPILOG = """examples:
   fastvits say "Hello, my dog is cute." --output hello.wav
@@ -130,7 +130,7 @@ def _timestamp_file(text: str) -> Path:
 
 def run(options: argparse.Namespace) -> None:
     """Say the text, and report on standard output, or on standard error where the audio goes there."""
-    from fastvits.long_form import utterances
+    from ..speech.long_form import utterances
 
     text = _text(options)
     if not text.strip():
@@ -202,7 +202,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _write_timestamps(path: Path, spans: list[Any], text: str) -> None:
-    from fastvits.subtitles import write_timestamps
+    from ..speech.subtitles import write_timestamps
 
     write_timestamps(path, spans, text)
 

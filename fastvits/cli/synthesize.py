@@ -9,16 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastvits.cli.arguments import (
-    InputError,
-    OneLineParser,
-    add_voice_options,
-    load_pipeline,
-    output_folder,
-    seed,
-    whole_number,
-)
-from fastvits.corpus import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, read_manifest, synthesize
+from ..corpus.run import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, read_manifest, synthesize
+from .arguments import InputError, OneLineParser, add_voice_options, load_pipeline, output_folder, seed, whole_number
 
 EPILOG = """The manifest has a row a text: JSON objects line by line (.jsonl), CSV with a header line (.csv, .tsv), or
 plain lines. Columns: text, and if you like id (names the file), speaker, seed, rate (above 1 is faster).
@@ -75,7 +67,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Synthesise, report the rows that failed as they come, and sum up."""
-    from fastvits.progress import ProgressLine, clock
+    from ..progress import ProgressLine, clock
 
     total = _count(options)
     progress = ProgressLine(total)

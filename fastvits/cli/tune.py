@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from fastvits.cli.arguments import InputError, OneLineParser
-from fastvits.configuration import VitsConfig
-from fastvits.tuning import MODES, tune, write_table
-from fastvits_kernels import tiles
+from fastvits_kernels.launch import tiles
+
+from ..configuration import VitsConfig
+from ..planning.tuning import MODES, tune, write_table
+from .arguments import InputError, OneLineParser
 
 EPILOG = """example:
   fastvits tune
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"folder {path.parent} does not exist")
     configs = [VitsConfig()]
     if options.voice is not None:
-        from fastvits.voices import voice_folder
+        from ..voices.folders import voice_folder
 
         configs.append(VitsConfig.from_pretrained(voice_folder(options.voice)))
     table = tune(configs, device, ops=options.op, modes=options.dtype or MODES, progress=show_progress)

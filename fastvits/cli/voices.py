@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from fastvits.cli.arguments import OneLineParser
+from .arguments import OneLineParser
 
 EPILOG = """example:
   fastvits voices
@@ -31,7 +31,7 @@ def size(count: int) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
-    from fastvits.voice_list import list_voices
+    from ..voices.listing import list_voices
 
     entries = list_voices()
     if options.json:

@@ -6,20 +6,20 @@ take each element by itself, and no lengths). Shapes that do not fit raise Value
 Importing this package imports no triton and needs no GPU.
 """
 
-from .attention import relative_attention, relative_attention_weights
-from .conv import conv1d
-from .conv_norm import conv1d_layer_norm
-from .conv_norm_projection import conv1d_layer_norm_projection
-from .conv_transpose import conv_transpose1d
-from .depth_separable import depth_separable_layer
-from .durations import durations
-from .layer_norm import layer_norm
-from .left_align import left_align
-from .length_regulator import length_regulator
-from .registry import BACKENDS, BackendError, set_backend, use_backend
-from .resblock import resblock_pair, resblock_step
-from .spline import rational_quadratic_spline, spline_coupling
-from .wavenet import gated_activation, wavenet_layer
+from .dispatch.registry import BACKENDS, BackendError, set_backend, use_backend
+from .ops.attention import relative_attention, relative_attention_weights
+from .ops.conv import conv1d
+from .ops.conv_norm import conv1d_layer_norm
+from .ops.conv_norm_projection import conv1d_layer_norm_projection
+from .ops.conv_transpose import conv_transpose1d
+from .ops.depth_separable import depth_separable_layer
+from .ops.durations import durations
+from .ops.layer_norm import layer_norm
+from .ops.left_align import left_align
+from .ops.length_regulator import length_regulator
+from .ops.resblock import resblock_pair, resblock_step
+from .ops.spline import rational_quadratic_spline, spline_coupling
+from .ops.wavenet import gated_activation, wavenet_layer
 
 from . import channels_last, onednn  # isort: skip - register implementations of the ops above
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .packing import packed
-from .registry import Implementation, ops
+from .dispatch.packing import packed
+from .dispatch.registry import Implementation, ops
 
 CONVOLUTIONAL = (
     "conv1d",

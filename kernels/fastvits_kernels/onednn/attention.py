@@ -10,7 +10,7 @@ infinity before the softmax.
 import torch
 from torch import Tensor
 
-from ..registry import Implementation, ops
+from ..dispatch.registry import Implementation, ops
 from .convolution import linear, torch_is_slow, unsupported, whole_steps
 from .scratch import scratch
 

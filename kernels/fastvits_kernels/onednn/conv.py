@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conv import apply_activation
-from ..packing import packed
-from ..registry import Implementation, ops
+from ..dispatch.packing import packed
+from ..dispatch.registry import Implementation, ops
+from ..ops.conv import apply_activation
 from .convolution import (
     activated,
     clear_beyond,

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..registry import Implementation, ops
+from ..dispatch.registry import Implementation, ops
 from .conv import _run as run_conv1d
 from .convolution import unsupported
 from .elementwise import _layer_norm as run_layer_norm

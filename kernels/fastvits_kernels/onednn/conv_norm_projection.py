@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..registry import Implementation, ops
+from ..dispatch.registry import Implementation, ops
 from .conv import _run as run_conv1d
 from .conv_norm import _run as run_conv1d_layer_norm
 from .convolution import unsupported

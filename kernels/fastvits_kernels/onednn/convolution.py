@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..devices import stands_for
-from ..packing import packed
+from ..dispatch.devices import stands_for
+from ..dispatch.packing import packed
 from .scratch import scratch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

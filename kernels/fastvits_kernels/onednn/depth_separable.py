@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..packing import packed
-from ..registry import Implementation, ops
+from ..dispatch.packing import packed
+from ..dispatch.registry import Implementation, ops
 from .convolution import (
     activated,
     clear_beyond,

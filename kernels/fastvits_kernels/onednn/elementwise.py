@@ -8,12 +8,12 @@ which have a few numbers a token and subtract knots, in float64.
 from torch import Tensor
 from torch.nn import functional
 
-from ..devices import device_of
-from ..durations import durations_reference
-from ..left_align import left_align_reference
-from ..length_regulator import length_regulator_reference
-from ..registry import Implementation, ops
-from ..spline import rational_quadratic_spline_reference, spline_coupling_reference
+from ..dispatch.devices import device_of
+from ..dispatch.registry import Implementation, ops
+from ..ops.durations import durations_reference
+from ..ops.left_align import left_align_reference
+from ..ops.length_regulator import length_regulator_reference
+from ..ops.spline import rational_quadratic_spline_reference, spline_coupling_reference
 from .convolution import clear_beyond, unsupported
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..packing import packed
+from ..dispatch.packing import packed
 from .convolution import convolve, whole_steps
 from .scratch import scratch
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..registry import Implementation, ops
-from ..resblock import undone
+from ..dispatch.registry import Implementation, ops
+from ..ops.resblock import undone
 from .convolution import (
     activated,
     clear_beyond,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..registry import Implementation, ops
+from ..dispatch.registry import Implementation, ops
 from .convolution import (
     activated,
     clear_beyond,

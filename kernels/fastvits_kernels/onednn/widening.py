@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .. import registry
+from ..dispatch import registry
 from .convolution import compute_dtype, unsupported
 
 

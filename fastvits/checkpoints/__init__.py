@@ -1,0 +1,1 @@
+"""Voices of other programs in: what their files hold, under the names of ours."""

@@ -1,0 +1,269 @@
+"""The HiFi-GAN decoder (Kong et al. 2020, "HiFi-GAN: Generative Adversarial Networks for Efficient and High Fidelity
+Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+import fastvits_kernels as kernels
+from fastvits_kernels.dispatch import devices, registry
+
+from ..configuration import VitsConfig
+from .layers import Conv1d, ConvTranspose1d, taps_first
+
+# The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
+LAST_SLOPE = 0.01
+
+
+_PIECE_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+"""A tensor of a piece, of which the branches of a stage make several: on a CPU of one item, so that it stays in the
+cache; on a GPU of some items together, for memory. Whether less is faster there, for the cache, has not been measured.
+
+6.4 s of speech in float32 on one and two threads with 1 MB of L2 each: a quarter of it takes 18 to 32 % longer, half of
+it 4 to 8 %; twice as much, and twice the memory, 1 to 4 % less.
+"""
+
+
+def _piece_steps(x: Tensor, elements: int, op: str) -> int | None:
+    """Steps of `x` `[B, T, C]`, of all its items together, to work on at a time, where each makes `elements` elements
+    of the largest tensor.
+
+    None, and so the whole, where `op` runs eagerly, with gradients, where nothing is freed early, and while tracing,
+    where a length must not be looked at.
+    """
+    device = devices.device_of(x)
+    if torch.compiler.is_compiling() or device.type not in _PIECE_BYTES or torch.is_grad_enabled():
+        return None
+    if registry.current_selection().for_op(op) not in ("auto", registry.automatic_backend(device)):
+        return None
+    return max(_PIECE_BYTES[device.type] // (elements * x.element_size()) // 64, 1) * 64
+
+
+def _stores_activations(x: Tensor, op: str) -> bool:
+    """Whether what runs `op` wants tensors behind their leaky ReLU: Triton's kernels do.
+
+    Calls planned on the meta device, and for no other, are for those, whatever the backend. Compiled code chooses the
+    backend when it runs; the device tells which it will be.
+    """
+    if torch.compiler.is_compiling():
+        return x.device.type != "cpu"
+    device = devices.device_of(x)
+    asked = registry.current_selection().for_op(op)
+    return (registry.automatic_backend(device) if asked == "auto" else asked) == "triton" or device.type == "meta"
+
+
+def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
+    """The steps `[begin, end)` of what stage `first` gets that the stages `[first, last)` hear for the steps `[start,
+    stop)` of it (perhaps beyond both ends); the last stage of all includes the convolution to the waveform.
+
+    Traced backwards through every layer: a convolution widens the interval by its half span, a transposed convolution
+    maps output `u` to the inputs `t` with `0 <= u - t * stride + padding < kernel_size`.
+    """
+    hop = math.prod(config.upsample_rates[first:last])
+    begin, end = start * hop, stop * hop - 1  # inclusive until the end
+    if last == len(config.upsample_rates):
+        begin, end = begin - 3, end + 3
+    reach = max(
+        sum((k - 1) * d // 2 + ((k - 1) // 2 if config.resblock_type == 1 else 0) for d in dilations)
+        for k, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+    )
+    for stage in reversed(range(first, last)):
+        rate, kernel_size = config.upsample_rates[stage], config.upsample_kernel_sizes[stage]
+        begin, end = begin - reach, end + reach
+        padding = (kernel_size - rate) // 2
+        begin, end = -((kernel_size - 1 - begin - padding) // rate), (end + padding) // rate
+    return begin, end + 1
+
+
+def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]:
+    """The latent frames `[begin, end)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both
+    ends)."""
+    begin, end = stages_window(config, start, stop, 0, len(config.upsample_rates))
+    return begin - 3, end + 3  # conv_pre
+
+
+class HifiGanResidualBlock(nn.Module):
+    """A residual block's parameters: pairs of convolutions (first type), or single dilated ones (second type)."""
+
+    def __init__(self, config: VitsConfig, channels: int, kernel_size: int, dilations: list[int]) -> None:
+        super().__init__()
+        dilated = nn.ModuleList(Conv1d(channels, channels, kernel_size, dilation=d) for d in dilations)
+        if config.resblock_type == 1:
+            self.convs1 = dilated
+            self.convs2 = nn.ModuleList(Conv1d(channels, channels, kernel_size) for _ in dilations)
+        else:
+            self.convs = dilated
+
+
+class VitsHifiGan(nn.Module):
+    """Latents `[B, T_frames, flow_size]` -> waveform `[B, T_samples]` in [-1, 1].
+
+    A stage upsamples and averages residual blocks of different receptive fields (multi-receptive-field fusion); its
+    blocks run side by side, one step of all of them at a time.
+    """
+
+    def __init__(self, config: VitsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.slope = config.leaky_relu_slope
+        self.resblock_type = config.resblock_type
+        self.num_branches = len(config.resblock_kernel_sizes)
+        # Blocks of unequal depth cannot keep step.
+        self.in_step = len({len(dilations) for dilations in config.resblock_dilation_sizes}) == 1
+        self.op = "resblock_pair" if config.resblock_type == 1 else "resblock_step"
+        channels = [config.upsample_initial_channel // 2**i for i in range(len(config.upsample_rates) + 1)]
+        self.conv_pre = Conv1d(config.flow_size, channels[0], 7)
+        self.upsampler = nn.ModuleList(
+            ConvTranspose1d(channels[i], channels[i + 1], kernel_size, stride)
+            for i, (stride, kernel_size) in enumerate(
+                zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True)
+            )
+        )
+        self.resblocks = nn.ModuleList(
+            HifiGanResidualBlock(config, width, kernel_size, list(dilations))
+            for width in channels[1:]
+            for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+        )
+        self.conv_post = Conv1d(channels[-1], 1, 7, bias=False)
+        if config.speaker_embedding_size:
+            self.cond = Conv1d(config.speaker_embedding_size, channels[0], 1)
+
+    def forward(self, latents: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
+        """`lengths` `[B]` in frames: an item's samples are the same alone and in any batch, and 0 beyond its length."""
+        cond = None if speaker is None else self.cond.project(speaker)
+        x = self.conv_pre(latents, cond=cond, lengths=lengths)
+        # Once for all stages and pieces, which hand on what they store. Of a smaller slope the inverse is not exact.
+        activated = self.in_step and self.slope >= 1e-3 and _stores_activations(x, self.op)
+        stages = len(self.upsampler)
+        # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
+        # hear 10, and what the first stage makes is small.
+        for first, last in ((0, 1), (1, stages)) if stages > 1 else ((0, 1),):
+            x = self._in_pieces(x, first, last, lengths, activated)
+            if lengths is not None:
+                lengths = lengths * math.prod(self.config.upsample_rates[first:last])
+        return x.squeeze(-1)
+
+    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, activated: bool) -> Tensor:
+        """`_stages`, one piece after another where there is much to do, some items or some time of one: memory stays
+        small.
+
+        A piece of time hears some steps more on either side, so that its own steps come out as from the whole. All but
+        the last have one width.
+        """
+        config, total = self.config, x.shape[1]
+        channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
+        rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
+        width = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)), self.op)
+        if width is None:
+            return self._stages(x, first, last, lengths, activated)
+        begin, end = stages_window(config, 0, 1, first, last)
+        reach = max(-begin, end - 1)
+        width = max(width, 4 * reach)
+        # A CPU runs items one by one anyway: only one of them has to fit its cache.
+        together = 1 if devices.device_of(x).type == "cpu" else x.shape[0]
+        if together * total <= width * 5 // 4:
+            return self._stages(x, first, last, lengths, activated)
+        hop, batch = rates[-1], x.shape[0]
+        out = x.new_empty(batch, total * hop, 1 if last == len(self.upsampler) else channels[-1])
+        if batch > 1:
+            # As many in each part as in the others.
+            items = math.ceil(batch / math.ceil(batch / max(width // total, 1)))
+            for item in range(0, batch, items):
+                some = slice(item, item + items)
+                inside = None if lengths is None else lengths[some]
+                out[some] = self._in_pieces(x[some], first, last, inside, activated)
+            return out
+        done = 0
+        while done < total:
+            start = max(done - reach, 0)
+            stop = min(start + width, total)
+            upto = total if stop == total else stop - reach
+            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
+            piece = self._stages(x[:, start:stop], first, last, inside, activated)
+            out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
+            done = upto
+        return out
+
+    def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, activated: bool) -> Tensor:
+        """The stages `[first, last)`, `[B, T, C]` -> `[B, T * hop, C']`; the last one of all ends with the waveform,
+        `[B, T_samples, 1]`.
+
+        Every tensor is read behind a leaky ReLU, and perhaps stored so (`activated`): what stages hand on then is, too.
+        """
+        for stage in range(first, last):
+            upsample = cast(ConvTranspose1d, self.upsampler[stage])
+            done = activated and stage > 0
+            x = upsample(x, lengths, 1.0 if done else self.slope, self.slope if activated else 1.0)
+            if lengths is not None:
+                lengths = lengths * upsample.stride
+            x = self._fuse(x, stage, lengths, activated)
+        if last < len(self.upsampler):
+            return x
+        return self.conv_post(x, slope=1.0 if activated else LAST_SLOPE, activation="tanh", lengths=lengths)
+
+    def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
+        # Not a slice of the list, which would be a new module.
+        each = range(stage * self.num_branches, (stage + 1) * self.num_branches)
+        return [cast(HifiGanResidualBlock, self.resblocks[i]) for i in each]
+
+    def _fuse(self, x: Tensor, stage: int, lengths: Tensor | None, activated: bool) -> Tensor:
+        """Multi-receptive-field fusion: the mean of the stage's residual blocks, `[B, T, C]` -> `[B, T, C]`; with
+        `activated` both are behind the leaky ReLUs of what reads them."""
+        branches = self._branches(stage)
+        dilated = [block.convs1 if self.resblock_type == 1 else block.convs for block in branches]
+        if not self.in_step:
+            return self._fuse_one_by_one(x, branches, dilated, lengths)
+        x = x.unsqueeze(0)
+        following = LAST_SLOPE if stage == len(self.upsampler) - 1 else self.slope
+        for step in range(len(dilated[0])):
+            first = [cast(Conv1d, convs[step]) for convs in dilated]
+            second = [cast(Conv1d, block.convs2[step]) for block in branches] if self.resblock_type == 1 else None
+            mean = step == len(dilated[0]) - 1
+            out_slope = 1.0 if not activated else following if mean else self.slope
+            x = self._step(x, first, second, lengths, mean=mean, activated=activated, out_slope=out_slope)
+        return x
+
+    def _fuse_one_by_one(
+        self, x: Tensor, branches: list[HifiGanResidualBlock], dilated: list[nn.ModuleList], lengths: Tensor | None
+    ) -> Tensor:
+        """The same for blocks of unequal depth, which cannot keep step."""
+        total = None
+        for block, convs in zip(branches, dilated, strict=True):
+            y = x.unsqueeze(0)
+            for step, conv in enumerate(convs):
+                second = [cast(Conv1d, block.convs2[step])] if self.resblock_type == 1 else None
+                y = self._step(y, [cast(Conv1d, conv)], second, lengths, mean=False)
+            total = y[0] if total is None else total + y[0]
+        assert total is not None
+        return total / len(branches)
+
+    def _step(
+        self,
+        x: Tensor,
+        first: list[Conv1d],
+        second: list[Conv1d] | None,
+        lengths: Tensor | None,
+        *,
+        mean: bool,
+        activated: bool = False,
+        out_slope: float = 1.0,
+    ) -> Tensor:
+        """One step of every branch, `[R or 1, B, T, C]` -> `[R, B, T, C]`, or `[B, T, C]` with `mean`."""
+        weights = [taps_first(conv.weight) for conv in first]
+        biases = [cast(Tensor, conv.bias) for conv in first]
+        options: dict[str, Any] = {
+            "lengths": lengths,
+            "dilations": [conv.dilation for conv in first],
+            "slope": self.slope,
+            "mean": mean,
+            "activated": activated,
+            "out_slope": out_slope,
+        }
+        if second is None:
+            return kernels.resblock_step(x, x, weights, biases, **options)
+        weights2 = [taps_first(conv.weight) for conv in second]
+        return kernels.resblock_pair(
+            x, weights, biases, weights2, [cast(Tensor, conv.bias) for conv in second], **options
+        )

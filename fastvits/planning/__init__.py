@@ -1,0 +1,1 @@
+"""What a model would run, and which tiles it should: `explain` and `tune`."""

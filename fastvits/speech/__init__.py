@@ -1,0 +1,1 @@
+"""A text to sound, and what stands on it: the pipeline, long texts, timestamps, subtitles."""

@@ -1,0 +1,1 @@
+"""How Triton's kernels are built, given their tiles, and compiled ahead."""

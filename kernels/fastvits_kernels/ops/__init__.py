@@ -1,0 +1,1 @@
+"""One op a file: contract, reference, kernel, launch, registration."""
