@@ -12,7 +12,6 @@ import copy
 import dataclasses
 import difflib
 import inspect
-import json
 import math
 import numbers
 import os
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 
 from .hub import snapshot
+from .storage import json_text, read_json, write_text
 
 CONFIG_NAME = "config.json"
 ACTIVATIONS = ("relu", "gelu", "selu", "gelu_new")
@@ -542,9 +542,7 @@ class VitsConfig:
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write :meth:`to_json_string` to a file."""
-        # Made before the file is opened: what cannot be written must not leave an empty file behind.
-        text = self.to_json_string(use_diff)
-        Path(json_file_path).write_text(text, encoding="utf-8")
+        write_text(Path(json_file_path), self.to_json_string(use_diff))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
         """Check the configuration and write it as ``config.json`` into a folder, which is made if it does not exist.
@@ -560,7 +558,7 @@ class VitsConfig:
             raise NotADirectoryError(f"{str(folder)!r} is a file; a configuration is saved into a folder.")
         text = self.to_json_string()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+        write_text(folder / CONFIG_NAME, text)
 
     # --- Python's own protocols ---------------------------------------------------------------------------------------
 
@@ -658,15 +656,9 @@ def _decode(value: Any) -> Any:
 
 
 def _write_json(values: dict[str, Any], default: Callable[[Any], Any] | None = None) -> str:
-    return json.dumps(_encode(values), indent=2, sort_keys=True, default=default) + "\n"
+    return json_text(_encode(values), default=default)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise OSError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise OSError(f"{path} holds no JSON object but a {type(content).__name__}.")
-    decoded: dict[str, Any] = _decode(content)
+    decoded: dict[str, Any] = _decode(read_json(path))
     return decoded

@@ -16,7 +16,6 @@ Source of the format: https://github.com/OHF-Voice/piper1-gpl (export_onnx.py, v
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -26,6 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..storage import read_json, replacing, write_json
 
 if TYPE_CHECKING:
     import onnx
@@ -742,13 +743,7 @@ def _check_complete(state: Mapping[str, _Array], config: Mapping[str, Any]) -> N
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"a Piper voice has a JSON file beside its graph; there is no {path}")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold a JSON object")
-    return settings
+    return read_json(path)
 
 
 def _vocabulary(settings: Mapping[str, Any], vocab_size: int) -> dict[str, int]:
@@ -874,15 +869,14 @@ def convert(onnx_path: str | os.PathLike[str], folder: str | os.PathLike[str]) -
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
     for name, content in (
         ("config.json", config),
         ("vocab.json", vocabulary),
         ("tokenizer_config.json", tokenizer),
     ):
-        text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
-    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors lets only the owner read
+        write_json(folder / name, content, ensure_ascii=False, sort_keys=False)
     card = path.with_name("MODEL_CARD")
     if card.is_file():  # it carries the licence of the voice
         shutil.copyfile(card, folder / "MODEL_CARD")

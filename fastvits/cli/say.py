@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy
 
 from ..audio.files import FORMATS, AudioWriter, audio_format
 from ..corpus.run import speaker_in_range, speaker_number
+from ..storage import replacing
 from .arguments import (
     InputError,
     OneLineParser,
@@ -192,13 +192,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with open(path, "wb") as file:
             yield file
         return
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        with open(temporary, "w+b") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "w+b") as file:
+        yield file
 
 
 def _write_timestamps(path: Path, spans: list[Any], text: str) -> None:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy
 import torch
 
+from ..storage import PARTIAL_PREFIX, replacing
 from ..text.batch_encoding import BatchEncoding
 from ..text.sentences import DEFAULT_MAX_LENGTH, Sentence, split_sentences
 
@@ -57,7 +58,6 @@ MANIFEST_FORMATS = ("jsonl", "csv", "lines")
 COLUMNS = ("id", "text", "speaker", "seed", "rate", "speaking_rate")
 """What a row may say; `rate` and `speaking_rate` are the same, and other columns are ignored."""
 
-_PARTIAL = ".partial-"
 _LONGEST_FIELD = 2**31 - 1
 _csv_limit = threading.Lock()
 _WINDOW = 32
@@ -323,7 +323,7 @@ class _OutputFolder:
         except OSError as error:
             self._lock.close()
             raise OSError(f"another run is writing to {self.path}") from error
-        for leftover in self.path.glob(_PARTIAL + "*"):
+        for leftover in self.path.glob(PARTIAL_PREFIX + "*"):
             leftover.unlink(missing_ok=True)
         self._read()
         self._file = open(self.manifest, "ab")
@@ -361,14 +361,10 @@ class _OutputFolder:
     def _compact(self) -> None:
         """Write the manifest anew, the last line of each item alone."""
         last = {line[1]: number for number, line in enumerate(self._lines()) if line is not None}
-        temporary = self.path / (_PARTIAL + MANIFEST_NAME)
-        with open(temporary, "wb") as file:
+        with replacing(self.manifest) as temporary, open(temporary, "wb") as file:
             for number, line in enumerate(self._lines()):
                 if line is not None and last[line[1]] == number:
                     file.write(line[0])
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.manifest)
         self._sync_folder()
         self.needs_compaction = False
 
@@ -390,10 +386,9 @@ class _OutputFolder:
         from ..audio.files import write_audio
 
         name = f"{item.id}.{format}"
-        temporary = self.path / (_PARTIAL + hashlib.sha256(name.encode()).hexdigest()[:16])
-        write_audio(temporary, audio, sampling_rate, format, sync=True)
-        size = temporary.stat().st_size
-        os.replace(temporary, self.path / name)
+        with replacing(self.path / name) as temporary:
+            write_audio(temporary, audio, sampling_rate, format)
+            size = temporary.stat().st_size
         self._sync_folder()
         row: dict[str, Any] = {
             "id": item.id,

@@ -27,6 +27,7 @@ from fastvits_kernels.launch.ahead import compile_ahead
 
 from ..configuration import VitsConfig
 from ..models.vits import VitsModel
+from ..storage import write_text
 from .explain import planned_calls
 
 __all__ = ["MODES", "SIZES", "Shape", "Size", "candidates", "shapes_of", "time_on_gpu", "tune", "write_table"]
@@ -341,6 +342,4 @@ def write_table(table: Mapping[str, Any], path: Path) -> None:
         lines += [f"   {json.dumps(row)}{',' if at + 1 < len(rows) else ''}" for at, row in enumerate(rows)]
         lines.append("  ]," if number + 1 < len(ops) else "  ]")
     lines += [" }", "}"]
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
+    write_text(path, "\n".join(lines) + "\n")

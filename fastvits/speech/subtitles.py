@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..storage import write_text
 from .timestamps import TimeSpan
 
 __all__ = ["Cue", "cues", "to_json", "to_srt", "to_webvtt", "write_timestamps"]
@@ -164,4 +165,4 @@ def write_timestamps(path: str | os.PathLike[str], spans: Iterable[TimeSpan], te
     ending = Path(path).suffix.lower()
     if ending not in _WRITERS:
         raise ValueError(f"a file of timestamps must end with {', '.join(_WRITERS)}, not {os.fspath(path)!r}.")
-    Path(path).write_text(_WRITERS[ending](spans, text), encoding="utf-8", newline="\n")
+    write_text(Path(path), _WRITERS[ending](spans, text))

@@ -12,7 +12,6 @@ own. With `_` for the blank, "ab" is `_ a _ b _`, and "akb" is `_ a _ k _ b _`: 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import re
@@ -26,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from ..storage import read_json, write_json
 from .batch_encoding import BatchEncoding, TokenSource, tensor_type_name
 from .tokenizer_arguments import (
     FRONTENDS,
@@ -1188,9 +1188,9 @@ class VitsTokenizer:
         )
         if not (folder / VOCABULARY_FILE).is_file():
             raise FileNotFoundError(f"There is no {VOCABULARY_FILE} in {os.fspath(pretrained_model_name_or_path)!r}.")
-        stored = _read_json_object(folder / SETTINGS_FILE)
-        special = _read_json_object(folder / SPECIAL_TOKENS_FILE)
-        added = _read_json_object(folder / ADDED_TOKENS_FILE)
+        stored = _read_if_there(folder / SETTINGS_FILE)
+        special = _read_if_there(folder / SPECIAL_TOKENS_FILE)
+        added = _read_if_there(folder / ADDED_TOKENS_FILE)
         for name in SPECIAL_TOKEN_NAMES:
             if name in special and name not in stored:
                 stored[name] = special[name]
@@ -1276,7 +1276,7 @@ class VitsTokenizer:
             (ADDED_TOKENS_FILE, {token: i for token, i in self.get_added_vocab().items() if token not in self.encoder}),
         ):
             path = folder / (prefix + name)
-            _write_json(path, content)
+            write_json(path, content, ensure_ascii=False)
             written.append(str(path))
         return (*written, *self.save_vocabulary(save_directory, filename_prefix))
 
@@ -1291,7 +1291,7 @@ class VitsTokenizer:
         if not os.path.isdir(save_directory):
             raise NotADirectoryError(f"{os.fspath(save_directory)!r} is no folder; save_vocabulary needs one.")
         path = Path(save_directory) / ((filename_prefix + "-" if filename_prefix else "") + VOCABULARY_FILE)
-        _write_json(path, self.encoder)
+        write_json(path, self.encoder, ensure_ascii=False)
         return (str(path),)
 
 
@@ -1367,17 +1367,9 @@ def _constructor_settings(cls: type[VitsTokenizer]) -> frozenset[str]:
     return frozenset(inspect.signature(cls.__init__).parameters) - {"self", "vocab_file"}
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
+def _read_if_there(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)!r} is no valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{os.fspath(path)!r} must hold a JSON object, not {type(content).__name__}.")
-    return content
+    return read_json(path) if path.is_file() else {}
 
 
 def _read_vocabulary(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
@@ -1386,17 +1378,13 @@ def _read_vocabulary(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
     path = Path(vocab_file)
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary file {os.fspath(path)!r}.")
-    vocabulary = _read_json_object(path)
+    vocabulary = read_json(path)
     if not vocabulary:
         raise ValueError(f"The vocabulary {os.fspath(path)!r} is empty.")
     for token, index in vocabulary.items():
         if isinstance(index, bool) or not isinstance(index, int) or index < 0:
             raise ValueError(f"The vocabulary {os.fspath(path)!r} gives {token!r} no id of 0 or more but {index!r}.")
     return vocabulary
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _token_text(name: str, token: Any) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..storage import read_json
 from .folders import DEFAULT_VOICE, cache_folder
 
 __all__ = ["VoiceEntry", "folder_bytes", "list_voices"]
@@ -45,10 +45,9 @@ def folder_bytes(folder: Path) -> int:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_json(path)
+    except OSError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _entry(voice: str, kind: str, folder: Path) -> VoiceEntry | None:

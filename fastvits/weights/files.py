@@ -11,17 +11,17 @@ memory-mapped files. A weight-normed weight `w = g * v / ||v||` (norm over all a
 More than one form of the same weight in a file is refused.
 """
 
-import json
 import pickle
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..storage import read_json
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float16": torch.float16,
@@ -209,21 +209,6 @@ def _read_folded(gain: StoredTensor, direction: StoredTensor) -> Tensor:
     tensor = direction.read()
     norm = _norm(tensor)
     return gain.read().to(norm.dtype) * tensor.to(norm.dtype) / norm
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ValueError: not JSON, or not an object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({first_line(error)}).") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a JSON object.")
-    return content
 
 
 def listing(names: Iterable[str]) -> str:

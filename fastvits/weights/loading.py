@@ -13,9 +13,7 @@ import json
 import logging
 import os
 import re
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -25,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..configuration import CONFIG_NAME, VitsConfig
 from ..hub import snapshot
+from ..storage import replacing, write_json
 from .files import (
     BIN_FILE,
     BIN_PATTERNS,
@@ -383,7 +382,7 @@ def save_pretrained(
 
     folder.mkdir(parents=True, exist_ok=True)
     written = _write_weights(state, folder, limit, metadata)
-    _write_json(folder / CONFIG_NAME, settings)
+    write_json(folder / CONFIG_NAME, settings)
     for path in folder.iterdir():  # a left-over single file would be read before new shards, for one
         if _WEIGHT_FILE.fullmatch(path.name) and path.name not in written:
             path.unlink()
@@ -422,7 +421,7 @@ def _write_weights(state: Mapping[str, Tensor], folder: Path, limit: int, metada
         [SAFETENSORS_FILE] if count == 1 else [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
     )
     for file, shard in zip(files, shards, strict=True):
-        with _replacing(folder / file) as temporary:
+        with replacing(folder / file) as temporary:
             save_file(shard, temporary, metadata=metadata)
     if count == 1:
         return set(files)
@@ -433,29 +432,8 @@ def _write_weights(state: Mapping[str, Tensor], folder: Path, limit: int, metada
     if "left_out" in metadata:
         summary["left_out"] = metadata["left_out"]
     weight_map = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
-    _write_json(folder / SAFETENSORS_INDEX, {"metadata": summary, "weight_map": weight_map})
+    write_json(folder / SAFETENSORS_INDEX, {"metadata": summary, "weight_map": weight_map})
     return {*files, SAFETENSORS_INDEX}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with _replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; it takes the place of `path` if the block succeeds and vanishes if it fails."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)  # safetensors 0.8 makes files that only their owner can read, whatever the umask
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # otherwise a power cut may leave the new name on an empty file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _bytes(size: int | str) -> int:

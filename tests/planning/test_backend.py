@@ -354,7 +354,7 @@ import importlib.util
 import torch
 import fastvits
 import fastvits_kernels
-from fastvits_kernels import devices, jit, registry
+from fastvits_kernels.dispatch import devices, registry
 
 model = fastvits.VitsModel(fastvits.VitsConfig(**SETTINGS), inference_only=True).eval()
 with torch.no_grad():
