@@ -1,1 +1,4 @@
-"""What is measured or proved about fastvits from the outside: each module is a command, `python -m bench.<module>`."""
+"""What is measured or proved about fastvits from the outside.
+
+Each module here is a command, `python -m bench.NAME`; what it does stands in the folder of its subject.
+"""

@@ -8,21 +8,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import (
-    accuracy,
-    compiling,
-    end_to_end,
-    harness,
-    launches,
-    plots,
-    quality,
-    report,
-    roofline,
-    run,
-    scaling,
-    streaming,
-)
-from bench.costs import Cost, cost_of
+from bench import harness
+from bench.gpu import compiling, launches
+from bench.ops import accuracy, roofline, run
+from bench.ops.costs import Cost, cost_of
+from bench.processes import scaling
+from bench.report import pages, plots, tables
+from bench.report.results import Results, devices
+from bench.utterances import end_to_end, quality, streaming
 from fastvits_kernels.channels_last import CONVOLUTIONAL
 from fastvits_kernels.dispatch import registry
 from tests.support.op_cases import CASES, MODEL_CASES, Case, model_cases
@@ -312,15 +305,15 @@ def test_whole_utterances_are_saved_unless_quick(tmp_path: Path, monkeypatch: py
 
 
 def test_fitted_exponent() -> None:
-    assert report.fitted_exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+    assert tables.fitted_exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
 
 
 def test_the_report_follows_from_the_results() -> None:
-    assert report.outdated(report.rendered(report.Results())) == []
+    assert pages.outdated(pages.rendered(Results())) == []
 
 
 def test_a_changed_result_makes_the_report_outdated(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
+    (tmp_path / "README.md").write_text(f"# Title\n\n{pages.BEGIN}\n{pages.END}\n")
     results = tmp_path / "results"
     environment = harness.environment("cpu")
     row = {
@@ -329,22 +322,22 @@ def test_a_changed_result_makes_the_report_outdated(tmp_path: Path) -> None:
         "environment": environment,
     }  # fmt: skip
     harness.append(results / "end_to_end.jsonl", [row, {**row, "seconds": 1, "audio_seconds": 1.0}])
-    files = report.rendered(report.Results(results), tmp_path)
-    report.write(files, tmp_path)
-    assert report.outdated(report.rendered(report.Results(results), tmp_path), tmp_path) == []
+    files = pages.rendered(Results(results), tmp_path)
+    pages.write(files, tmp_path)
+    assert pages.outdated(pages.rendered(Results(results), tmp_path), tmp_path) == []
     assert "6.0 ×" in (tmp_path / "README.md").read_text()
     assert "not measured" in (tmp_path / "README.md").read_text()
     assert "Not measured: no result of a GPU" in (tmp_path / "BENCHMARKS.md").read_text()
 
     harness.append(results / "end_to_end.jsonl", [{**row, "times": [0.25, 0.25]}])
-    wrong = report.outdated(report.rendered(report.Results(results), tmp_path), tmp_path)
+    wrong = pages.outdated(pages.rendered(Results(results), tmp_path), tmp_path)
     assert {"BENCHMARKS.md", "README.md"} < set(wrong)
     assert any(path.endswith(".svg") for path in wrong)
 
 
 def test_several_devices_and_runs(tmp_path: Path) -> None:
     """Every device is in BENCHMARKS.md, the last of each type in README.md, and of each the latest run."""
-    (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
+    (tmp_path / "README.md").write_text(f"# Title\n\n{pages.BEGIN}\n{pages.END}\n")
     before = harness.environment("cpu")
 
     def rows(device: str, run: str, day: int, candidates: dict[str, float], kind: str = "cpu") -> list[dict[str, Any]]:
@@ -365,10 +358,10 @@ def test_several_devices_and_runs(tmp_path: Path) -> None:
         rows("Large EPYC, 2 threads", "fifth", 2, {"peer": 0.051}),
     ):
         harness.append(results / "end_to_end.jsonl", found)
-    assert report.devices(report.Results(results).all) == [
+    assert devices(Results(results).all) == [
         "GPU", "EPYC, 2 threads", "Large EPYC, 2 threads", "Xeon, 2 threads"
     ]  # fmt: skip
-    files = report.rendered(report.Results(results), tmp_path)
+    files = pages.rendered(Results(results), tmp_path)
     benchmarks, readme = files[Path("BENCHMARKS.md")], files[Path("README.md")]
     assert [time for time in ("11 ms", "21 ms", "31 ms", "41 ms", "51 ms") if f"| {time} |" in benchmarks] == [
         "21 ms", "31 ms", "41 ms", "51 ms"
@@ -383,7 +376,7 @@ def test_several_devices_and_runs(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"# Title\n\n{report.BEGIN}\n{report.END}\n")
+    (tmp_path / "README.md").write_text(f"# Title\n\n{pages.BEGIN}\n{pages.END}\n")
     shared = {"run": "a", "environment": harness.environment("cpu"), "model": "bundled"}
     process = dict.fromkeys(("import_seconds", "load_seconds", "first_call_seconds", "steady_call_seconds"), 0.25)
     rows = {
@@ -407,7 +400,7 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, found in rows.items():
         harness.append(tmp_path / "results" / f"{name}.jsonl", [{**row, **shared} for row in found])
-    text = report.rendered(report.Results(tmp_path / "results"), tmp_path)[Path("BENCHMARKS.md")]
+    text = pages.rendered(Results(tmp_path / "results"), tmp_path)[Path("BENCHMARKS.md")]
     for line in (
         "| fastvits bundled | 10 s | 250 ms | 250 ms | 250 ms | 250 ms | 200 MiB |",
         "| bfloat16 | 20 | yes | 4.0e-02 | 0.70 dB | 12.5% |",
@@ -430,7 +423,7 @@ def test_growth_of_a_long_text_counts_from_its_tenth_minute() -> None:
 
 
 def test_the_recorded_quality_is_within_its_limits() -> None:
-    results = report.Results()
+    results = Results()
     assert {row["way"] for row in results.quality} == {quality.PLAIN, "bfloat16", "streamed", "long text"}
     plain = {row["environment"]["device"]: row for row in results.quality if row["way"] == quality.PLAIN}
     for row in results.quality:
@@ -456,9 +449,9 @@ def test_a_plot_is_the_same_twice() -> None:
 
 
 def test_no_figure_is_quoted_by_hand() -> None:
-    assert report.quoted_figures((harness.ROOT / "README.md").read_text(encoding="utf-8")) == []
+    assert pages.quoted_figures((harness.ROOT / "README.md").read_text(encoding="utf-8")) == []
     for page in (harness.ROOT / "docs").rglob("*.md"):
-        assert report.quoted_figures(page.read_text(encoding="utf-8"), report.SPEED) == [], page
+        assert pages.quoted_figures(page.read_text(encoding="utf-8"), pages.SPEED) == [], page
 
 
 @pytest.mark.parametrize(
@@ -473,4 +466,4 @@ def test_no_figure_is_quoted_by_hand() -> None:
     ],
 )
 def test_quoted_figures_are_found(text: str, found: list[str]) -> None:
-    assert report.quoted_figures(f"{text}\n{report.BEGIN}\n90 ms\n{report.END}\n") == found
+    assert pages.quoted_figures(f"{text}\n{pages.BEGIN}\n90 ms\n{pages.END}\n") == found

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import compile_report
 from bench.configurations import CONFIGURATIONS, TOKENS_A_SECOND, meta_model
+from bench.gpu import compile_report
 from fastvits.planning.explain import planned_calls
 from fastvits.planning.tuning import tf32_allowed
 from fastvits_kernels.dispatch import devices, registry

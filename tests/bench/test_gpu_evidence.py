@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench import gpu_checks, gpu_context, gpu_evidence, gpu_models, gpu_steps, gpu_timing, harness, report
-from bench.accuracy import SMALL
+from bench import harness
+from bench.gpu import checks, evidence, models, steps, timing
+from bench.gpu.context import Context
+from bench.ops.accuracy import SMALL
+from bench.report import pages
+from bench.report.results import Results
 from fastvits import VitsConfig
 
 
@@ -38,7 +42,7 @@ def rows(folder: Path, name: str, kind: str | None = None) -> list[dict[str, Any
 def test_every_step_leaves_rows(output: Path) -> None:
     assert len(rows(output, "evidence", "environment")) == 1
     assert {row["status"] for row in rows(output, "evidence", "op check")} <= {"ok", "not available"}
-    assert len(rows(output, "evidence", "op check")) == len(gpu_checks.op_items(True))
+    assert len(rows(output, "evidence", "op check")) == len(checks.op_items(True))
     stages = {(row["stage"], row["dtype"]): row for row in rows(output, "evidence", "stage")}
     names = ("text encoder", "durations", "latents", "waveform")
     assert set(stages) == {(name, mode) for name in names for mode in ("float32", "bfloat16")}
@@ -82,9 +86,9 @@ def test_candidates_are_timed_beside_the_peer(output: Path) -> None:
 def test_what_is_timed_may_take_graphs() -> None:
     """Models whose parameters were made in inference mode take none, and derive their weights anew at every call."""
     device = torch.device("cpu")
-    for model in (*gpu_models.speakers_for(device, True).own.values(), gpu_models.unsettled(True, device)):
+    for model in (*models.speakers_for(device, True).own.values(), models.unsettled(True, device)):
         assert not any(parameter.is_inference() for parameter in model.parameters())
-    ids = gpu_models.spoken_for(device, True, "standard", 1, 0.2)[0].ids
+    ids = models.spoken_for(device, True, "standard", 1, 0.2)[0].ids
     assert not ids.is_inference()
 
 
@@ -95,8 +99,8 @@ def test_few_and_small_files(output: Path) -> None:
 
 
 def test_the_report_shows_the_rows(output: Path, tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"{report.BEGIN}\n{report.END}\n")
-    files = report.rendered(report.Results(output), tmp_path)
+    (tmp_path / "README.md").write_text(f"{pages.BEGIN}\n{pages.END}\n")
+    files = pages.rendered(Results(output), tmp_path)
     text = files[Path("BENCHMARKS.md")]
     for heading in ("### Whole utterances", "### Ops", "### Accuracy"):
         assert heading in text
@@ -111,8 +115,8 @@ def plan(folder: Path, **other: Any) -> dict[str, Any]:
 
 
 def test_a_failed_item_costs_only_itself(tmp_path: Path) -> None:
-    tasks = [("op checks", "no-such-case float32"), ("op checks", gpu_checks.op_items(True)[0])]
-    gpu_evidence.supervise(tasks, plan(tmp_path), tmp_path, processes=1, stall=100)
+    tasks = [("op checks", "no-such-case float32"), ("op checks", checks.op_items(True)[0])]
+    evidence.supervise(tasks, plan(tmp_path), tmp_path, processes=1, stall=100)
     assert [(row["kind"], row["status"]) for row in rows(tmp_path, "evidence")] == [
         ("step", "failed"),
         ("op check", "ok"),
@@ -124,7 +128,7 @@ def test_a_process_that_dies_costs_the_item_at_hand(tmp_path: Path, monkeypatch:
     deadly.write_text("#!/bin/sh\necho a fault\nkill -SEGV $$\n")
     deadly.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(deadly))
-    gpu_evidence.supervise([("ops", "1"), ("ops", "2")], plan(tmp_path), tmp_path, processes=1, stall=100)
+    evidence.supervise([("ops", "1"), ("ops", "2")], plan(tmp_path), tmp_path, processes=1, stall=100)
     found = rows(tmp_path, "evidence")
     assert [(row["item"], row["status"]) for row in found] == [("1", "failed"), ("2", "failed")]
     assert found[0]["reason"] == "the process ended with -11; last words: a fault"
@@ -145,7 +149,7 @@ def test_what_hangs_is_ended(
     hanging.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(hanging))
     begin = time.time()
-    gpu_evidence.supervise([("ops", "1")], plan(tmp_path, **other), tmp_path, processes=1, stall=stall)
+    evidence.supervise([("ops", "1")], plan(tmp_path, **other), tmp_path, processes=1, stall=stall)
     assert time.time() - begin < 50
     assert [row["status"] for row in rows(tmp_path, "evidence")] == [status]
     assert reason in rows(tmp_path, "evidence")[0]["reason"]
@@ -153,16 +157,16 @@ def test_what_hangs_is_ended(
 
 def test_without_time_all_is_skipped_and_says_so(tmp_path: Path) -> None:
     now = time.time()
-    gpu_evidence.measure(plan(tmp_path, quick=False), now, tmp_path)
+    evidence.measure(plan(tmp_path, quick=False), now, tmp_path)
     found = rows(tmp_path, "evidence")
     assert {row["status"] for row in found} == {"skipped"}
-    assert {row["step"] for row in found} == {name for name, step in gpu_steps.STEPS.items() if step.items(False)}
+    assert {row["step"] for row in found} == {name for name, step in steps.STEPS.items() if step.items(False)}
 
 
 def test_the_exit_status_is_for_checks_of_ours(tmp_path: Path) -> None:
     def passed(run: str, **row: Any) -> bool:
         harness.append(tmp_path / "evidence.jsonl", [{"reason": "a fault", "run": run, **row}])
-        text, found = gpu_evidence.summary(tmp_path, run)
+        text, found = evidence.summary(tmp_path, run)
         assert "a fault" in text
         return found
 
@@ -180,14 +184,14 @@ def test_the_exit_status_is_for_checks_of_ours(tmp_path: Path) -> None:
 
 def test_a_tuned_row_is_kept_at_once(tmp_path: Path) -> None:
     """Each in a table of its own, beside those before it; one measured anew replaces the old one."""
-    context = gpu_context.Context(torch.device("cpu"), tmp_path, "a", False, time.time() + 60)
+    context = Context(torch.device("cpu"), tmp_path, "a", False, time.time() + 60)
 
     def row(work: int, winner: str) -> dict[str, Any]:
         when = {"dtype": ["float32"], "channels": 8, "kernel_size": 1, "work": work}
         return {"when": when, "tile": {}, "winner": winner}
 
     for op, one in (("b", row(4, "eager")), ("a", row(2, "eager")), ("b", row(2, "eager")), ("b", row(4, "triton"))):
-        gpu_timing._keep(context, {"about": "", "ops": {op: [one]}})
+        timing._keep(context, {"about": "", "ops": {op: [one]}})
     (path,) = tmp_path.iterdir()
     assert json.loads(path.read_text())["ops"] == {
         "a": [row(2, "eager")],
@@ -199,11 +203,11 @@ def test_wrong_peers_are_not_reported(tmp_path: Path) -> None:
     shared = {"kind": "end_to_end", "model": "standard", "run": "a", "environment": {"device": "gpu"}}
     found = [{**shared, "seconds": 3, "batch": 1, "candidate": name} for name in ("right", "wrong")]
     harness.append(tmp_path / "end_to_end.jsonl", [{**row, "passed": row["candidate"] == "right"} for row in found])
-    assert [row["candidate"] for row in report.Results(tmp_path).utterances] == ["right"]
+    assert [row["candidate"] for row in Results(tmp_path).utterances] == ["right"]
 
 
 def test_bad_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, message in (([], "--output"), (["--output", str(tmp_path), "--minutes", "0"], "must be positive")):
         with pytest.raises(SystemExit):
-            gpu_evidence.main(options)
+            evidence.main(options)
         assert message in capsys.readouterr().err

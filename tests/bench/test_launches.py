@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import launches
 from bench.configurations import CONFIGURATIONS, STANDARD, meta_model
+from bench.gpu import launches
 from fastvits import VitsConfig, VitsModel
 from fastvits.planning.tuning import tf32_allowed
 from fastvits_kernels.dispatch import devices, precision, registry

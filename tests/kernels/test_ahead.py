@@ -20,7 +20,7 @@ from fastvits.planning.explain import planned_calls
 from fastvits.runtime.graphs import GraphCache
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import ahead, jit, tiles
-from tests.runtime.test_graphs import Double
+from tests.support.fake_gpu.recorder import FakeRecorder
 from tests.support.models import SMALL, random_ids
 from tests.support.op_cases import CASES
 
@@ -28,43 +28,43 @@ ROOT = Path(__file__).parents[2]
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 
-PRETENDED = """
+FAKE = """
 import json, sys
 import torch
 from fastvits_kernels.launch.ahead import compile_ahead
 from fastvits_kernels.dispatch.registry import ops
-from bench import pretended_gpu
-from tests.op_cases import CASES
+from tests.support.fake_gpu import driver
+from tests.support.op_cases import CASES
 
-pretended_gpu.shared_bytes = int(sys.argv[1])
+driver.shared_bytes = int(sys.argv[1])
 rows = []
 for name, dtype in json.loads(sys.argv[2]):
     case = next(case for case in CASES if case.id == name)
     arguments = case.arguments(getattr(torch, dtype), "cpu")
     run = ops()[case.op].implementations["triton"].run
-    before = len(pretended_gpu.compiled)
+    before = len(driver.compiled)
     new = compile_ahead(lambda: run(*arguments), torch.device("cpu"))
-    ahead = len(pretended_gpu.compiled) - before
+    ahead = len(driver.compiled) - before
     again = compile_ahead(lambda: run(*arguments), torch.device("cpu"))
-    launched, error = len(pretended_gpu.launched), ""
+    launched, error = len(driver.launched), ""
     try:
         run(*arguments)
     except Exception as raised:
         error = str(raised)
-    late = len(pretended_gpu.compiled) - before - ahead
-    launched = len(pretended_gpu.launched) - launched
+    late = len(driver.compiled) - before - ahead
+    launched = len(driver.launched) - launched
     rows.append(dict(name=name, new=new, ahead=ahead, again=again, launched=launched, late=late, error=error))
 print(json.dumps(rows))
 """
 
 
-def on_a_pretended_gpu(wanted: list[tuple[str, str]], cache: Path, shared_bytes: int) -> list[dict[str, Any]]:
+def on_a_fake_gpu(wanted: list[tuple[str, str]], cache: Path, shared_bytes: int) -> list[dict[str, Any]]:
     """Compile the cases ahead, and launch them; in a process of its own, for in this one Triton may be interpreting."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     paths = [str(ROOT), str(ROOT / "kernels"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment |= {"PYTHONPATH": os.pathsep.join(paths), "TRITON_CACHE_DIR": str(cache)}
     done = subprocess.run(
-        [sys.executable, "-c", PRETENDED, str(shared_bytes), json.dumps(wanted)],
+        [sys.executable, "-c", FAKE, str(shared_bytes), json.dumps(wanted)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -82,7 +82,7 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
     with_kernels = [case for case in CASES if "triton" in registry.ops()[case.op].implementations]
     one_each = {case.op: case for case in reversed(with_kernels) if case.name != "empty-batch"}.values()
     wanted = [(case.id, "float16" if at % 2 else "float32") for at, case in enumerate(one_each)]
-    for row in on_a_pretended_gpu(wanted, tmp_path, 227 * 1024):
+    for row in on_a_fake_gpu(wanted, tmp_path, 227 * 1024):
         assert row["new"] == row["ahead"] >= 1, row
         assert row["again"] == 0, row
         assert row["launched"] >= row["new"], row
@@ -93,7 +93,7 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
 @needs_triton
 def test_a_kernel_without_room_is_left_to_its_launch(tmp_path: Path) -> None:
     case = next(case for case in CASES if case.op == "conv1d" and case.name != "empty-batch")
-    (row,) = on_a_pretended_gpu([(case.id, "float16")], tmp_path, 1)
+    (row,) = on_a_fake_gpu([(case.id, "float16")], tmp_path, 1)
     assert row["new"] == 1
     assert row["launched"] == 0
     assert "shared memory" in row["error"]
@@ -105,7 +105,7 @@ def model() -> VitsModel:
     settings = SMALL | {"num_speakers": 3, "speaker_embedding_size": 8, "flow_size": 16}
     torch.manual_seed(0)
     model = VitsModel(VitsConfig(**settings), inference_only=True).eval()
-    model.graph_cache = GraphCache({"cpu": Double})
+    model.graph_cache = GraphCache({"cpu": FakeRecorder})
     model.graphs = "off"
     return model
 

@@ -9,7 +9,7 @@ import logging
 import pickle
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,68 +21,15 @@ from fastvits import VitsConfig, VitsModel, VitsModelOutput, set_seed, use_backe
 from fastvits.models import inputs as model_inputs
 from fastvits.runtime.buckets import LEAST_FRAMES, bucket, buckets
 from fastvits.runtime.graphs import GraphCache, GraphLimits, Padded, parse_graphs
+from tests.support.fake_gpu.recorder import FakeRecorder
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
 
 MULTI = SMALL | {"num_speakers": 3, "speaker_embedding_size": 8}
 
 
-class Double:
-    """Stands for the recorder of a device: a replay runs the stage again, into the outputs of the recording."""
-
-    fails: str | None = None
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.recordings = 0
-        self.memory = 0
-        self.in_use = False
-
-    def record(self, run: Callable[[], Any]) -> "_Replayable":
-        if self.fails is not None:
-            raise RuntimeError(self.fails)
-        self.recordings += 1
-        self.memory += 1000
-        return _Replayable(run, run())
-
-    def before(self) -> None:
-        assert not self.in_use, "two replays at the same time"
-        self.in_use = True
-
-    def after(self) -> None:
-        self.in_use = False
-
-    def drain(self) -> None:
-        pass
-
-    def pool_bytes(self) -> int:
-        return self.memory
-
-    def emptied(self) -> None:
-        self.memory = 0
-
-
-def tensors(outputs: Any) -> Iterator[Tensor]:
-    if isinstance(outputs, Tensor):
-        yield outputs
-    elif isinstance(outputs, list | tuple):
-        for output in outputs:
-            yield from tensors(output)
-
-
-class _Replayable:
-    def __init__(self, run: Callable[[], Any], outputs: Any) -> None:
-        self.run, self.outputs = run, outputs
-        for tensor in tensors(outputs):
-            tensor.fill_(float("nan") if tensor.is_floating_point() else 0)
-
-    def replay(self) -> None:
-        for old, new in zip(tensors(self.outputs), tensors(self.run()), strict=True):
-            old.copy_(new)
-
-
 def on_a_cpu(model: VitsModel) -> VitsModel:
-    model.graph_cache = GraphCache({"cpu": Double})
+    model.graph_cache = GraphCache({"cpu": FakeRecorder})
     return model
 
 
@@ -275,7 +222,7 @@ def run_cache(cache: GraphCache, size: int, limits: GraphLimits, **options: Any)
 
 
 def test_the_second_use_records_and_the_least_recently_used_goes() -> None:
-    cache, limits = GraphCache({"cpu": Double}), GraphLimits(count=2)
+    cache, limits = GraphCache({"cpu": FakeRecorder}), GraphLimits(count=2)
     assert run_cache(cache, 1, limits) is None
     assert run_cache(cache, 1, limits).tolist() == [4.0]  # type: ignore[union-attr]
     assert run_cache(cache, 2, limits, at_once=True) is not None
@@ -291,7 +238,7 @@ def test_the_second_use_records_and_the_least_recently_used_goes() -> None:
 
 
 def test_the_memory_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    cache, limits = GraphCache({"cpu": Double}), GraphLimits(bytes=2500)
+    cache, limits = GraphCache({"cpu": FakeRecorder}), GraphLimits(bytes=2500)
     for size in (1, 2):
         assert run_cache(cache, size, limits, at_once=True) is not None
     assert run_cache(cache, 3, limits, at_once=True) is None
@@ -310,13 +257,13 @@ def test_a_failed_recording_falls_back_and_says_so_once(
     model = own_model(SMALL)
     expected = speak(model, random_ids(1, 20))
     on_a_cpu(model)
-    monkeypatch.setattr(Double, "fails", "operation not permitted")
+    monkeypatch.setattr(FakeRecorder, "fails", "operation not permitted")
     with caplog.at_level(logging.WARNING, "fastvits"):
         for _ in range(4):
             compare(speak(model, random_ids(1, 20)), expected, 0.0)
     assert caplog.text.count("operation not permitted") == 2  # one a stage
     assert model.graph_cache.statistics().failed == 2
-    monkeypatch.setattr(Double, "fails", None)
+    monkeypatch.setattr(FakeRecorder, "fails", None)
     model.graph_cache.clear()
     compare(speak(model, random_ids(1, 20)), expected, MODEL_FLOAT32)
 
@@ -372,8 +319,8 @@ def test_the_host_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
         x.sum().item()
     assert reads.seen == ["tolist", "__bool__", "item"]
 
-    for module in ("inputs", "model"):
-        monkeypatch.setattr(f"fastvits.{module}.read_at_once", lambda device: False)
+    for module in ("inputs", "vits"):
+        monkeypatch.setattr(f"fastvits.models.{module}.read_at_once", lambda device: False)
     model = on_a_cpu(own_model(MULTI))
     ids, mask = random_ids(2, 20), torch.ones(2, 20, dtype=torch.long)
     for turn in range(3):

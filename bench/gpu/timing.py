@@ -13,11 +13,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from bench import harness, roofline
-from bench.costs import cost_of
-from bench.gpu_context import STARTED, Context, free, is_lost, last_line, peak, peaks_found, profiling, status_of
-from bench.gpu_models import Candidate, settings_of, speakers_for, spoken_for, waveform_tolerance
-from bench.run import measure as measure_op
+from bench import harness
+from bench.gpu.context import STARTED, Context, free, is_lost, last_line, peak, peaks_found, profiling, status_of
+from bench.gpu.models import Candidate, settings_of, speakers_for, spoken_for, waveform_tolerance
+from bench.ops import roofline
+from bench.ops.costs import cost_of
+from bench.ops.run import measure as measure_op
 from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits.models import hifigan
 from fastvits.planning import tuning

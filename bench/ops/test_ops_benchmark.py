@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.run import PROVIDERS, candidates_of, check
+from bench.ops.run import PROVIDERS, candidates_of, check
 from fastvits.planning.tuning import tf32_allowed
 from fastvits_kernels.dispatch import registry
 from tests.support.op_cases import Case, model_cases

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.accuracy import WHOLE_MODEL
-from bench.accuracy import cases_for as accuracy_cases
-from bench.gpu_context import Context
-from bench.gpu_models import unsettled_in, waveform_tolerance
+from bench.gpu.context import Context
+from bench.gpu.models import unsettled_in, waveform_tolerance
+from bench.ops.accuracy import WHOLE_MODEL
+from bench.ops.accuracy import cases_for as accuracy_cases
 from fastvits import use_backend
 from fastvits.planning import tuning
 from fastvits_kernels.dispatch import registry

@@ -1,6 +1,6 @@
-"""The whole model on a pretended GPU: every tensor is there, the host waits when it says so, and graphs hold no host.
+"""The whole model on a fake GPU: every tensor is there, the host waits when it says so, and graphs hold no host.
 
-What the pretended GPU computes is what the CPU computes. Backend `triton` allocates, packs and describes its launches
+What the fake GPU computes is what the CPU computes. Backend `triton` allocates, packs and describes its launches
 as on a GPU, and the references give the results.
 """
 
@@ -21,9 +21,9 @@ from fastvits.models.hifigan import VitsHifiGan
 from fastvits.runtime.graphs import GraphCache
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import ahead, jit
-from tests.runtime.test_graphs import Double, tensors
+from tests.support.fake_gpu.recorder import FakeRecorder, tensors
+from tests.support.fake_gpu.tensors import DEVICE, FakeGpu, OnGpu, fake_gpu
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
-from tests.support.pretended_cuda import DEVICE, OnGpu, PretendedGpu, pretended_gpu
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32
 
@@ -84,10 +84,10 @@ def model_on_cpu(settings: str) -> VitsModel:
 class WatchedGraphs(GraphCache):
     """Graphs that are recorded while no stage touches the host."""
 
-    def __init__(self, gpu: PretendedGpu) -> None:
+    def __init__(self, gpu: FakeGpu) -> None:
         super().__init__({"cuda": partial(_Recorder, gpu)})
 
-    # The real ones stay out of modes, such as the pretended GPU.
+    # The real ones stay out of modes, such as the fake GPU.
     def usable(self, *_: Any) -> bool:
         return True
 
@@ -95,8 +95,8 @@ class WatchedGraphs(GraphCache):
         return True
 
 
-class _Recorder(Double):
-    def __init__(self, gpu: PretendedGpu, device: torch.device) -> None:
+class _Recorder(FakeRecorder):
+    def __init__(self, gpu: FakeGpu, device: torch.device) -> None:
         super().__init__(device)
         self.gpu = gpu
 
@@ -109,7 +109,7 @@ class _Recorder(Double):
         return super().record(captured)
 
 
-def moved(model: VitsModel, gpu: PretendedGpu) -> VitsModel:
+def moved(model: VitsModel, gpu: FakeGpu) -> VitsModel:
     """A copy on the GPU; its first call runs without graphs, its second records them."""
     model = copy.deepcopy(model).to(DEVICE)
     model.graph_cache = WatchedGraphs(gpu)
@@ -184,7 +184,7 @@ def test_a_call(
 ) -> None:
     with use_backend("eager"):
         expected = list(tensors(list(speak(model_on_cpu(settings), keywords).values())))
-    with pretended_gpu(monkeypatch) as gpu:
+    with fake_gpu(monkeypatch) as gpu:
         model, keywords = moved(model_on_cpu(settings), gpu), placed(keywords)
         for recorded in (0, 2 - bool({"durations", "output_attentions"} & set(keywords))):
             gpu.forget()
@@ -207,7 +207,7 @@ def test_a_call(
 def test_what_the_host_has_is_not_waited_for(
     keywords: dict[str, Any], waits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with use_backend("eager"), pretended_gpu(monkeypatch) as gpu:
+    with use_backend("eager"), fake_gpu(monkeypatch) as gpu:
         on_host(speak(moved(model_on_cpu("voices"), gpu), keywords))
     assert len(gpu.reads) == 1 + waits, gpu.reads
     assert gpu.pageable == IDS
@@ -215,7 +215,7 @@ def test_what_the_host_has_is_not_waited_for(
 
 @pytest.mark.parametrize("name", ["speaking_rate", "noise_scale", "noise_scale_duration", "seed"])
 def test_a_control_on_the_gpu_is_read_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with use_backend("eager"), pretended_gpu(monkeypatch) as gpu:
+    with use_backend("eager"), fake_gpu(monkeypatch) as gpu:
         control = torch.ones(2, dtype=torch.int64 if name == "seed" else torch.float32, device=DEVICE)
         on_host(speak(moved(model_on_cpu("one voice"), gpu), {name: control}))
     assert len(gpu.reads) == 2, gpu.reads
@@ -224,7 +224,7 @@ def test_a_control_on_the_gpu_is_read_once(name: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(dtype: torch.dtype, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keywords = {"speaker_id": [0, 2], "attention_mask": RIGHT}
-    with pretended_gpu(monkeypatch) as gpu:
+    with fake_gpu(monkeypatch) as gpu:
         model = moved(model_on_cpu("voices"), gpu).to(dtype)
         for recorded in (0, 2):
             gpu.forget()
@@ -240,7 +240,7 @@ def test_a_stream_after_a_warm_up(backend: str, monkeypatch: pytest.MonkeyPatch)
     keywords = {"speaker_id": [0, 2], "attention_mask": LEFT, "speaking_rate": 0.5}
     with use_backend("eager"):
         expected = speak(model_on_cpu("voices"), keywords).waveform
-    with pretended_gpu(monkeypatch) as gpu:
+    with fake_gpu(monkeypatch) as gpu:
         model = moved(model_on_cpu("voices"), gpu)
         assert model.warmup(tokens=13, frames=24, batch_sizes=2, chunk_frames=12, progress=False).plain == 0
         recorded = model.graph_cache.statistics().recorded
@@ -259,7 +259,7 @@ def test_a_text_sentence_by_sentence(tmp_path: Path, backend: str, monkeypatch: 
     say = pipeline(model=save_small_voice(tmp_path), device="cpu")
     with use_backend("eager"):
         expected = [torch.from_numpy(one.audio) for one in say.sentences("One two. Three.", seed=1)]
-    with pretended_gpu(monkeypatch) as gpu:
+    with fake_gpu(monkeypatch) as gpu:
         say.model = moved(say.model, gpu)
         for _ in range(2):
             gpu.forget()
@@ -297,7 +297,7 @@ def test_a_batch_in_pieces(
 
     monkeypatch.setattr(VitsHifiGan, "_stages", noted)
     monkeypatch.setitem(hifigan._PIECE_BYTES, "cuda", kibibytes << 10)
-    with pretended_gpu(monkeypatch):
+    with fake_gpu(monkeypatch):
         waveform = copy.deepcopy(decoder).to(DEVICE)(latents.to(DEVICE), frames.to(DEVICE))
         compare([waveform.held], [expected])
     assert worked[: len(pieces)] == pieces if backend == "triton" else worked == [(4, 100), (4, 400)]
@@ -316,10 +316,8 @@ MISTAKES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_the_pretended_gpu_sees(
-    mistake: Callable[[Tensor], Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pretended_gpu(monkeypatch) as gpu:
+def test_the_fake_gpu_sees(mistake: Callable[[Tensor], Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_gpu(monkeypatch) as gpu:
         x = torch.ones(4, device=DEVICE)
         with gpu.capturing(), pytest.raises(RuntimeError, match=message):
             mistake(x)

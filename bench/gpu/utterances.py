@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import harness, roofline
-from bench.costs import Cost, cost_of
-from bench.gpu_context import Context, free, is_lost, last_line, peaks_found, profiling, status_of
-from bench.gpu_models import (
+from bench import harness
+from bench.gpu.context import Context, free, is_lost, last_line, peaks_found, profiling, status_of
+from bench.gpu.models import (
     BASELINE,
     Candidate,
     Speakers,
@@ -23,6 +22,8 @@ from bench.gpu_models import (
     spoken_for,
     waveform_tolerance,
 )
+from bench.ops import roofline
+from bench.ops.costs import Cost, cost_of
 from fastvits import use_backend
 from fastvits.planning import tuning
 from fastvits.planning.explain import planned_calls

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import end_to_end
-from bench.accuracy import SMALL
 from bench.configurations import TOKENS_A_SECOND
-from bench.gpu_context import Context
+from bench.gpu.context import Context
+from bench.ops.accuracy import SMALL
+from bench.utterances import end_to_end
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend
 from fastvits.planning import tuning
 from fastvits.planning.explain import planned_calls

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from bench import harness, roofline
+from bench import harness
+from bench.ops import roofline
 from fastvits.planning import tuning
 
 STARTED = "FASTVITS_EVIDENCE_STARTED"

@@ -1,4 +1,4 @@
-"""A pretended GPU: tensors that say they are on `cuda:0`, keep their values on the CPU, and are computed there.
+"""A fake GPU: tensors that say they are on `cuda:0`, keep their values on the CPU, and are computed there.
 
 Whatever would make the host wait for a GPU, and whatever a CUDA graph must not hold, is seen as it is dispatched.
 PyTorch's own fake tensors have no values to be read or compared, and where PyTorch is built without CUDA, they can be
@@ -20,7 +20,7 @@ DEVICE = torch.device("cuda:0")
 
 
 class OnGpu(Tensor):
-    """A tensor on the pretended GPU; `held` has its values."""
+    """A tensor on the fake GPU; `held` has its values."""
 
     held: Tensor
 
@@ -39,11 +39,11 @@ class OnGpu(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
-            return STAND_INS.get(func, func)(*args, **(kwargs or {}))
+            return INSTEAD.get(func, func)(*args, **(kwargs or {}))
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise AssertionError(f"{func} outside of the pretended GPU")
+        raise AssertionError(f"{func} outside of the fake GPU")
 
 
 def _each(kind: type, function: Callable[[Any], Any], value: Any) -> Any:
@@ -56,7 +56,7 @@ def _each(kind: type, function: Callable[[Any], Any], value: Any) -> Any:
 def _get(x: OnGpu, index: Any) -> OnGpu:
     parts = index if isinstance(index, tuple) else (index,)
     # A mask or a single number is read by the host, and what is on the host is copied: the model needs none of them.
-    assert not any(isinstance(part, Tensor) for part in parts), "the pretended GPU takes no tensor as an index"
+    assert not any(isinstance(part, Tensor) for part in parts), "the fake GPU takes no tensor as an index"
     with _disable_current_modes():
         return OnGpu(x.held[index])
 
@@ -66,7 +66,7 @@ def _set(x: OnGpu, index: Any, value: Any) -> None:
 
 
 # What PyTorch implements with a guard of the device, or refuses to subclasses, above where modes see it.
-STAND_INS: dict[Any, Callable[..., Any]] = {
+INSTEAD: dict[Any, Callable[..., Any]] = {
     Tensor.__getitem__: _get,
     Tensor.__setitem__: _set,
     Tensor.__invert__: aten.bitwise_not,
@@ -76,8 +76,8 @@ STAND_INS: dict[Any, Callable[..., Any]] = {
 }
 
 
-class PretendedGpu(TorchDispatchMode):
-    """Inside the block, tensors are made on, moved to and computed on the pretended GPU.
+class FakeGpu(TorchDispatchMode):
+    """Inside the block, tensors are made on, moved to and computed on the fake GPU.
 
     `reads` names the operators that made the host wait for values, `uploads` counts copies from pinned memory, and
     `pageable` names those that wait because their source is not pinned, or because nobody said that they need not.
@@ -161,11 +161,11 @@ class PretendedGpu(TorchDispatchMode):
 
 
 @contextmanager
-def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
-    """A pretended GPU, and PyTorch ready to believe in it."""
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    """A fake GPU, and PyTorch ready to believe in it."""
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    with PretendedGpu() as gpu:
+    with FakeGpu() as gpu:
         yield gpu

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.gpu_checks import model, model_items, op, op_items
-from bench.gpu_context import Context, peak, peak_items
-from bench.gpu_timing import (
+from bench.gpu.checks import model, model_items, op, op_items
+from bench.gpu.context import Context, peak, peak_items
+from bench.gpu.timing import (
     compile_tiles,
     compiling,
     compiling_items,
@@ -21,7 +21,7 @@ from bench.gpu_timing import (
     tune,
     tune_items,
 )
-from bench.gpu_utterances import compiled, compiled_items, peer_items, peers, voice, voice_items
+from bench.gpu.utterances import compiled, compiled_items, peer_items, peers, voice, voice_items
 
 
 @dataclass(frozen=True)
