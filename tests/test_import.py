@@ -1,5 +1,6 @@
 """Importing fastvits costs little more than importing torch, and starts nothing."""
 
+import os
 import subprocess
 import sys
 
@@ -29,7 +30,11 @@ SECONDS_BEYOND_TORCH = 0.3
 def run(program):
     """Return what a program prints in a fresh interpreter that finds modules where this one does."""
     program = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n{program}"
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    # Where Python keeps no bytecode, each import would compile all modules again.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
+    )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.strip()
 
