@@ -9,6 +9,7 @@ from .models.seeding import set_seed
 from .models.vits import VitsModel, VitsModelOutput
 from .planning.explain import BackendError, explain, set_backend, use_backend
 from .speech.pipeline import pipeline
+from .speech.speaker import Speaker
 from .speech.timestamps import TimeSpan, timestamps
 from .text.batch_encoding import BatchEncoding
 from .text.tokenization import VitsTokenizer
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "BatchEncoding",
+    "Speaker",
     "TimeSpan",
     "VitsConfig",
     "VitsModel",

@@ -9,6 +9,7 @@ import fastvits
 PUBLIC_NAMES = [
     "BackendError",
     "BatchEncoding",
+    "Speaker",
     "TimeSpan",
     "VitsConfig",
     "VitsModel",

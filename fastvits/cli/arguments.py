@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..speech.pipeline import TextToAudioPipeline, pipeline, resolve_device
+from ..speech.loading import resolve_device
+from ..speech.speaker import Speaker
+from ..voices.folders import DEFAULT_VOICE
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -151,7 +153,10 @@ def add_voice_options(parser: argparse.ArgumentParser) -> None:
         "(default: the English voice that the extra 'voice' installs)",
     )
     parser.add_argument(
-        "--speaker", metavar="ID", help="which voice of a multi-speaker model: its number, or its name if it has one"
+        "--speaker",
+        metavar="ID",
+        help="which voice of a multi-speaker model: its number, or its name if it has one; id:N and name:NAME say "
+        "which is meant where names are numbers (default: a Piper voice's own, else needed)",
     )
     parser.add_argument(
         "--speaking-rate", metavar="RATE", type=positive, help="above 1 is faster (default: the voice's)"
@@ -181,12 +186,10 @@ def add_voice_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="what to compute in (default: the voice's)")
 
 
-def load_pipeline(options: argparse.Namespace) -> TextToAudioPipeline:
+def load_speaker(options: argparse.Namespace) -> Speaker:
     """The voice that the options name."""
-    from ..voices.folders import DEFAULT_VOICE, voice_folder
-
     name = DEFAULT_VOICE if options.voice is None else options.voice
-    return pipeline("text-to-speech", model=voice_folder(name), dtype=options.dtype, device=options.device)
+    return Speaker(name, dtype=options.dtype, device=options.device)
 
 
 def read_input(path: str) -> tuple[bytes, str]:

@@ -38,10 +38,11 @@ def describe(name: str, device_name: str | None = None) -> dict[str, Any]:
     from ..configuration import VitsConfig
     from ..models.vits import VitsModel
     from ..planning.explain import explain
-    from ..speech.pipeline import resolve_device
+    from ..speech.loading import resolve_device
     from ..text.tokenization import VitsTokenizer
     from ..voices.folders import voice_folder
     from ..voices.listing import folder_bytes
+    from ..voices.speakers import speaker_names
 
     source = voice_folder(name)
     config = VitsConfig.from_pretrained(source)
@@ -51,7 +52,6 @@ def describe(name: str, device_name: str | None = None) -> dict[str, Any]:
     counts = {part: sum(p.numel() for p in module.parameters()) for part, module in model.named_children()}
     # Memory is reserved but never touched: the ops are asked, nothing is computed.
     plan = explain(model.to_empty(device=resolve_device(device_name or "cpu")))
-    piper = getattr(config, "piper", None) or {}
     folder = Path(source)
     return {
         "voice": name,
@@ -61,7 +61,7 @@ def describe(name: str, device_name: str | None = None) -> dict[str, Any]:
         "front end": _front_end(tokenizer),
         "vocabulary": len(tokenizer),
         "speakers": max(config.num_speakers, 1),
-        "speaker names": piper.get("speaker_id_map") or {},
+        "speaker names": speaker_names(config),
         "sampling rate": config.sampling_rate,
         "parameters": {**counts, "all": sum(counts.values())},
         "speaking rate": config.speaking_rate,

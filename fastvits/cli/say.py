@@ -7,28 +7,26 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-import numpy
+import numpy as np
+import torch
 
 from ..audio.files import FORMATS, AudioWriter, audio_format
-from ..corpus.run import speaker_in_range, speaker_number
+from ..speech.speaker import Speaker
+from ..speech.synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES
 from ..storage import replacing
+from ..voices.speakers import speaker_in_range
 from .arguments import (
     InputError,
     OneLineParser,
     add_voice_options,
-    load_pipeline,
+    load_speaker,
     output_file,
     positive,
     read_input,
     seed,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..models.vits import VitsModel
 
 EPILOG = """examples:
   fastvits say "Hello, my dog is cute." --output hello.wav
@@ -102,15 +100,16 @@ def _shares(text: str) -> dict[str, float]:
     return shares
 
 
-def mixed_voice(model: "VitsModel", shares: dict[str, float]) -> "Tensor":
+def mixed_voice(voice: Speaker, shares: dict[str, float]) -> torch.Tensor:
     """The embedding `[1, speaker_embedding_size]` of a voice between others, by their shares.
 
     Raises ValueError for a model with one voice, for a speaker that it does not have or that is named twice, and for
     shares whose sum is not finite.
     """
+    model = voice.model
     if model.config.num_speakers < 2:
         raise ValueError("the model has one speaker, and none to mix")
-    numbers = [speaker_in_range(model.config, speaker) for speaker in shares]
+    numbers = [speaker_in_range(model.config, voice.speaker_number(speaker)) for speaker in shares]
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"a mix names each speaker once, got {', '.join(shares)}")
     total = sum(shares.values())
@@ -130,8 +129,6 @@ def _timestamp_file(text: str) -> Path:
 
 def run(options: argparse.Namespace) -> None:
     """Say the text, and report on standard output, or on standard error where the audio goes there."""
-    from ..speech.long_form import utterances
-
     text = _text(options)
     if not text.strip():
         raise InputError("the text is empty, so that there is nothing to say")
@@ -141,17 +138,16 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("give either --speaker or --speaker-mix")
     to_pipe = str(options.output) == "-"
     form = options.format or audio_format(options.output)
-    say = load_pipeline(options)
-    spoken = utterances(
-        say,
+    speaker = load_speaker(options)
+    spoken = speaker.sentence_streams(
         text,
         sentence_silence=options.sentence_silence,
         seed=options.seed,
         return_timestamps=options.timestamps is not None,
-        chunk_frames=128 if options.stream else None,
-        first_chunk_frames=16 if options.stream else None,
-        speaker_id=speaker_number(say.model.config, options.speaker),
-        speaker_embedding=None if options.speaker_mix is None else mixed_voice(say.model, options.speaker_mix),
+        chunk_frames=DEFAULT_CHUNK_FRAMES if options.stream else None,
+        first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES if options.stream else None,
+        speaker=options.speaker,
+        speaker_embedding=None if options.speaker_mix is None else mixed_voice(speaker, options.speaker_mix),
         speaking_rate=options.speaking_rate,
         noise_scale=options.noise_scale,
         noise_scale_duration=options.noise_scale_duration,
@@ -159,7 +155,7 @@ def run(options: argparse.Namespace) -> None:
     spans: list[Any] = []
     seconds, first = 0.0, None
     start = time.perf_counter()
-    with _opened(options.output) as file, AudioWriter(file, say.sampling_rate, form) as writer:
+    with _opened(options.output) as file, AudioWriter(file, speaker.sampling_rate, form) as writer:
         for one in spoken:
             spans.extend(one.timestamps or [])
             for piece in one.pieces:
@@ -168,11 +164,11 @@ def run(options: argparse.Namespace) -> None:
                 writer.write(piece)
                 start = time.perf_counter()
             if one.pause:
-                writer.write(numpy.zeros(one.pause, numpy.float32))
+                writer.write(np.zeros(one.pause, np.float32))
         samples = writer.samples
     if options.timestamps is not None:
         _write_timestamps(options.timestamps, spans, text)
-    length = samples / say.sampling_rate
+    length = samples / speaker.sampling_rate
     report = sys.stderr if to_pipe else sys.stdout
     print(f"file:             {'standard output' if to_pipe else options.output.resolve()}", file=report)
     print(f"length:           {length:.2f} s", file=report)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..corpus.run import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, read_manifest, synthesize
-from .arguments import InputError, OneLineParser, add_voice_options, load_pipeline, output_folder, seed, whole_number
+from ..corpus import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, read_manifest, synthesize
+from .arguments import InputError, OneLineParser, add_voice_options, load_speaker, output_folder, seed, whole_number
 
 EPILOG = """The manifest has a row a text: JSON objects line by line (.jsonl), CSV with a header line (.csv, .tsv), or
 plain lines. Columns: text, and if you like id (names the file), speaker, seed, rate (above 1 is faster).
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
             report = synthesize(
                 rows,
                 options.output_dir,
-                model=load_pipeline(options),
+                model=load_speaker(options),
                 batch_size=options.batch_size,
                 format=options.format,
                 speaker=options.speaker,

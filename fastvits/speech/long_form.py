@@ -9,37 +9,36 @@ that has been handed out. On a CPU the allocator and oneDNN's cache of generated
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy
-import torch
+import numpy as np
 
-from ..models.output import VitsModelOutput
 from ..text.batch_encoding import BatchEncoding
 from ..text.sentences import DEFAULT_MAX_LENGTH, Boundary, Sentence, split_sentences
-
-if TYPE_CHECKING:
-    from .pipeline import TextToAudioPipeline
+from .controls import CONTROLS
+from .synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES, Synthesizer
+from .timestamps import TimeSpan
 
 __all__ = [
     "DEFAULT_SENTENCE_SILENCE",
+    "SentenceStream",
     "SpokenSentence",
+    "place_timestamps",
     "sentence_seed",
+    "sentence_streams",
     "silences",
     "speak_sentences",
     "stream_speech",
-    "utterances",
 ]
 
 DEFAULT_SENTENCE_SILENCE = 0.2
 """Seconds of silence between two sentences."""
-LONGEST_SILENCE = 3600
+MAX_SILENCE = 3600
 """Seconds of the longest silence that can be asked for; it is memory, too."""
 
-LARGEST_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,28 @@ class SpokenSentence:
 
     index: int
     sentence: Sentence
-    audio: numpy.ndarray
+    audio: np.ndarray
     start: int
     pause: int
     sampling_rate: int
     seed: int | None = None
-    timestamps: list[Any] | None = None
+    timestamps: list[TimeSpan] | None = None
 
     @property
-    def audio_with_pause(self) -> numpy.ndarray:
+    def audio_with_pause(self) -> np.ndarray:
         """The samples and the silence after them; those of all sentences, put together, are the whole speech."""
-        return numpy.concatenate([self.audio, numpy.zeros(self.pause, numpy.float32)])
+        return np.concatenate([self.audio, np.zeros(self.pause, np.float32)])
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """A sentence about to be spoken: what is known before its samples are, and the samples as they come."""
+class SentenceStream:
+    """A sentence of a long text about to be spoken: what is known before its samples are, and the samples as they come.
+
+    Attributes:
+        index, sentence, start, pause, seed, timestamps: as of a `SpokenSentence`.
+        samples: how many samples there will be, the pause not included.
+        pieces: the samples, float32 arrays `[n]`; one that has a method `close` can be ended early.
+    """
 
     index: int
     sentence: Sentence
@@ -83,8 +88,8 @@ class Utterance:
     samples: int
     pause: int
     seed: int | None
-    timestamps: list[Any] | None
-    pieces: Iterator[numpy.ndarray]
+    timestamps: list[TimeSpan] | None
+    pieces: Iterator[np.ndarray]
 
 
 def sentence_seed(seed: int | Sequence[int] | None, index: int) -> int | None:
@@ -101,24 +106,24 @@ def sentence_seed(seed: int | Sequence[int] | None, index: int) -> int | None:
         return seed[index]
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be a whole number or a list of one a sentence, not {seed!r}")
-    if not 0 <= seed <= LARGEST_SEED:
+    if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
-    return (seed + index) % (LARGEST_SEED + 1)
+    return (seed + index) % (MAX_SEED + 1)
 
 
 def silences(sentence_silence: float, paragraph_silence: float | None, sampling_rate: int) -> dict[Boundary, int]:
     """Samples of silence after a piece, by what it ends with: half a sentence's after a clause, none within one.
 
-    Raises TypeError or ValueError for seconds that are no number, negative or more than `LONGEST_SILENCE`.
+    Raises TypeError or ValueError for seconds that are no number, negative or more than `MAX_SILENCE`.
     """
     if paragraph_silence is None:
         is_number = isinstance(sentence_silence, int | float)
-        paragraph_silence = min(sentence_silence * 2, LONGEST_SILENCE) if is_number else 0
+        paragraph_silence = min(sentence_silence * 2, MAX_SILENCE) if is_number else 0
     for name, value in (("sentence_silence", sentence_silence), ("paragraph_silence", paragraph_silence)):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-        if not 0 <= value <= LONGEST_SILENCE:
-            raise ValueError(f"{name} must be from 0 to {LONGEST_SILENCE} seconds, not {value!r}")
+        if not 0 <= value <= MAX_SILENCE:
+            raise ValueError(f"{name} must be from 0 to {MAX_SILENCE} seconds, not {value!r}")
     return {
         "paragraph": round(paragraph_silence * sampling_rate),
         "sentence": round(sentence_silence * sampling_rate),
@@ -130,7 +135,7 @@ def silences(sentence_silence: float, paragraph_silence: float | None, sampling_
 
 
 def speak_sentences(
-    pipeline: TextToAudioPipeline,
+    synthesizer: Synthesizer,
     text: str,
     *,
     sentence_silence: float = DEFAULT_SENTENCE_SILENCE,
@@ -143,7 +148,7 @@ def speak_sentences(
     """Speak a text of any length, sentence by sentence, each when it is asked for.
 
     Args:
-        pipeline: what speaks.
+        synthesizer: what speaks.
         text: the text.
         sentence_silence: seconds of silence between sentences; between the clauses of a sentence that was too long,
             half of it.
@@ -154,15 +159,15 @@ def speak_sentences(
         seed: sentence `i` has the seed `seed + i`, or of a sequence its number `i`; None draws from torch's global
             generators.
         return_timestamps: tell when the tokens, characters and words are heard.
-        controls: `speaker_id`, `speaker_embedding`, `speaking_rate`, `noise_scale` and `noise_scale_duration`, one for
-            the text.
+        controls: `speaker` or `speaker_id` or `speaker_embedding`, `speaking_rate`, `noise_scale` and
+            `noise_scale_duration`, one for the text.
 
     Raises:
         TypeError: a wrong type or an unknown keyword.
         ValueError: a text without anything to say, or a value out of range.
     """
-    spoken = utterances(
-        pipeline,
+    spoken = sentence_streams(
+        synthesizer,
         text,
         sentence_silence=sentence_silence,
         paragraph_silence=paragraph_silence,
@@ -178,7 +183,7 @@ def speak_sentences(
             audio=next(one.pieces),
             start=one.start,
             pause=one.pause,
-            sampling_rate=pipeline.sampling_rate,
+            sampling_rate=synthesizer.sampling_rate,
             seed=one.seed,
             timestamps=one.timestamps,
         )
@@ -187,19 +192,19 @@ def speak_sentences(
 
 
 def stream_speech(
-    pipeline: TextToAudioPipeline,
+    synthesizer: Synthesizer,
     text: str,
     *,
-    chunk_frames: int = 128,
-    first_chunk_frames: int | None = 16,
+    chunk_frames: int = DEFAULT_CHUNK_FRAMES,
+    first_chunk_frames: int | None = DEFAULT_FIRST_CHUNK_FRAMES,
     **options: Any,
-) -> Iterator[numpy.ndarray]:
+) -> Iterator[np.ndarray]:
     """Speak a text of any length as a stream of pieces, float32 arrays `[n]`, pauses included.
 
     Put together they are what `speak_sentences` gives with the same options, pauses included.
 
     Args:
-        pipeline: what speaks.
+        synthesizer: what speaks.
         text: the text.
         chunk_frames, first_chunk_frames: the size of a piece, and of each sentence's first one, as in
             `VitsModel.stream`.
@@ -207,19 +212,21 @@ def stream_speech(
     """
     if "return_timestamps" in options:
         raise TypeError("a stream has no place for timestamps: take speak_sentences, or say --stream --timestamps")
-    spoken = utterances(pipeline, text, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames, **options)
+    spoken = sentence_streams(
+        synthesizer, text, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames, **options
+    )
 
-    def pieces() -> Iterator[numpy.ndarray]:
+    def pieces() -> Iterator[np.ndarray]:
         for one in spoken:
             yield from one.pieces
             if one.pause:
-                yield numpy.zeros(one.pause, numpy.float32)
+                yield np.zeros(one.pause, np.float32)
 
     return pieces()
 
 
-def utterances(
-    pipeline: TextToAudioPipeline,
+def sentence_streams(
+    synthesizer: Synthesizer,
     text: str,
     *,
     sentence_silence: float = DEFAULT_SENTENCE_SILENCE,
@@ -230,18 +237,16 @@ def utterances(
     chunk_frames: int | None = None,
     first_chunk_frames: int | None = None,
     **controls: Any,
-) -> Iterator[Utterance]:
-    """The sentences of a text as `Utterance`s: with `chunk_frames` in pieces of that size, else each in one.
+) -> Iterator[SentenceStream]:
+    """The sentences of a text, each before it is spoken: with `chunk_frames` in pieces of that size, else in one.
 
-    Arguments are those of `speak_sentences` and `stream_speech`, which are made of it. An utterance's pieces have to be
-    taken before the next utterance is asked for, where no seed is given and so the order of the random numbers counts.
+    Arguments are those of `speak_sentences` and `stream_speech`, which are made of it. A sentence's pieces have to be
+    taken before the next sentence is asked for, where no seed is given and so the order of the random numbers counts.
     """
-    from .pipeline import CONTROLS
-
     for name in controls:
-        if name not in CONTROLS:
-            raise TypeError(f"unknown keyword {name!r}: allowed controls are {', '.join(CONTROLS)}")
-    pauses = silences(sentence_silence, paragraph_silence, pipeline.sampling_rate)
+        if name not in CONTROLS and name != "speaker":
+            raise TypeError(f"unknown keyword {name!r}: allowed controls are speaker, {', '.join(CONTROLS)}")
+    pauses = silences(sentence_silence, paragraph_silence, synthesizer.sampling_rate)
     sentence_seed(seed, 0)
     given = {name: value for name, value in controls.items() if value is not None}
     sentences = split_sentences(text, max_length)
@@ -250,89 +255,55 @@ def utterances(
         what = "has no letter, number or symbol" if text.strip() else "is empty"
         raise ValueError(f"text {what}, so that there is nothing to say")
 
-    def spoken() -> Iterator[Utterance]:
+    def spoken() -> Iterator[SentenceStream]:
         start, said = 0, False
         sentence: Sentence | None = first
         index = 0
         while sentence is not None:
             following = next(sentences, None)
+            own_seed = sentence_seed(seed, index)
             # A sentence of nothing but what the voice cannot say (the tokenizer warns of it) is passed over.
-            encoding = pipeline.tokenizer([sentence.text], return_tensors="pt")
-            if pipeline.says_something(encoding):
+            encoding = synthesizer.tokenizer([sentence.text], return_tensors="pt")
+            if synthesizer.says_something(encoding):
                 said = True
-                one_seed = sentence_seed(seed, index)
-                keywords = given if one_seed is None else {**given, "seed": one_seed}
-                if chunk_frames is None:
-                    pieces, output = _whole(pipeline, encoding, keywords)
-                else:
-                    pieces, output = _in_pieces(pipeline, encoding, keywords, chunk_frames, first_chunk_frames)
-                assert output.sequence_lengths is not None
-                samples = int(output.sequence_lengths[0])
-                spans = None
-                if return_timestamps:
-                    spans = place_timestamps(
-                        pipeline.timestamps(encoding, output), sentence, start / pipeline.sampling_rate
-                    )
+                keywords = given if own_seed is None else {**given, "seed": own_seed}
+                samples, pieces, spans = _begun(
+                    synthesizer, encoding, keywords, chunk_frames, first_chunk_frames, return_timestamps
+                )
+                if spans is not None:
+                    spans = place_timestamps(spans, sentence, start / synthesizer.sampling_rate)
                 pause = pauses[sentence.boundary]
-                yield Utterance(index, sentence, start, samples, pause, one_seed, spans, pieces)
+                yield SentenceStream(index, sentence, start, samples, pause, own_seed, spans, pieces)
                 start += samples + pause
             elif following is None and not said:
                 raise ValueError("text has no character that this voice can say")
             else:
-                empty = iter([numpy.zeros(0, numpy.float32)])
-                yield Utterance(
-                    index, sentence, start, 0, 0, sentence_seed(seed, index), [] if return_timestamps else None, empty
-                )
+                empty = iter([np.zeros(0, np.float32)])
+                yield SentenceStream(index, sentence, start, 0, 0, own_seed, [] if return_timestamps else None, empty)
             sentence = following
             index += 1
 
     return spoken()
 
 
-def _whole(
-    pipeline: TextToAudioPipeline, encoding: BatchEncoding, keywords: dict[str, Any]
-) -> tuple[Iterator[numpy.ndarray], VitsModelOutput]:
-    """A sentence in one piece."""
-    controls = {name: _one(name, value) for name, value in keywords.items()}
-    audio, output = next(iter(pipeline.synthesise([encoding], controls)))
-    return iter([audio]), output
-
-
-def _one(name: str, value: Any) -> list[Any]:
-    """A control for one sentence as a list of one."""
-    from .pipeline import one_a_text
-
-    return one_a_text(name, value, 1)
-
-
-def _in_pieces(
-    pipeline: TextToAudioPipeline,
+def _begun(
+    synthesizer: Synthesizer,
     encoding: BatchEncoding,
-    keywords: dict[str, Any],
-    chunk_frames: int,
+    controls: dict[str, Any],
+    chunk_frames: int | None,
     first_chunk_frames: int | None,
-) -> tuple[Iterator[numpy.ndarray], VitsModelOutput]:
-    """A sentence in pieces; its length and its durations are known before the first."""
-    from ..models.inputs import check_frames, to_device
-    from ..models.streaming import stream_pieces
-    from .pipeline import batch_controls
-
-    check_frames(chunk_frames, "chunk_frames")
-    if first_chunk_frames is not None:
-        check_frames(first_chunk_frames, "first_chunk_frames")
-    model = pipeline.model
-    controls = batch_controls({name: _one(name, value) for name, value in keywords.items()})
-    with torch.no_grad(), model.selected_backend():
-        prior = model.prior(to_device(encoding["input_ids"], pipeline.device), **controls)
-    output = VitsModelOutput(
-        sequence_lengths=prior.frames.cpu() * math.prod(model.config.upsample_rates),
-        durations=prior.text.restored(prior.durations, 1).cpu(),
-    )
-    pieces = stream_pieces(model, prior, chunk_frames, first_chunk_frames or chunk_frames)
-    return (piece[0].to(device="cpu", dtype=torch.float32).numpy() for piece in pieces), output
+    return_timestamps: bool,
+) -> tuple[int, Iterator[np.ndarray], list[TimeSpan] | None]:
+    """A sentence's number of samples, its pieces (one where `chunk_frames` is None), and where asked for its times."""
+    if chunk_frames is None:
+        (speech,) = synthesizer.synthesize([encoding], **controls)
+        spans = speech.timestamps() if return_timestamps else None
+        return len(speech.audio), iter([speech.audio]), spans
+    stream = synthesizer.begin(encoding, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames, **controls)
+    return stream.samples, stream, stream.timestamps() if return_timestamps else None
 
 
-def place_timestamps(spans: Sequence[Any], sentence: Sentence, seconds: float) -> list[Any]:
+def place_timestamps(spans: Sequence[TimeSpan], sentence: Sentence, seconds: float) -> list[TimeSpan]:
     """Timestamps of a sentence as those of the whole: `seconds` later, their places in the whole text.
 
     Args:

@@ -3,20 +3,20 @@
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, overload
+from typing import Any, SupportsIndex, TypedDict, overload
 
-import numpy
+import numpy as np
 import torch
 
-from ..models.inputs import to_device
-from ..models.output import VitsModelOutput
 from ..models.vits import VitsModel
 from ..text.batch_encoding import BatchEncoding
 from ..text.tokenization import VitsTokenizer
-from ..weights.loading import resolve_dtype, usable_device
-
-if TYPE_CHECKING:
-    from .long_form import SpokenSentence
+from ..voices.folders import DEFAULT_VOICE
+from .controls import merged_controls, one_a_text
+from .loading import DeviceLike, resolve_device
+from .long_form import SpokenSentence
+from .speaker import Speaker
+from .timestamps import TimeSpan
 
 __all__ = ["AudioOutput", "TextToAudioPipeline", "pipeline", "resolve_device"]
 
@@ -25,16 +25,13 @@ TASKS = ("text-to-speech", "text-to-audio")
 
 SpeakerId = int | Sequence[int] | torch.Tensor
 Number = float | Sequence[float] | torch.Tensor
-DeviceLike = int | str | torch.device
 
-CONTROLS = ("speaker_id", "speaker_embedding", "speaking_rate", "noise_scale", "noise_scale_duration", "seed")
-"""What a call may set for each text."""
 # What the pipeline itself decides about a call of the tokenizer.
 _OWN_TOKENIZER_ARGUMENTS = ("text", "text_pair", "padding", "return_tensors", "return_attention_mask")
 
 
 class _Audio(TypedDict):
-    audio: numpy.ndarray
+    audio: np.ndarray
     sampling_rate: int
 
 
@@ -48,25 +45,7 @@ class AudioOutput(_Audio, total=False):
             `fastvits.timestamps` tells it.
     """
 
-    timestamps: list[Any]
-
-
-def resolve_device(device: DeviceLike | None) -> torch.device:
-    """Return the device meant by an index, a name, a `torch.device` or None, and make sure that it is there.
-
-    An index from 0 counts CUDA devices, -1 is the CPU. None is the first CUDA device where there is one, else the CPU.
-
-    Raises:
-        TypeError: none of these.
-        ValueError: a name of no device, or a device that this machine or this build of torch does not have.
-    """
-    if device is None:
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    if isinstance(device, int) and device == -1:
-        return torch.device("cpu")
-    return usable_device(
-        device, "device", "give None, a torch.device, its name, the index of a CUDA device, or -1 for the CPU"
-    )
+    timestamps: list[TimeSpan]
 
 
 class TextToAudioPipeline:
@@ -74,6 +53,7 @@ class TextToAudioPipeline:
 
     Attributes:
         task: "text-to-speech" or "text-to-audio", which mean the same.
+        speaker: the `Speaker` that does the work.
         model: the `VitsModel`, in eval mode. Its `speaking_rate`, `noise_scale` and `noise_scale_duration` are read at
             each call.
         tokenizer: the `VitsTokenizer`.
@@ -85,20 +65,41 @@ class TextToAudioPipeline:
         self, model: VitsModel, tokenizer: VitsTokenizer, *, task: str = TASKS[0], batch_size: SupportsIndex = 1
     ) -> None:
         self.task = task
-        self.model = model.eval()
-        self.tokenizer = tokenizer
+        self.speaker = Speaker.of(model, tokenizer)
         self.batch_size = _checked_batch_size(batch_size)
-        self.sampling_rate = int(model.config.sampling_rate)
+
+    @property
+    def model(self) -> VitsModel:
+        """The `VitsModel`, in eval mode."""
+        return self.speaker.model
+
+    @model.setter
+    def model(self, model: VitsModel) -> None:
+        self.speaker.model = model
+
+    @property
+    def tokenizer(self) -> VitsTokenizer:
+        """The `VitsTokenizer`."""
+        return self.speaker.tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: VitsTokenizer) -> None:
+        self.speaker.tokenizer = tokenizer
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second."""
+        return self.speaker.sampling_rate
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.model.device
+        return self.speaker.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        return self.model.dtype
+        return self.speaker.dtype
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(task={self.task!r}, device='{self.device}', dtype={self.dtype})"
@@ -108,6 +109,7 @@ class TextToAudioPipeline:
         self,
         text_inputs: str,
         *,
+        speaker: int | str | Sequence[int | str] | None = None,
         speaker_id: SpeakerId | None = None,
         speaker_embedding: torch.Tensor | None = None,
         speaking_rate: Number | None = None,
@@ -125,6 +127,7 @@ class TextToAudioPipeline:
         self,
         text_inputs: list[str] | tuple[str, ...],
         *,
+        speaker: int | str | Sequence[int | str] | None = None,
         speaker_id: SpeakerId | None = None,
         speaker_embedding: torch.Tensor | None = None,
         speaking_rate: Number | None = None,
@@ -141,6 +144,7 @@ class TextToAudioPipeline:
         self,
         text_inputs: str | list[str] | tuple[str, ...],
         *,
+        speaker: int | str | Sequence[int | str] | None = None,
         speaker_id: SpeakerId | None = None,
         speaker_embedding: torch.Tensor | None = None,
         speaking_rate: Number | None = None,
@@ -158,7 +162,10 @@ class TextToAudioPipeline:
 
         Args:
             text_inputs: a text, or a list or tuple of texts.
-            speaker_id: the voice of a multi-speaker model: one for all texts, or one for each.
+            speaker: the voice of a multi-speaker model, by number or, where the voice names its speakers, by name: one
+                for all texts, or one for each. Without any, a Piper voice speaks as its default speaker; any other
+                refuses.
+            speaker_id: the same by number, as the model takes it.
             speaker_embedding: floats `[1, speaker_embedding_size]` or one row for each text, instead of `speaker_id`: a
                 voice that may be a mixture.
             speaking_rate: above 1 is faster: one for all texts, or one for each; the model's own where None.
@@ -179,6 +186,7 @@ class TextToAudioPipeline:
             ValueError: a text that is empty or that has no character this voice can say, or a control out of range.
         """
         keywords = {
+            "speaker": speaker,
             "speaker_id": speaker_id,
             "speaker_embedding": speaker_embedding,
             "speaking_rate": speaking_rate,
@@ -186,99 +194,44 @@ class TextToAudioPipeline:
             "noise_scale_duration": noise_scale_duration,
             "seed": seed,
         }
-        settings = _forward_settings(keywords, forward_params)
+        settings = merged_controls(keywords, forward_params)
         size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
         texts = [text_inputs] if isinstance(text_inputs, str) else text_inputs
         if not isinstance(texts, list | tuple):
             raise TypeError(f"text_inputs must be a str or a list of str, not {type(text_inputs).__name__}")
         tokenizer_arguments = _tokenizer_arguments(preprocess_params)
-        encodings = [self.encode(text, **tokenizer_arguments) for text in texts]
+        encodings = [self.speaker.encode(text, **tokenizer_arguments) for text in texts]
         for_each = {name: one_a_text(name, value, len(encodings)) for name, value in settings.items()}
         outputs: list[AudioOutput] = []
         for start in range(0, len(encodings), size):
             chunk = slice(start, start + size)
             controls = {name: value[chunk] for name, value in for_each.items()}
-            for encoding, (audio, output) in zip(
-                encodings[chunk], self.synthesise(encodings[chunk], controls), strict=True
-            ):
-                result = AudioOutput(audio=audio, sampling_rate=self.sampling_rate)
+            for speech in self.speaker.synthesize(encodings[chunk], **controls):
+                result = AudioOutput(audio=speech.audio, sampling_rate=self.sampling_rate)
                 if return_timestamps:
-                    result["timestamps"] = self.timestamps(encoding, output)
+                    result["timestamps"] = speech.timestamps()
                 outputs.append(result)
         return outputs[0] if isinstance(text_inputs, str) else outputs
 
-    def sentences(self, text: str, **options: Any) -> "Iterator[SpokenSentence]":
+    def encode(self, text: str, **tokenizer_arguments: Any) -> BatchEncoding:
+        """The encoding of one text, `[1, T_text]`; see `Speaker.encode`."""
+        return self.speaker.encode(text, **tokenizer_arguments)
+
+    def sentences(self, text: str, **options: Any) -> Iterator[SpokenSentence]:
         """Speak a text of any length by sentences; `fastvits.speech.long_form.speak_sentences` has the options."""
-        from .long_form import speak_sentences
+        return self.speaker.sentences(text, **options)
 
-        return speak_sentences(self, text, **options)
-
-    def stream(self, text: str, **options: Any) -> Iterator[numpy.ndarray]:
+    def stream(self, text: str, **options: Any) -> Iterator[np.ndarray]:
         """Speak a text of any length piece by piece, the first one as early as the network allows.
 
         The pieces are float32 arrays `[n]` to be played one after another, pauses included; see
         `fastvits.speech.long_form.stream_speech` for the options.
         """
-        from .long_form import stream_speech
-
-        return stream_speech(self, text, **options)
-
-    def encode(self, text: str, **tokenizer_arguments: Any) -> BatchEncoding:
-        """The encoding of one text, `[1, T_text]`; refuses a text that nothing can be heard of by ValueError."""
-        if not isinstance(text, str):
-            raise TypeError(f"text_inputs must be a str or a list of str, but holds {type(text).__name__}")
-        if not text.strip():
-            raise ValueError("text is empty, so that there is nothing to say")
-        encoding = self.tokenizer([text], return_tensors="pt", **tokenizer_arguments)
-        if not self.says_something(encoding):
-            raise ValueError(f"text {_shortened(text)!r} has no character that this voice can say")
-        return encoding
-
-    def says_something(self, encoding: BatchEncoding) -> bool:
-        """Whether an encoding holds more than blanks, padding, marks of beginning and end, and what is unknown."""
-        tokenizer = self.tokenizer
-        silent = {tokenizer.pad_token_id, tokenizer.unk_token_id}
-        if tokenizer.frontend == "piper":
-            silent |= {tokenizer.bos_token_id, tokenizer.eos_token_id}
-        elif tokenizer.add_blank:
-            silent.add(0)
-        return any(number not in silent for number in encoding["input_ids"].flatten().tolist())
-
-    def synthesise(
-        self, encodings: Sequence[BatchEncoding], controls: Mapping[str, Sequence[Any]]
-    ) -> Iterator[tuple[numpy.ndarray, VitsModelOutput]]:
-        """Run the model once over encodings of one text each, with controls for each.
-
-        Yields for each text its samples (float32, `[T_samples]`) and what the model tells of it: `sequence_lengths`
-        `[1]` and `durations` `[1, T_text]`.
-        """
-        ids = [encoding["input_ids"][0].tolist() for encoding in encodings]
-        batch = self.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="right", return_tensors="pt")
-        with torch.no_grad():
-            output = self.model(
-                input_ids=to_device(batch["input_ids"], self.device),
-                attention_mask=to_device(batch["attention_mask"], self.device),
-                return_dict=True,
-                **batch_controls(controls),
-            )
-        waveforms = output.waveform.to(device="cpu", dtype=torch.float32).numpy()
-        lengths, durations = output.sequence_lengths.cpu(), output.durations.cpu()
-        for row, (waveform, tokens) in enumerate(zip(waveforms, ids, strict=True)):
-            one = VitsModelOutput(
-                sequence_lengths=lengths[row : row + 1], durations=durations[row : row + 1, : len(tokens)]
-            )
-            # A copy, so that one item kept does not keep its whole batch.
-            yield waveform[: int(lengths[row])].copy(), one
-
-    def timestamps(self, encoding: BatchEncoding, output: VitsModelOutput) -> list[Any]:
-        """When the tokens, characters and words of one text are heard; see `fastvits.timestamps`."""
-        from .timestamps import timestamps
-
-        return list(timestamps(self.tokenizer, encoding, output, sampling_rate=self.sampling_rate)[0])
+        return self.speaker.stream(text, **options)
 
 
 def pipeline(
-    task: str = TASKS[0],
+    task: str | None = None,
     model: str | os.PathLike[str] | VitsModel | None = None,
     *,
     tokenizer: str | os.PathLike[str] | VitsTokenizer | None = None,
@@ -293,9 +246,13 @@ def pipeline(
 ) -> TextToAudioPipeline:
     """Make a `TextToAudioPipeline`: `pipeline("text-to-speech", model="facebook/mms-tts-eng")("Hello")["audio"]`.
 
+    `pipeline()` alone speaks with the bundled English voice.
+
     Args:
-        task: "text-to-speech" or "text-to-audio", which mean the same.
-        model: a folder, a hub id, or a `VitsModel`. One that is loaded here is loaded for inference: without the
+        task: "text-to-speech" or "text-to-audio", which mean the same, as None does. A program that names its task
+            names its model too.
+        model: a folder, a hub id, a Piper voice's `.onnx` file, the name of a voice at hand such as
+            "en_US-joe-medium", or a `VitsModel`. One that is loaded here is loaded for inference: without the
             modules that only training uses. A model that is given is moved as `device` and `dtype` say.
         tokenizer: a folder, a hub id, or a `VitsTokenizer`; where None, the one beside the model.
         dtype: a torch dtype, its name, or "auto" or None for the checkpoint's.
@@ -309,37 +266,28 @@ def pipeline(
         ValueError: an unknown task, dtype or device, or no telling which model or tokenizer is meant.
         OSError: files that are missing or cannot be read.
     """
-    if task not in TASKS:
+    if task is not None and task not in TASKS:
         raise ValueError(f"unknown task {task!r}: use 'text-to-speech' or 'text-to-audio'")
-    if model is None:
-        raise ValueError("model is missing: name a folder or a hub id, or give a VitsModel")
-    if not isinstance(model, str | os.PathLike | VitsModel):
-        raise TypeError(f"model must be a folder, a hub id or a VitsModel, not {type(model).__name__}")
-    if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike | VitsTokenizer):
-        raise TypeError(f"tokenizer must be a folder, a hub id or a VitsTokenizer, not {type(tokenizer).__name__}")
-    if tokenizer is None and isinstance(model, VitsModel):
-        raise ValueError("tokenizer is missing: a VitsModel does not tell which one it was trained with")
-    batch_size = _checked_batch_size(batch_size)
-    wanted_dtype = resolve_dtype(dtype)
-    wanted_device = resolve_device(device)
-    location: dict[str, Any] = {
-        "revision": revision,
-        "subfolder": subfolder,
-        "cache_dir": cache_dir,
-        "local_files_only": local_files_only,
-        "token": token,
-    }
-    if not isinstance(tokenizer, VitsTokenizer):
-        source = model if tokenizer is None else tokenizer
-        assert not isinstance(source, VitsModel)
-        tokenizer = VitsTokenizer.from_pretrained(source, **location)
-    if isinstance(model, VitsModel):
-        model = model.to(device=wanted_device, dtype=wanted_dtype)
-    else:
-        model = VitsModel.from_pretrained(
-            model, dtype=wanted_dtype, device_map=wanted_device, inference_only=True, **location
+    if model is None and task is not None:
+        raise ValueError(
+            "model is missing: name a folder, a hub id or a .onnx file, or give a VitsModel "
+            "(`pipeline()` alone speaks with the bundled voice)"
         )
-    return TextToAudioPipeline(model, tokenizer, task=task, batch_size=batch_size)
+    batch_size = _checked_batch_size(batch_size)
+    speaker = Speaker(
+        DEFAULT_VOICE if model is None else model,
+        tokenizer,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        subfolder=subfolder,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        token=token,
+    )
+    return TextToAudioPipeline(
+        speaker.model, speaker.tokenizer, task=TASKS[0] if task is None else task, batch_size=batch_size
+    )
 
 
 def _checked_batch_size(batch_size: SupportsIndex) -> int:
@@ -352,48 +300,9 @@ def _checked_batch_size(batch_size: SupportsIndex) -> int:
     return size
 
 
-def _forward_settings(keywords: Mapping[str, Any], forward_params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Merge the keywords of a call with its dictionary of the same parameters."""
-    settings = {name: value for name, value in keywords.items() if value is not None}
-    for name, value in (forward_params or {}).items():
-        if name not in CONTROLS:
-            raise TypeError(f"unknown parameter {name!r} in forward_params: allowed are {', '.join(CONTROLS)}")
-        if name in settings:
-            raise TypeError(f"{name} is given twice, as a keyword and in forward_params")
-        if value is not None:
-            settings[name] = value
-    return settings
-
-
 def _tokenizer_arguments(preprocess_params: Mapping[str, Any] | None) -> dict[str, Any]:
     arguments = dict(preprocess_params or {})
     for name in _OWN_TOKENIZER_ARGUMENTS:
         if name in arguments:
             raise TypeError(f"{name} in preprocess_params is the pipeline's own to set")
     return arguments
-
-
-def one_a_text(name: str, value: Any, count: int) -> list[Any]:
-    """Return a parameter of the model as one value a text (the model checks the values themselves)."""
-    if isinstance(value, torch.Tensor):
-        value = list(value) if name == "speaker_embedding" and value.dim() == 2 else value.tolist()
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    if len(values) == 1:
-        return values * count
-    if len(values) != count:
-        raise ValueError(f"{name} must be one for all texts or one a text ({count}), got {len(values)}")
-    return values
-
-
-def batch_controls(controls: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The keywords of the model's call from values one a text, those of speaker embeddings as one tensor."""
-    keywords: dict[str, Any] = {name: list(values) for name, values in controls.items()}
-    embeddings = keywords.get("speaker_embedding")
-    if embeddings is not None and all(isinstance(row, torch.Tensor) for row in embeddings):
-        keywords["speaker_embedding"] = torch.stack(embeddings)
-    return keywords
-
-
-def _shortened(text: str, limit: int = 60) -> str:
-    """Return a text as an error message quotes it."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"

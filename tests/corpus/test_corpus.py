@@ -18,7 +18,7 @@ import soundfile
 
 import fastvits
 from fastvits.cli import main
-from fastvits.corpus.run import BadItem, Failure, item_seed, read_manifest
+from fastvits.corpus import BadItem, Failure, item_seed, read_manifest
 from fastvits.progress import ProgressLine, clock
 from tests.support.small_voices import save_small_voice
 

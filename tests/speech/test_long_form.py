@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fastvits
-from fastvits.speech.long_form import place_timestamps, sentence_seed, utterances
+from fastvits.speech.long_form import place_timestamps, sentence_seed
 from fastvits.text.sentences import split_sentences
 from fastvits.voices.folders import DEFAULT_VOICE, voice_folder
 from tests.support.small_voices import save_small_voice
@@ -171,7 +171,7 @@ def test_timestamps_of_a_long_text_fit_the_text_and_the_audio(say):
         assert span.start >= end
         end = span.end
     # A stream knows them too, before its first piece.
-    streamed = list(utterances(say, text, seed=2, return_timestamps=True, chunk_frames=200))
+    streamed = list(say.speaker.sentence_streams(text, seed=2, return_timestamps=True, chunk_frames=200))
     assert [span for one in streamed for span in one.timestamps if span.kind == "word"] == words
 
 

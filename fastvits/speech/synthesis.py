@@ -1,0 +1,316 @@
+"""A model and its tokenizer put together: one sentence, or a batch of them, from text to samples and times."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..models.inputs import check_frames, to_device
+from ..models.output import VitsModelOutput
+from ..models.streaming import stream_pieces
+from ..models.vits import VitsModel
+from ..text.batch_encoding import BatchEncoding
+from ..text.tokenization import VitsTokenizer
+from ..voices.speakers import speaker_names
+from .controls import SpeakerChoice, batch_controls, one_a_text
+from .timestamps import Level, TimeSpan, timestamps
+
+__all__ = ["DEFAULT_CHUNK_FRAMES", "DEFAULT_FIRST_CHUNK_FRAMES", "Speech", "SpeechStream", "Synthesizer"]
+
+DEFAULT_CHUNK_FRAMES = 128
+"""Frames of a piece of a stream."""
+DEFAULT_FIRST_CHUNK_FRAMES = 16
+"""Frames of a stream's first piece, which is wanted early."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What a text became.
+
+    Attributes:
+        audio: float32 samples in [-1, 1], shape `[T_samples]`.
+        sampling_rate: samples a second.
+        encoding: the ids that were spoken, `[1, T_text]`, which remember their text.
+        output: what the model told of them: `sequence_lengths` `[1]` and `durations` `[1, T_text]`.
+    """
+
+    audio: np.ndarray
+    sampling_rate: int
+    encoding: BatchEncoding = field(repr=False)
+    output: VitsModelOutput = field(repr=False)
+    _tokenizer: VitsTokenizer = field(repr=False)
+
+    def timestamps(self, level: Level | None = None) -> list[TimeSpan]:
+        """When the tokens, characters and words are heard, as `fastvits.timestamps` tells it; seconds from the first
+        sample."""
+        return _timestamps(self._tokenizer, self.encoding, self.output, self.sampling_rate, level)
+
+
+class SpeechStream(Iterator[np.ndarray]):
+    """A sentence piece by piece: an iterator of float32 arrays `[n]`, which together are the sentence.
+
+    Text and durations are computed when it is made, so that its length and the times of its words are known before the
+    first piece; a piece is computed when it is asked for. One thread at a time takes pieces; different streams of one
+    voice do not disturb each other. `close()`, or leaving a `with` block, drops what the rest would need: no later
+    piece is computed, and iterating ends.
+
+    Attributes:
+        samples: how many samples there will be.
+        sampling_rate: samples a second.
+        encoding: the ids that are spoken, `[1, T_text]`, which remember their text.
+        output: `sequence_lengths` `[1]` and `durations` `[1, T_text]`.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterator[np.ndarray],
+        *,
+        sampling_rate: int,
+        encoding: BatchEncoding,
+        output: VitsModelOutput,
+        tokenizer: VitsTokenizer,
+    ) -> None:
+        assert output.sequence_lengths is not None
+        self.samples = int(output.sequence_lengths[0])
+        self.sampling_rate = sampling_rate
+        self.encoding = encoding
+        self.output = output
+        self._tokenizer = tokenizer
+        self._pieces: Iterator[np.ndarray] | None = pieces
+
+    def __next__(self) -> np.ndarray:
+        if self._pieces is None:
+            raise StopIteration
+        try:
+            return next(self._pieces)
+        except BaseException:
+            self.close()
+            raise
+
+    def timestamps(self, level: Level | None = None) -> list[TimeSpan]:
+        """When the tokens, characters and words are heard, as `fastvits.timestamps` tells it; seconds from the first
+        sample."""
+        return _timestamps(self._tokenizer, self.encoding, self.output, self.sampling_rate, level)
+
+    def close(self) -> None:
+        """End the stream; of what was not asked for yet, nothing is computed."""
+        pieces, self._pieces = self._pieces, None
+        close: Callable[[], None] | None = getattr(pieces, "close", None)
+        if close is not None:
+            # Another thread may be computing a piece: it gets that one, and then the stream is at its end.
+            with contextlib.suppress(ValueError):
+                close()
+
+    def __enter__(self) -> SpeechStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Synthesizer:
+    """A model and its tokenizer: what speaks one sentence, or a batch of sentences.
+
+    Calls may come from several threads at once: each has its own controls and, with a seed, its own random numbers.
+    (The attributes of `model` are everybody's: set a call's rate and noise by its keywords.)
+
+    Attributes:
+        model: the `VitsModel`, in eval mode. Its `speaking_rate`, `noise_scale` and `noise_scale_duration` are read at
+            each call that does not say.
+        tokenizer: the `VitsTokenizer`.
+    """
+
+    def __init__(self, model: VitsModel, tokenizer: VitsTokenizer) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self._choice = SpeakerChoice(model.config)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second."""
+        return int(self.model.config.sampling_rate)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return self.model.dtype
+
+    @property
+    def language(self) -> str | None:
+        """The code of the voice's language as its files tell it; None where they do not."""
+        return self.tokenizer.language or self.tokenizer.espeak_voice
+
+    @property
+    def num_speakers(self) -> int:
+        """How many speakers the voice has, 1 at least."""
+        return max(int(self.model.config.num_speakers), 1)
+
+    @property
+    def speaker_names(self) -> dict[str, int]:
+        """The names of the speakers and their numbers; empty where the voice names none."""
+        return speaker_names(self.model.config)
+
+    def speaker_number(self, speaker: int | str | None) -> int | None:
+        """The number of a speaker given by number or name (`name:` and `id:` settle which is meant); None for None.
+
+        Raises ValueError for a name that the voice does not know.
+        """
+        return self._choice.number(speaker)
+
+    def default_speaker(self) -> int | None:
+        """The speaker where nobody names one: a multi-speaker Piper voice has one, as in Piper, which a message tells
+        once; None for every other voice."""
+        return self._choice.default()
+
+    def encode(self, text: str, **tokenizer_arguments: Any) -> BatchEncoding:
+        """The encoding of one text, `[1, T_text]`.
+
+        Args:
+            text: the text.
+            tokenizer_arguments: further arguments of the tokenizer's call.
+
+        Raises:
+            TypeError: `text` is no str.
+            ValueError: a text that nothing can be heard of.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text_inputs must be a str or a list of str, but holds {type(text).__name__}")
+        if not text.strip():
+            raise ValueError("text is empty, so that there is nothing to say")
+        encoding = self.tokenizer([text], return_tensors="pt", **tokenizer_arguments)
+        if not self.says_something(encoding):
+            raise ValueError(f"text {_shortened(text)!r} has no character that this voice can say")
+        return encoding
+
+    def says_something(self, encoding: BatchEncoding) -> bool:
+        """Whether an encoding holds more than blanks, padding, marks of beginning and end, and what is unknown."""
+        tokenizer = self.tokenizer
+        silent = {tokenizer.pad_token_id, tokenizer.unk_token_id}
+        if tokenizer.frontend == "piper":
+            silent |= {tokenizer.bos_token_id, tokenizer.eos_token_id}
+        elif tokenizer.add_blank:
+            silent.add(0)
+        return any(number not in silent for number in encoding["input_ids"].flatten().tolist())
+
+    def synthesize(self, texts: Sequence[str | BatchEncoding], **controls: Any) -> list[Speech]:
+        """Speak a batch, in one run of the model.
+
+        Args:
+            texts: texts, or encodings `[1, T_text]` of one text each.
+            controls: `speaker` (a number or a name) or `speaker_id` or `speaker_embedding`, `speaking_rate`,
+                `noise_scale`, `noise_scale_duration` and `seed`: one for all texts, or a list of one each, in which
+                None means what it means alone.
+
+        Returns:
+            One `Speech` a text, in their order.
+
+        Raises:
+            TypeError: a wrong type, or an unknown control.
+            ValueError: a text that nothing can be heard of, or a control that does not fit.
+        """
+        if isinstance(texts, str | BatchEncoding):
+            raise TypeError("texts must be a list of texts or of encodings: put a single one into a list")
+        encodings = [self.encode(text) if isinstance(text, str) else text for text in texts]
+        if not encodings:
+            return []
+        keywords = self._keywords(controls, len(encodings))
+        ids = [encoding["input_ids"][0].tolist() for encoding in encodings]
+        batch = self.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="right", return_tensors="pt")
+        with torch.no_grad():
+            output = self.model(
+                input_ids=to_device(batch["input_ids"], self.device),
+                attention_mask=to_device(batch["attention_mask"], self.device),
+                return_dict=True,
+                **keywords,
+            )
+        waveforms = output.waveform.to(device="cpu", dtype=torch.float32).numpy()
+        lengths, durations = output.sequence_lengths.cpu(), output.durations.cpu()
+        spoken = []
+        for row, (waveform, encoding, tokens) in enumerate(zip(waveforms, encodings, ids, strict=True)):
+            one = VitsModelOutput(
+                sequence_lengths=lengths[row : row + 1], durations=durations[row : row + 1, : len(tokens)]
+            )
+            # A copy, so that one item kept does not keep its whole batch.
+            audio = waveform[: int(lengths[row])].copy()
+            spoken.append(Speech(audio, self.sampling_rate, encoding, one, self.tokenizer))
+        return spoken
+
+    def begin(
+        self,
+        text: str | BatchEncoding,
+        *,
+        chunk_frames: int = DEFAULT_CHUNK_FRAMES,
+        first_chunk_frames: int | None = DEFAULT_FIRST_CHUNK_FRAMES,
+        **controls: Any,
+    ) -> SpeechStream:
+        """Speak one sentence piece by piece, with the samples that `synthesize` gives for it alone.
+
+        Args:
+            text: a text, or its encoding `[1, T_text]`.
+            chunk_frames: frames of a piece, of `prod(config.upsample_rates)` samples each.
+            first_chunk_frames: frames of the first piece, which comes early; None: as the others.
+            controls: those of `synthesize`.
+
+        Raises:
+            TypeError: a wrong type, or an unknown control.
+            ValueError: a text that nothing can be heard of, or a control that does not fit.
+        """
+        check_frames(chunk_frames, "chunk_frames")
+        if first_chunk_frames is not None:
+            check_frames(first_chunk_frames, "first_chunk_frames")
+        encoding = self.encode(text) if isinstance(text, str) else text
+        keywords = self._keywords(controls, 1)
+        model = self.model
+        with torch.no_grad(), model.selected_backend():
+            prior = model.prior(to_device(encoding["input_ids"], self.device), **keywords)
+        output = VitsModelOutput(
+            sequence_lengths=prior.frames.cpu() * math.prod(model.config.upsample_rates),
+            durations=prior.text.restored(prior.durations, 1).cpu(),
+        )
+        return SpeechStream(
+            _on_host(stream_pieces(model, prior, chunk_frames, first_chunk_frames or chunk_frames)),
+            sampling_rate=self.sampling_rate,
+            encoding=encoding,
+            output=output,
+            tokenizer=self.tokenizer,
+        )
+
+    def timestamps(self, encoding: BatchEncoding, output: VitsModelOutput) -> list[TimeSpan]:
+        """When the tokens, characters and words of one text are heard; see `fastvits.timestamps`."""
+        return _timestamps(self.tokenizer, encoding, output, self.sampling_rate, None)
+
+    def _keywords(self, controls: Mapping[str, Any], count: int) -> dict[str, Any]:
+        """The controls of a call as keywords of the model's."""
+        one_each = {name: one_a_text(name, value, count) for name, value in controls.items() if value is not None}
+        return batch_controls(self.model, self._choice, one_each, count)
+
+
+def _on_host(pieces: Iterator[torch.Tensor]) -> Iterator[np.ndarray]:
+    """The first item's pieces `[n]` as float32 arrays on the host."""
+    for piece in pieces:
+        yield piece[0].to(device="cpu", dtype=torch.float32).numpy()
+
+
+def _timestamps(
+    tokenizer: VitsTokenizer, encoding: BatchEncoding, output: VitsModelOutput, rate: int, level: Level | None
+) -> list[TimeSpan]:
+    return list(timestamps(tokenizer, encoding, output, level=level, sampling_rate=rate)[0])
+
+
+def _shortened(text: str, limit: int = 60) -> str:
+    """A text as an error message quotes it."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
