@@ -17,15 +17,15 @@ class InvalidJSON(ValueError, OSError):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file; a byte order mark before it is skipped.
 
     Raises:
         OSError: the file cannot be read.
         InvalidJSON: it is no UTF-8 text, not JSON, or JSON but no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InvalidJSON(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise InvalidJSON(f"{path} is not a JSON object but holds a {type(content).__name__}")

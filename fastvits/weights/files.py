@@ -195,7 +195,9 @@ def _norm(weight: Tensor) -> Tensor:
 
 
 def _read_gain(weight: StoredTensor) -> Tensor:
-    return _norm(weight.read())
+    """The norm, rounded once: how sums are ordered, which differs from machine to machine, must not show in a file."""
+    tensor = weight.read()
+    return _norm(tensor.double()).to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _read_direction(weight: StoredTensor) -> Tensor:

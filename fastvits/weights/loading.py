@@ -238,7 +238,7 @@ def load_pretrained(
     if stored is None:
         raise OSError(f"{folder} has no weights: it needs {SAFETENSORS_FILE}, {SAFETENSORS_INDEX} or {BIN_FILE}.")
 
-    model = _build(cls, config, _absent_parts(config, stored))
+    model = on_meta_device(cls, config, absent_parts(config, stored))
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
         stored = respell(stored, expected)
@@ -258,13 +258,13 @@ def _parts(config: VitsConfig) -> list[str]:
     return [part for part in TRAINING_ONLY if stochastic or not part.startswith("duration_predictor")]
 
 
-def _absent_parts(config: VitsConfig, names: Iterable[str]) -> list[str]:
+def absent_parts(config: VitsConfig, names: Iterable[str]) -> list[str]:
     """The training-only parts of which not one tensor is there."""
     names = list(names)
     return [part for part in _parts(config) if not any(name.startswith(TRAINING_ONLY[part]) for name in names)]
 
 
-def _build(cls: type[Model], config: VitsConfig, left_out: list[str]) -> Model:
+def on_meta_device(cls: type[Model], config: VitsConfig, left_out: list[str]) -> Model:
     """A model on the meta device, without the training-only parts that are left out."""
     everything = left_out == _parts(config)
     with torch.device("meta"), _NoInitialisation():
@@ -373,7 +373,7 @@ def save_pretrained(
         "torch."
     )
     metadata = {"format": "pt"}  # transformers reads no file without it
-    left_out = _absent_parts(config, state)
+    left_out = absent_parts(config, state)
     if left_out:
         metadata["left_out"] = ", ".join(left_out)
         logger.warning(
