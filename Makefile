@@ -72,6 +72,7 @@ lint: $(VENV)/.develop-stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.develop-stamp
 	@$(BIN)/ruff check --fix .

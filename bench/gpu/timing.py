@@ -23,7 +23,7 @@ from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits.models import hifigan
 from fastvits.planning import tuning
 from fastvits.planning.explain import planned_calls
-from fastvits.runtime.graphs import CudaRecorder
+from fastvits.runtime.recorder import CudaRecorder
 from fastvits_kernels.dispatch import devices, registry
 from fastvits_kernels.launch import tiles
 from fastvits_kernels.launch.ahead import compile_ahead

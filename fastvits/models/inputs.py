@@ -40,16 +40,16 @@ class TextInput:
 
     ids: Tensor  # [B, T_text] int64, 0 where masked
     lengths: Tensor | None  # [B] int64; None: every item is full
-    places: Tensor | None  # [2, B, T_text] int64, as in `fastvits_kernels.ops.left_align`; None: nothing was shifted
+    positions: Tensor | None  # [2, B, T_text] int64, as in `fastvits_kernels.ops.left_align`; None: nothing was shifted
     faults: Tensor  # [B] int64, as there
 
     def shifted(self, x: Tensor, dim: int) -> Tensor:
         """`x` `[B, ...]` with `T_text` at `dim`, moved from the caller's positions to ours."""
-        return x if self.places is None else _take(x, self.places[0], dim)
+        return x if self.positions is None else _take(x, self.positions[0], dim)
 
     def restored(self, x: Tensor, dim: int) -> Tensor:
         """`x` moved back from our positions to the caller's."""
-        return x if self.places is None else _take(x, self.places[1], dim)
+        return x if self.positions is None else _take(x, self.positions[1], dim)
 
 
 def _take(x: Tensor, positions: Tensor, dim: int) -> Tensor:
@@ -94,8 +94,8 @@ def text_input(
         # Without lengths no op has anything to mask; but compiled code would break here.
         if read_at_once(device) and not torch.compiler.is_compiling() and bool((attention_mask == 1).all()):
             attention_mask = None
-    ids, lengths, places, faults = kernels.left_align(input_ids, attention_mask, vocab_size)
-    return TextInput(ids, None, None, faults) if attention_mask is None else TextInput(ids, lengths, places, faults)
+    ids, lengths, positions, faults = kernels.left_align(input_ids, attention_mask, vocab_size)
+    return TextInput(ids, None, None, faults) if attention_mask is None else TextInput(ids, lengths, positions, faults)
 
 
 def speaker_input(
@@ -159,9 +159,9 @@ def speaker_embedding_input(
     return to_device(speaker_embedding, device).to(dtype).expand(batch, size)
 
 
-def seed_input(seed: int | Sequence[int] | Tensor, batch: int) -> list[torch.Generator]:
-    """A random generator on the CPU for each item. Raises TypeError for what is no integer, ValueError for a wrong
-    number of seeds or one outside [0, 2**63)."""
+def seed_input(seed: int | Sequence[int] | Tensor, batch: int) -> tuple[int, ...]:
+    """A seed for each item. Raises TypeError for what is no integer, ValueError for a wrong number of seeds or one
+    outside [0, 2**63)."""
     if isinstance(seed, Tensor):
         seed = seed.tolist()
     seeds: list[Any] = list(seed) if isinstance(seed, (list, tuple)) else [seed]
@@ -172,7 +172,7 @@ def seed_input(seed: int | Sequence[int] | Tensor, batch: int) -> list[torch.Gen
             raise ValueError(f"seed must lie in [0, 2**63), got {one}")
     if len(seeds) not in (1, batch):
         raise ValueError(f"seed must be one integer or one an item ({batch}), got {len(seeds)}")
-    return [torch.Generator().manual_seed(int(one)) for one in (seeds * batch if len(seeds) == 1 else seeds)]
+    return tuple(int(one) for one in (seeds * batch if len(seeds) == 1 else seeds))
 
 
 def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tensor:
@@ -194,8 +194,8 @@ def durations_input(durations: Tensor, text: TextInput, max_frames: int) -> Tens
         valid = torch.arange(frames.shape[1], device=frames.device) < text.lengths.unsqueeze(1)
         stray = frames.masked_fill(valid, 0).amax()
     # One tensor, for each look of the host at one makes it wait.
-    least, stray_frames, shortest, longest = torch.stack([frames.amin(), stray, total.amin(), total.amax()]).tolist()
-    if least < 0:
+    smallest, stray_frames, shortest, longest = torch.stack([frames.amin(), stray, total.amin(), total.amax()]).tolist()
+    if smallest < 0:
         raise ValueError("durations must not be negative")
     if stray_frames:
         raise ValueError("durations must be 0 where attention_mask is 0")

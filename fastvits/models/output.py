@@ -1,10 +1,27 @@
-"""What a call of the model returns."""
+"""What a call of the model, and its first half, return."""
 
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from dataclasses import dataclass, fields
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from torch import Tensor
+
+from ..runtime.graphs import GraphLimits
+from .inputs import TextInput
+from .text_encoder import TextEncoding
+
+
+class Prior(NamedTuple):
+    """The first half of a call: what the flow and the decoder turn into a waveform."""
+
+    latents: Tensor  # [B, T_frames, flow_size] in the model's dtype, zero beyond an item's frames
+    lengths: Tensor | None  # [B] frames of each item; None where all are T_frames
+    frames: Tensor  # [B] the same, always there
+    durations: Tensor  # [B, T_text] frames of each token, in the positions of `text`
+    speaker: Tensor | None  # [B, speaker_embedding_size] in the model's dtype
+    encoding: TextEncoding
+    text: TextInput
+    limits: GraphLimits | None  # under which graphs may do what follows at once; None: it runs without
 
 
 @dataclass

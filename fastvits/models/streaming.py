@@ -1,26 +1,38 @@
 """The waveform piece by piece, with the samples of the whole.
 
-A sample hears a bounded stretch of latents, and a latent a bounded stretch of the prior's: the reach of the decoder
-and of the flow, computed from the configuration. A piece decodes the latents that it hears and cuts off what the ends
-of that window have spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo is
-computed twice.
+A sample hears a bounded stretch of latents, and a latent a bounded stretch of the prior's: the receptive fields of the
+decoder and of the flow, computed from the configuration. A piece decodes the latents that it hears and cuts off what
+the ends of that window have spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo
+is computed twice.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..configuration import VitsConfig
+from ..runtime.stages import StageRunner
 from .hifigan import decoder_window
+from .output import Prior
+from .stages import from_latents
 
-if TYPE_CHECKING:
-    from ..runtime.graphs import GraphLimits
-    from .vits import Prior, VitsModel
+Layer: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
+"""Latents `[B, T, C]`, their lengths `[B]`, speakers `[B, C]` -> `[B, n T, ...]`."""
 
 
-def flow_reach(config: VitsConfig) -> int:
+class PieceStages(NamedTuple):
+    """What a piece is made by."""
+
+    flow: Layer
+    decoder: Layer
+    entered: Callable[[], AbstractContextManager[StageRunner]]
+    """A context to compute a piece in, with what runs its stages."""
+
+
+def flow_receptive_radius(config: VitsConfig) -> int:
     """How many frames on each side a latent hears through the flow."""
     layers = range(config.prior_encoder_num_wavenet_layers)
     spans = sum((config.wavenet_kernel_size - 1) * config.wavenet_dilation_rate**i for i in layers)
@@ -30,31 +42,29 @@ def flow_reach(config: VitsConfig) -> int:
 class _Latents:
     """The flow's outputs, computed as far as asked for and kept as long as needed."""
 
-    def __init__(self, model: "VitsModel", prior: "Prior") -> None:
-        self.model, self.prior = model, prior
-        self.reach = flow_reach(model.config)
+    def __init__(self, flow: Layer, radius: int, prior: Prior) -> None:
+        self.flow, self.radius, self.prior = flow, radius, prior
         self.first = 0  # the frame that `kept` begins with
         self.kept = prior.latents[:, :0]
 
-    def window(self, first: int, last: int, size: int, limits: "GraphLimits | None") -> Tensor:
+    def window(self, runner: StageRunner, first: int, last: int, size: int) -> Tensor:
         """The latents `[B, last - first, flow_size]` of the frames `[first, last)`; earlier frames are forgotten.
 
-        `size` is how many frames a piece of this kind adds, wherever it stands: a graph has room for those. `limits` as
-        for `VitsModel.from_latents`.
+        `size` is how many frames a piece of this kind adds, wherever it stands: a graph has room for those.
         """
         done = self.first + self.kept.shape[1]
         if last > done:
             frames = self.prior.latents.shape[1]
-            begin, end = max(done - self.reach, 0), min(last + self.reach, frames)
-            (computed,) = self.model.from_latents(
+            begin, end = max(done - self.radius, 0), min(last + self.radius, frames)
+            (computed,) = from_latents(
+                runner,
                 "flow",
-                lambda x, lengths, speaker: (self.model.flow(x, lengths, speaker, reverse=True),),
+                lambda x, lengths, speaker: (self.flow(x, lengths, speaker),),
                 self.prior.latents[:, begin:end],
                 valid_lengths(self.prior, begin, end),
                 (self.prior.frames - begin).clamp(0, end - begin),
                 self.prior.speaker,
-                limits,
-                room=size + 2 * self.reach,
+                room=size + 2 * self.radius,
             )
             self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
         self.kept = self.kept[:, first - self.first :]
@@ -62,16 +72,17 @@ class _Latents:
         return self.kept[:, : last - first]
 
 
-def valid_lengths(prior: "Prior", begin: int, end: int) -> Tensor | None:
+def valid_lengths(prior: Prior, begin: int, end: int) -> Tensor | None:
     """How many of the frames `[begin, end)` each item has, or None where all have all."""
     return None if prior.lengths is None else (prior.lengths - begin).clamp(0, end - begin)
 
 
-def stream_pieces(model: "VitsModel", prior: "Prior", chunk_frames: int, first_chunk_frames: int) -> Iterator[Tensor]:
+def stream_pieces(
+    config: VitsConfig, prior: Prior, stages: PieceStages, chunk_frames: int, first_chunk_frames: int
+) -> Iterator[Tensor]:
     """Waveforms `[B, n]` of consecutive pieces; see `VitsModel.stream`."""
-    config = model.config
     frames = prior.latents.shape[1]
-    latents = _Latents(model, prior)
+    latents = _Latents(stages.flow, flow_receptive_radius(config), prior)
     start, size = 0, first_chunk_frames
     while start < frames:
         stop = min(start + size, frames)
@@ -81,16 +92,15 @@ def stream_pieces(model: "VitsModel", prior: "Prior", chunk_frames: int, first_c
         inner_first, inner_last = decoder_window(config, 0, size)
         added = inner_last if start == 0 else size
         # Entered for each piece: a context held across a yield would leak into the caller's code.
-        with torch.no_grad(), model.selected_backend():
-            limits = model.graph_limits()
-            (waveform,) = model.from_latents(
+        with stages.entered() as runner:
+            (waveform,) = from_latents(
+                runner,
                 "decoder",
-                lambda x, lengths, speaker: (model.decoder(x, lengths, speaker),),
-                latents.window(first, last, added, limits),
+                lambda x, lengths, speaker: (stages.decoder(x, lengths, speaker),),
+                latents.window(runner, first, last, added),
                 valid_lengths(prior, first, last),
                 (prior.frames - first).clamp(0, last - first),
                 prior.speaker,
-                limits,
                 room=inner_last - inner_first,
             )
         hop = waveform.shape[1] // (last - first)

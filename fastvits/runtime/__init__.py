@@ -1,1 +1,1 @@
-"""How a stage of a call is run: backends, buckets, graphs, warming up. Knows no model."""
+"""How a stage of a call is run: backends, padded sizes, graphs, warming up. Knows no model."""

@@ -1,25 +1,24 @@
-"""What the first calls of a model would wait for, done ahead: `VitsModel.warmup`."""
+"""What the first calls of a model would wait for, done ahead."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import Any
 
 from ..progress import ProgressLine
-from .buckets import LEAST_FRAMES, LEAST_TOKENS, bucket, buckets
+from .graphs import GraphCache
+from .padding import MIN_FRAMES, MIN_TOKENS, padded_size, padded_sizes
 
-if TYPE_CHECKING:
-    from ..models.vits import VitsModel
-
-MOST_TOKENS = 256
+DEFAULT_TOKENS = 256
 """The longest text that is prepared for by default, in tokens."""
 
-MOST_FRAMES = 1024
+DEFAULT_FRAMES = 1024
 """The longest audio that is prepared for by default, in frames."""
 
 OPTIONS = ("tokens", "frames", "batch_sizes", "chunk_frames", "progress")
+
+Job = Callable[[int, int], None]
+"""Prepares for a batch of so many items of such a size."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class WarmupReport:
 
 
 def check_warmup(warmup: bool | Mapping[str, Any]) -> dict[str, Any] | None:
-    """The keywords of `VitsModel.warmup` that `from_pretrained`'s argument means; None for no warm-up.
+    """The keywords of `warm_up` that a loader's argument means; None for no warm-up.
 
-    Raises TypeError or ValueError as `warmup` would.
+    Raises TypeError or ValueError as `warm_up` would.
     """
     if isinstance(warmup, bool):
         return {} if warmup else None
@@ -64,35 +63,54 @@ def _sizes(name: str, value: int | Sequence[int]) -> list[int]:
     return sizes
 
 
-def warm_up(
-    model: "VitsModel",
-    *,
+@dataclass(frozen=True)
+class WarmupSizes:
+    """What to prepare for: batches of `items`, texts of `tokens`, audio of `frames`, streams in pieces of `pieces`."""
+
+    items: list[int]
+    tokens: list[int]
+    frames: list[int]
+    pieces: list[int]
+
+    def smallest(self) -> "WarmupSizes":
+        """The smallest of each kind."""
+        return WarmupSizes(self.items[:1], self.tokens[:1], self.frames[:1], self.pieces[:1])
+
+
+def warmup_sizes(
     tokens: int | Sequence[int] | None,
     frames: int | Sequence[int] | None,
     batch_sizes: int | Sequence[int],
     chunk_frames: int | Sequence[int] | None,
-    progress: bool,
+) -> WarmupSizes:
+    """The padded sizes that a warm-up's arguments mean; None: all up to the defaults, or no streams.
+
+    Raises TypeError or ValueError for sizes that are no positive whole numbers.
+    """
+    token_sizes = padded_sizes(1, DEFAULT_TOKENS, MIN_TOKENS) if tokens is None else _sizes("tokens", tokens)
+    frame_sizes = padded_sizes(1, DEFAULT_FRAMES, MIN_FRAMES) if frames is None else _sizes("frames", frames)
+    return WarmupSizes(
+        sorted({padded_size(size) for size in _sizes("batch_sizes", batch_sizes)}),
+        sorted({padded_size(size, MIN_TOKENS) for size in token_sizes}),
+        sorted({padded_size(size, MIN_FRAMES) for size in frame_sizes}),
+        [] if chunk_frames is None else sorted(set(_sizes("chunk_frames", chunk_frames))),
+    )
+
+
+def warm_up(
+    sizes: WarmupSizes, text: Job, waveform: Job, stream: Job, cache: GraphCache, *, progress: bool
 ) -> WarmupReport:
-    """See `VitsModel.warmup`."""
+    """Run a job for each size. `cache` tells which of them graphs do, `progress` shows a bar on standard error."""
     begun = time.monotonic()
-    token_sizes = buckets(1, MOST_TOKENS, LEAST_TOKENS) if tokens is None else _sizes("tokens", tokens)
-    frame_sizes = buckets(1, MOST_FRAMES, LEAST_FRAMES) if frames is None else _sizes("frames", frames)
-    items = sorted({bucket(size) for size in _sizes("batch_sizes", batch_sizes)})
-    texts = sorted({bucket(size, LEAST_TOKENS) for size in token_sizes})
-    sounds = sorted({bucket(size, LEAST_FRAMES) for size in frame_sizes})
-    pieces = [] if chunk_frames is None else sorted(set(_sizes("chunk_frames", chunk_frames)))
-    with torch.inference_mode(False), torch.no_grad(), model.selected_backend():
-        if model.graph_limits() is None:
-            items, texts, sounds, pieces = items[:1], texts[:1], sounds[:1], pieces[:1]
-        jobs: list[tuple[Callable[[int, int], bool], int, int]]
-        jobs = [(model.warm_text, batch, size) for batch in items for size in texts]
-        jobs += [(model.warm_waveform, batch, size) for batch in items for size in sounds]
-        jobs += [(model.warm_stream, batch, size) for batch in items for size in pieces]
-        line = ProgressLine(len(jobs)) if progress else None
-        before, plain = model.graph_cache.statistics().recorded, 0
-        for done, (job, batch, size) in enumerate(jobs, start=1):
-            plain += not job(batch, size)
-            if line is not None:
-                line.update(done, done, None, 0, last=done == len(jobs))
-    graphs = model.graph_cache.statistics().recorded - before
-    return WarmupReport(graphs, plain, time.monotonic() - begun)
+    jobs = [(text, batch, size) for batch in sizes.items for size in sizes.tokens]
+    jobs += [(waveform, batch, size) for batch in sizes.items for size in sizes.frames]
+    jobs += [(stream, batch, size) for batch in sizes.items for size in sizes.pieces]
+    line = ProgressLine(len(jobs)) if progress else None
+    before, plain = cache.statistics().recorded, 0
+    for done, (job, batch, size) in enumerate(jobs, start=1):
+        replayed = cache.statistics().replayed
+        job(batch, size)
+        plain += cache.statistics().replayed == replayed
+        if line is not None:
+            line.update(done, done, None, 0, last=done == len(jobs))
+    return WarmupReport(cache.statistics().recorded - before, plain, time.monotonic() - begun)

@@ -14,7 +14,6 @@ import torch
 
 from ..models.inputs import check_frames, to_device
 from ..models.output import VitsModelOutput
-from ..models.streaming import stream_pieces
 from ..models.vits import VitsModel
 from ..text.batch_encoding import BatchEncoding
 from ..text.tokenization import VitsTokenizer
@@ -276,13 +275,13 @@ class Synthesizer:
         keywords = self._keywords(controls, 1)
         model = self.model
         with torch.no_grad(), model.selected_backend():
-            prior = model.prior(to_device(encoding["input_ids"], self.device), **keywords)
+            prior = model.prior(model.request(to_device(encoding["input_ids"], self.device), **keywords))
         output = VitsModelOutput(
             sequence_lengths=prior.frames.cpu() * math.prod(model.config.upsample_rates),
             durations=prior.text.restored(prior.durations, 1).cpu(),
         )
         return SpeechStream(
-            _on_host(stream_pieces(model, prior, chunk_frames, first_chunk_frames or chunk_frames)),
+            _on_host(model.pieces(prior, chunk_frames, first_chunk_frames or chunk_frames)),
             sampling_rate=self.sampling_rate,
             encoding=encoding,
             output=output,

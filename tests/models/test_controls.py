@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastvits import VitsModel, set_seed
-from fastvits.models.streaming import decoder_window, flow_reach
+from fastvits.models.streaming import decoder_window, flow_receptive_radius
 from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms, speaker_of
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
 
@@ -203,7 +203,7 @@ def test_bad_piece_sizes(voices: VitsModel, bad: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "upsampling-5-3-2", "uneven-resblocks", "one-resblock", "second-type"])
-def test_the_computed_reach_is_the_real_one(name: str) -> None:
+def test_the_computed_receptive_field_is_the_real_one(name: str) -> None:
     """Gradients show what a piece hears: nothing outside the computed window, and something at both of its ends."""
     settings = CONFIGURATIONS[name] if name in CONFIGURATIONS else SMALL | {"resblock_type": 2}
     model = own_model(settings).double()
@@ -218,5 +218,5 @@ def test_the_computed_reach_is_the_real_one(name: str) -> None:
     out = model.flow(latents, reverse=True)
     (gradient,) = torch.autograd.grad(out[:, start].sum(), latents)
     heard = gradient[0].abs().sum(1).nonzero().flatten()
-    reach = flow_reach(model.config)
-    assert (int(heard[0]), int(heard[-1])) == (start - reach, start + reach)
+    radius = flow_receptive_radius(model.config)
+    assert (int(heard[0]), int(heard[-1])) == (start - radius, start + radius)

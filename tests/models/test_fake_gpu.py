@@ -127,7 +127,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return describe(op, kernel, grid, args, *rest)
 
     monkeypatch.setattr(jit, "_describe", described)
-    monkeypatch.setattr("fastvits.models.vits.compile_ahead", lambda run, device: len(ahead.recorded(run)))
+    monkeypatch.setattr("fastvits.runtime.stages.compile_ahead", lambda run, device: len(ahead.recorded(run)))
     for op in registry.ops().values():
         if "triton" in op.implementations:
             triton = op.implementations["triton"]

@@ -72,7 +72,7 @@ FEW_LAYERS = SMALL | {
 
 
 @pytest.mark.usefixtures("large_tiles")
-def test_a_bucket_changes_nothing_in_triton() -> None:
+def test_padding_changes_nothing_in_triton() -> None:
     model = own_model(FEW_LAYERS).to(DEVICE)
     ids = random_ids(2, 7).to(DEVICE)
     mask = torch.tensor([[1] * 7, [0] * 4 + [1] * 3], device=DEVICE)

@@ -1,4 +1,4 @@
-"""Calls by way of graphs: padded to buckets they say the same, and the cache of graphs keeps its books.
+"""Calls by way of graphs: padded they say the same, and the cache of graphs keeps its books.
 
 Without a GPU a double stands for the recording of CUDA graphs: it runs the stage on the same padded buffers.
 """
@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from fastvits import VitsConfig, VitsModel, VitsModelOutput, set_seed, use_backend
 from fastvits.models import inputs as model_inputs
-from fastvits.runtime.buckets import LEAST_FRAMES, bucket, buckets
 from fastvits.runtime.graphs import GraphCache, GraphLimits, Padded, parse_graphs
+from fastvits.runtime.padding import MIN_FRAMES, padded_size, padded_sizes
 from tests.support.fake_gpu.recorder import FakeRecorder
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
@@ -50,20 +50,20 @@ def compare(got: VitsModelOutput, expected: VitsModelOutput, tolerance: float) -
         assert relative_rms(one, other) <= tolerance
 
 
-def test_buckets_waste_less_than_a_quarter() -> None:
+def test_padded_sizes_waste_less_than_a_quarter() -> None:
     for size in range(1, 5000):
-        padded = bucket(size)
+        padded = padded_size(size)
         assert size <= padded < 1.25 * size
-        assert bucket(padded) == padded
-    assert buckets(1, 16) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16]
-    assert buckets(3, 70, 32) == [32, 40, 48, 56, 64, 80]
-    assert bucket(5, LEAST_FRAMES) == LEAST_FRAMES
+        assert padded_size(padded) == padded
+    assert padded_sizes(1, 16) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16]
+    assert padded_sizes(3, 70, 32) == [32, 40, 48, 56, 64, 80]
+    assert padded_size(5, MIN_FRAMES) == MIN_FRAMES
 
 
 @pytest.mark.parametrize("backend", ["auto", "eager"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seeded", [False, True])
-def test_a_bucket_changes_nothing(dtype: torch.dtype, backend: str, seeded: bool) -> None:
+def test_padding_changes_nothing(dtype: torch.dtype, backend: str, seeded: bool) -> None:
     model = own_model(MULTI).to(dtype)
     tolerance = MODEL_FLOAT32 if dtype == torch.float32 else MODEL_FLOAT64
     calls: list[tuple[Tensor, Tensor | None, dict[str, Any]]] = []
@@ -86,7 +86,7 @@ def seeds(ids: Tensor, seeded: bool) -> dict[str, Any]:
     return {"seed": list(range(ids.shape[0]))} if seeded else {}
 
 
-def test_a_graph_serves_other_lengths_in_its_bucket() -> None:
+def test_a_graph_serves_other_lengths_of_its_padded_size() -> None:
     model = own_model(SMALL)
     lengths = (29, 32, 30, 31, 29)
     plain = [speak(model, random_ids(1, n), speaking_rate=0.5) for n in lengths]
@@ -319,7 +319,7 @@ def test_the_host_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
         x.sum().item()
     assert reads.seen == ["tolist", "__bool__", "item"]
 
-    for module in ("inputs", "vits"):
+    for module in ("inputs", "request"):
         monkeypatch.setattr(f"fastvits.models.{module}.read_at_once", lambda device: False)
     model = on_a_cpu(own_model(MULTI))
     ids, mask = random_ids(2, 20), torch.ones(2, 20, dtype=torch.long)
