@@ -78,14 +78,17 @@ class StageRunner:
             self.limits, self.device, (name,), compute, padded, lambda outputs: take(outputs, own), at_once=at_once
         )
 
+    def work_of(self, x: Tensor) -> tuple[int, ...]:
+        """What tiles are chosen by, for `x` `[B, T, ...]` and all that the stages make of so many steps."""
+        return tuple(tiles.bucket(x.shape[0] * x.shape[1] * factor) for factor in self.work_factors)
+
     def compile_ahead(self, name: str, run: Callable[[], Any], x: Tensor, *others: Tensor | None) -> None:
         """Have what `run` is about to launch on a GPU for `x` `[B, T, ...]` compiled on all processors, where it is the
         first of its kind and size: else a new process's first call waits for one kernel after the other."""
         if torch.compiler.is_compiling() or not self.cache.has_graphs(self.device):
             return
         kinds = tuple(None if other is None else other.dtype for other in others)
-        work = tuple(tiles.bucket(x.shape[0] * x.shape[1] * factor) for factor in self.work_factors)
-        key: Hashable = (name, self.device, self.dtype, kinds, work, surroundings())
+        key: Hashable = (name, self.device, self.dtype, kinds, self.work_of(x), surroundings())
         if key not in self.cache.compiled_for and self.cache.unobserved(self.module, self.device):
             compile_ahead(run, self.device)
             self.cache.compiled_for.add(key)

@@ -15,8 +15,8 @@ import torch
 
 from bench.configurations import CONFIGURATIONS, meta_model
 from fastvits import VitsConfig, VitsModel, use_backend
-from fastvits.models import vits as model_module
 from fastvits.planning.explain import planned_calls
+from fastvits.runtime import stages
 from fastvits.runtime.graphs import GraphCache
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import ahead, jit, tiles
@@ -119,7 +119,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[set[object]]:
         calls.append({launch.binary for launch in ahead.recorded(run)})
         return len(calls[-1])
 
-    monkeypatch.setattr(model_module, "compile_ahead", noted)
+    monkeypatch.setattr(stages, "compile_ahead", noted)
     return calls
 
 
@@ -170,7 +170,7 @@ def test_calls_of_one_kind_launch_the_same() -> None:
             for call in calls[begin:]:
                 call.op.implementations["triton"].run(*call.args)
         binaries: set[object] = {launch.binary for launch in launches}
-        kind = model._work_of(torch.empty(1, frames, 192, device="meta"))
+        kind = model.stage_runner(None).work_of(torch.empty(1, frames, 192, device="meta"))
         assert found.setdefault(kind, binaries) == binaries, frames
     assert 1 < len(found) < 14
 
