@@ -7,39 +7,44 @@ the meta device.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 import fastvits_kernels as kernels
+from fastvits_kernels.dispatch import packing
 
 
 class Derived:
-    """Tensors computed from parameters, kept until a parameter changes.
+    """Tensors computed from parameters, kept until a parameter changes; `packing.Mark` tells whether one did.
 
-    A change is seen by the parameter's identity, storage, version counter, dtype and device: optimiser steps,
-    `load_state_dict`, `.to()`, assignment and in-place arithmetic all count. With gradients nothing is kept, so that
-    they flow; nor for tensors made in inference mode, which have no version.
+    With gradients nothing is kept, so that they flow, nor while anything traces, compiles or transforms. What `get`
+    returns is for ops alone: a caller who might write to it makes his own.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[list[Any], Any]] = {}
+        self._kept: dict[str, tuple[tuple[packing.Mark, ...], Any]] = {}
 
     def get(self, name: str, sources: tuple[Tensor, ...], build: Callable[[], Any]) -> Any:
-        """`build()`, or what it returned last time for `name` if `sources` have not changed since."""
-        if torch.compiler.is_compiling() or any(source.is_inference() for source in sources):
-            return build()
+        """`build()`, tensors, or what it returned last time for `name` if `sources` have not changed since."""
         if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
             return build()
-        key = [(id(s), s.data_ptr(), s._version, s.dtype, s.device) for s in sources]
+        if not packing.may_keep(*sources):
+            return build()
         kept = self._kept.get(name)
-        if kept is None or kept[0] != key:
-            # Normal tensors even in inference mode, whose own ones have no version: others derive from these in turn.
-            with torch.inference_mode(False), torch.no_grad():
-                kept = (key, build())
-            self._kept[name] = kept
-        return kept[1]
+        if kept is not None and len(kept[0]) == len(sources) and all(map(packing.Mark.is_of, kept[0], sources)):
+            return kept[1]
+        marks = tuple(map(packing.Mark, sources))
+        # Normal tensors even in inference mode, whose own ones have no version: others derive from these in turn.
+        with torch.inference_mode(False), torch.no_grad():
+            made = build()
+        theirs = {source.untyped_storage()._cdata for source in sources}
+        for tensor in (made,) if isinstance(made, Tensor) else made:
+            if tensor.untyped_storage()._cdata not in theirs:
+                packing.make_private(tensor)
+        self._kept[name] = (marks, made)
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Derived":
         return Derived()
@@ -118,18 +123,25 @@ class WeightNormConv1d(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The normalised weight `[C_out, C_in, K]`, following its two parts."""
+        """The normalised weight `[C_out, C_in, K]`, computed anew: the caller's own."""
+        return _normalized(*self._parts())
+
+    def folded(self) -> Tensor:
+        """The same for an op, which does not write to it: kept for as long as its two parts are what they were."""
+        parts = self._parts()
+        return cast(Tensor, self.derived.get("weight", parts, lambda: _normalized(*parts)))
+
+    def _parts(self) -> tuple[Tensor, Tensor]:
         parts = self.parametrizations["weight"]
-        g, v = parts.original0, parts.original1
-        assert isinstance(g, Tensor)
-        assert isinstance(v, Tensor)
-        return self.derived.get(
-            "weight", (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))
-        )
+        return cast(Tensor, parts.original0), cast(Tensor, parts.original1)
 
     def project(self, x: Tensor) -> Tensor:
         """As `Conv1d.project`."""
-        return nn.functional.linear(x, self.weight.squeeze(-1).to(x.dtype), self.bias.to(x.dtype))
+        return nn.functional.linear(x, self.folded().squeeze(-1).to(x.dtype), self.bias.to(x.dtype))
+
+
+def _normalized(g: Tensor, v: Tensor) -> Tensor:
+    return v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))
 
 
 class ConvTranspose1d(nn.Module):

@@ -42,7 +42,7 @@ class VitsWaveNet(nn.Module):
             assert isinstance(in_layer, WeightNormConv1d)
             assert isinstance(out_layer, WeightNormConv1d)
             cond = None if conditions is None else conditions[i]
-            in_weight, out_weight = taps_first(in_layer.weight), out_layer.weight.squeeze(-1).t()
+            in_weight, out_weight = taps_first(in_layer.folded()), out_layer.folded().squeeze(-1).t()
             if self.training and self.dropout:
                 state = wavenet_layer_with_dropout(
                     x,

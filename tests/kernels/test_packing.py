@@ -1,9 +1,13 @@
 """Derived weights follow their parameters."""
 
 import gc
+from collections.abc import Callable
 
+import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from fastvits_kernels.dispatch import packing
 
@@ -53,7 +57,7 @@ def test_nothing_survives_its_weight() -> None:
     gc.collect()
     for _ in range(300):
         packing.packed(torch.zeros(1), "sweep", lambda: 0)
-    assert sum(reference.expired() for reference, _, _ in packing._kept.values()) <= packing._SWEEP_EVERY
+    assert sum(mark.expired() for mark, _ in packing._kept.values()) <= packing._SWEEP_EVERY
 
 
 def test_tensors_made_in_inference_mode_are_not_kept() -> None:
@@ -64,3 +68,74 @@ def test_tensors_made_in_inference_mode_are_not_kept() -> None:
             weight.fill_(i)
             values.append(packing.packed(weight, "value", lambda: float(weight[0])))
     assert values == [0.0, 1.0, 2.0]
+
+
+SILENT_WRITES: dict[str, Callable[[torch.Tensor], object]] = {
+    "scaled": lambda w: w.data.mul_(0.999),
+    "copied": lambda w: w.data.copy_(torch.randn(w.shape)),
+    "one element": lambda w: w.data[3, 1, 2].add_(1e-3),
+    "negated": lambda w: w.data.neg_(),
+    "a channel zeroed": lambda w: w.data[5].zero_(),
+    "taps in reverse": lambda w: w.data.copy_(w.data.flip(-1)),
+    "two channels exchanged": lambda w: w.data[:2].copy_(w.data[:2].flip(0)),
+    "through numpy": lambda w: w.detach().numpy().__setitem__((0, 0, 0), 7.0),
+    "through storage": lambda w: w.untyped_storage().fill_(0),
+    "one of an average": lambda w: w.data.lerp_(torch.randn(w.shape).to(w.dtype), 1e-2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(8, 3, 5), (64, 48, 5), (7, 331, 3)])
+def test_writes_that_no_version_counts_are_seen(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    parameter = nn.Parameter(torch.randn(shape).to(dtype))
+
+    def get() -> torch.Tensor:
+        view = parameter.detach().permute(2, 1, 0)
+        return packing.packed(view, "contiguous copy", lambda: view.clone(memory_format=torch.contiguous_format))
+
+    get()
+    for name, write in SILENT_WRITES.items():
+        if name == "through numpy" and dtype == torch.bfloat16:  # which numpy does not have
+            continue
+        before = parameter._version
+        write(parameter)
+        assert parameter._version == before, name
+        assert torch.equal(get(), parameter.permute(2, 1, 0)), name
+
+
+def test_a_buffer_that_is_used_again_is_another_weight() -> None:
+    """Compiled code writes one tensor after another into one buffer, and counts no versions."""
+    buffer = torch.empty(64 * 48 * 5)
+    for value in range(3):
+        weight = buffer.as_strided((64, 48, 5), (240, 5, 1)).data
+        weight.copy_(torch.full((64, 48, 5), float(value)))
+        assert packing.packed(weight, "mean", lambda weight=weight: float(weight.mean())) == value
+
+
+def test_nothing_is_kept_of_what_is_traced_or_transformed() -> None:
+    weight = torch.randn(4, 6)
+    built: list[int] = []
+
+    def get(tensor: torch.Tensor) -> torch.Tensor:
+        return packing.packed(tensor, "traced", lambda: built.append(1) or tensor * 1)
+
+    with FakeTensorMode() as mode:
+        get(mode.from_tensor(weight))
+    torch.func.vmap(get)(weight)
+    torch.func.grad(lambda x: get(x).sum())(weight)
+    torch.jit.trace(get, (weight,), check_trace=False)
+    make_fx(get)(weight)
+    before = len(built)
+    assert torch.equal(get(weight), weight)
+    assert len(built) == before + 1
+
+
+def test_private_tensors_are_not_read_again() -> None:
+    derived = torch.randn(100, 100)
+    packing.make_private(derived)
+    packing.packed(derived, "private", lambda: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "fingerprint", None)
+        assert packing.packed(derived, "private", lambda: 2) == 1
+    derived.add_(1)
+    assert packing.packed(derived, "private", lambda: 3) == 3
