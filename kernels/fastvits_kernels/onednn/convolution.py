@@ -12,6 +12,7 @@ computed there and rounded at the end of an op, which is said once.
 import logging
 import math
 import platform
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -59,11 +60,31 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 @lru_cache
 def _broken() -> str | None:
-    """Why oneDNN's convolutions cannot be used, found by trying a small one; None where they can."""
+    """Why oneDNN's convolutions cannot be used, found by trying a small one; None where they can.
+
+    Tried in a thread of its own, for that starts without whatever surrounds the first call: autocast, tracing, function
+    transforms, fake tensors and other modes are a thread's. What was found is said once.
+    """
+    found = ["the trial of oneDNN's convolutions ended early"]
+
+    def run() -> None:
+        found[0] = _tried() or ""
+
+    trial = threading.Thread(target=run, name="fastvits-trial-of-onednn")
+    trial.start()
+    trial.join()
+    if found[0]:
+        logger.warning("%s: speech takes longer, on plain torch", found[0])
+    else:
+        logger.debug("oneDNN's fused convolutions were tried, and are right")
+    return found[0] or None
+
+
+def _tried() -> str | None:
     if not torch.backends.mkldnn.is_available():
         return "this torch is built without oneDNN"
-    with torch.inference_mode(False), torch.no_grad():
-        # Whatever torch's default dtype and device are.
+    with torch.no_grad():
+        # Whatever torch's default dtype is, which all threads share.
         x, out, weight, bias = (
             torch.linspace(-1, 1, math.prod(shape), dtype=torch.float32, device="cpu").view(shape)
             for shape in ((1, 9, 16), (1, 9, 16), (3, 16, 16), (16,))
