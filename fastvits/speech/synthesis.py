@@ -197,12 +197,7 @@ class Synthesizer:
 
     def says_something(self, encoding: BatchEncoding) -> bool:
         """Whether an encoding holds more than blanks, padding, marks of beginning and end, and what is unknown."""
-        tokenizer = self.tokenizer
-        silent = {tokenizer.pad_token_id, tokenizer.unk_token_id}
-        if tokenizer.frontend == "piper":
-            silent |= {tokenizer.bos_token_id, tokenizer.eos_token_id}
-        elif tokenizer.add_blank:
-            silent.add(0)
+        silent = self.tokenizer.silent_ids
         return any(number not in silent for number in encoding["input_ids"].flatten().tolist())
 
     def synthesize(self, texts: Sequence[str | BatchEncoding], **controls: Any) -> list[Speech]:

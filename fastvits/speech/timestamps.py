@@ -1,7 +1,8 @@
 """When every token, character and word of the original text is heard, told from one call's durations.
 
 The model gives every token a whole number of frames, and nothing of the waveform moves away from its frames: sums of
-durations are the times. `fastvits.text.alignment` tells where in the text a token comes from.
+durations are the times. The encoding knows where in the text a token comes from
+(`fastvits.text.sources`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from ..text.alignment import Span, sources_text, token_spans, word_spans
-from ..text.batch_encoding import BatchEncoding, TokenSource
+from ..text.batch_encoding import BatchEncoding
+from ..text.sources import TokenSource, pieces_of_sources, sources_text
+from ..text.spans import Span
 from ..text.tokenization import VitsTokenizer
+from ..text.words import word_spans
 
 __all__ = ["Level", "TimeSpan", "timestamps"]
 
@@ -61,7 +64,7 @@ def timestamps(
       (a word that became phonemes, a number that is read as words) each of them is given the time of all: the
       smallest span that is surely true.
     - A word is a run between white space, punctuation included; in scripts without spaces every character is one (see
-      `fastvits.text.alignment.word_spans`). It is heard from its first sound to its last: punctuation at its ends,
+      `fastvits.text.words.word_spans`). It is heard from its first sound to its last: punctuation at its ends,
       which is a pause, does not count, unless there is nothing else.
 
     Args:
@@ -135,7 +138,7 @@ def _item(
     rate: int,
 ) -> _Item:
     """The tokens of one item, with their times and places."""
-    tokens = token_spans(tokenizer, sources)
+    tokens = pieces_of_sources(sources)
     expected = tokenizer.convert_tokens_to_ids([token for token, _ in tokens])
     places = [place for place, kept in enumerate(mask) if kept] if mask is not None else list(range(len(ids)))
     heard = [ids[place] for place in places]
@@ -151,19 +154,13 @@ def _item(
         raise ValueError(f"The output's durations ({total} frames) and sequence_lengths ({samples}) do not fit.")
     edges = [0, *itertools.accumulate(frames[place] for place in places)]
     times = [edge * hop / rate for edge in edges]
-    blank = _blank_id(tokenizer)
+    blank = tokenizer.blank_id
     is_blank = [
         span is None and before <= number < before + len(expected) and heard[number] == blank
         for number, span in enumerate(spans)
     ]
     names = [str(token) for token in tokenizer.convert_ids_to_tokens(heard)]
     return _Item(sources_text(sources), names, spans, is_blank, times)
-
-
-def _blank_id(tokenizer: VitsTokenizer) -> int | None:
-    if tokenizer.frontend == "piper":
-        return tokenizer.pad_token_id if tokenizer.add_blank else None
-    return 0 if tokenizer.add_blank else None
 
 
 @dataclass

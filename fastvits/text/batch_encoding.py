@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["TENSOR_TYPES", "BatchEncoding", "TokenSource", "tensor_type_name"]
+from .sources import TokenSource
+
+__all__ = ["TENSOR_TYPES", "BatchEncoding", "tensor_type_name"]
 
 logger = logging.getLogger("fastvits")
 
@@ -27,23 +28,6 @@ def tensor_type_name(tensor_type: str | None) -> str | None:
             if tensor_type == name:  # also true for an enum whose members are strings
                 return name
     raise ValueError(f"return_tensors must be 'pt', 'np' or None, not {tensor_type!r}.")
-
-
-@dataclass(frozen=True)
-class TokenSource:
-    """The text that a run of an item's ids was made of, and how; what `fastvits.timestamps` traces ids back with.
-
-    Attributes:
-        parts: the text, or its words where it was given in words.
-        normalize, split_special_tokens: the settings of the call.
-        first, last: of the ids of the whole text, `first:last` were kept; truncation cuts the others.
-    """
-
-    parts: tuple[str, ...]
-    normalize: bool
-    split_special_tokens: bool
-    first: int
-    last: int
 
 
 class BatchEncoding(MutableMapping[str, Any]):

@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 
+# transformers writes this number for "no limit", and takes every limit above LARGE_LENGTH for none.
+VERY_LARGE_LENGTH = int(1e30)
+LARGE_LENGTH = int(1e20)
+
 PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
 TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second", "do_not_truncate")
 SIDES = ("right", "left")

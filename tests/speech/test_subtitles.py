@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastvits import TimeSpan
 from fastvits.speech.subtitles import LONGEST_CUE, LONGEST_LINE, cues, to_json, to_srt, to_webvtt, write_timestamps
-from fastvits.text.alignment import word_spans
+from fastvits.text.words import word_spans
 
 
 def words_of(text, times=None):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fastvits
 from fastvits import TimeSpan, VitsModelOutput, VitsTokenizer
-from fastvits.text.alignment import word_spans
+from fastvits.text.words import word_spans
 from fastvits.voices.folders import DEFAULT_VOICE, voice_folder
 from tests.support.multilingual_texts import TEXTS
 from tests.support.small_voices import save_small_voice
@@ -224,7 +224,7 @@ def test_a_voice_that_only_phonemizer_knows_is_told_of_chunk_by_chunk(tokenizers
     def refuse(text, voice):
         raise ValueError("espeak-ng has no voice")
 
-    monkeypatch.setattr("fastvits.text.alignment._sound", refuse)
+    monkeypatch.setattr("fastvits.text.word_alignment._sound", refuse)
     text = "one two, three"
     tokens, _, words = check(text, spans_of(tokenizers["ipa-phonemes"], text))
     assert {span[1:] for span in places(tokens)} == {(0, 7), (7, 8), (8, 9), (9, 14)}

@@ -18,7 +18,7 @@ from transformers import VitsTokenizer as PublishedTokenizer
 from transformers.models.vits import tokenization_vits
 
 from fastvits import VitsTokenizer
-from fastvits.text.tokenization import _uroman
+from fastvits.text.front_ends.romanized import _uroman
 
 # MMS-TTS English, in the order of its ids. The pad token is "k", which is the blank as well.
 MMS_ENGLISH = [*"k'zyudhesw–3cp-1jmi", " ", *"flo0bra42n_xvtq56g"]

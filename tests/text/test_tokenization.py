@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 from transformers import BatchEncoding as PublishedEncoding
 from transformers import VitsTokenizer as PublishedTokenizer
 
-import fastvits.text.tokenization
+import fastvits.text.front_ends.phonemized
+import fastvits.text.front_ends.romanized
 from fastvits import BatchEncoding, VitsTokenizer
 from tests.support.multilingual_texts import ALL_TEXTS, TEXTS
 from tests.support.tokenizers import (
@@ -394,7 +395,7 @@ def test_skipping_special_tokens_loses_no_letters(setting, tmp_path, backends):
     lost = 0
     for text in ALL_TEXTS:
         ids = ours.encode(text)
-        kept = "".join(c for c in ours._prepare(text, True, {}) if c in ours.encoder)
+        kept = "".join(c for c in str(ours.front_end.read(text).pieces.before) if c in ours.encoder)
         if setting == "romanian":
             kept = kept.strip("|")  # a mark as pad token is taken for padding at the ends
         assert ours.decode(ids, skip_special_tokens=True) == kept, text
@@ -450,7 +451,7 @@ def test_unknown_phonemes_are_reported(tmp_path, caplog):
 
 
 def test_one_romanizer_a_process_called_as_published(tmp_path, monkeypatch):
-    ready = fastvits.text.tokenization._uroman()
+    ready = fastvits.text.front_ends.romanized._uroman()
     built, calls = [], []
 
     class Counting(uroman.Uroman):
@@ -463,8 +464,8 @@ def test_one_romanizer_a_process_called_as_published(tmp_path, monkeypatch):
             return super().romanize_string(s, lcode, *arguments, **keywords)
 
     monkeypatch.setattr(uroman, "Uroman", Counting)
-    unused = functools.lru_cache(maxsize=1)(fastvits.text.tokenization._uroman.__wrapped__)
-    monkeypatch.setattr(fastvits.text.tokenization, "_uroman", unused)
+    unused = functools.lru_cache(maxsize=1)(fastvits.text.front_ends.romanized._uroman.__wrapped__)
+    monkeypatch.setattr(fastvits.text.front_ends.romanized, "_uroman", unused)
     path = write_vocabulary(tmp_path, "mms")
     first = VitsTokenizer(path, pad_token="k", phonemize=False, is_uroman=True, language="rus")
     second = VitsTokenizer(path, pad_token="k", phonemize=False, is_uroman=True, uroman_language="ukr")
@@ -478,15 +479,13 @@ def test_one_romanizer_a_process_called_as_published(tmp_path, monkeypatch):
 
 
 def test_espeak_voice_is_english_unless_something_says_otherwise(tmp_path, monkeypatch):
-    import fastvits.text.phonemization
-
     voices = []
 
-    def record(text, voice="en-us"):
+    def record(lines, voice):
         voices.append(voice)
-        return text
+        return lines, [[line] for line in lines], [[] for _ in lines], lines
 
-    monkeypatch.setattr(fastvits.text.phonemization, "espeak_phonemes", record)
+    monkeypatch.setattr(fastvits.text.front_ends.phonemized, "spoken_lines", record)
     path = write_vocabulary(tmp_path, "ipa")
     for settings in ({}, {"language": "deu"}, {"language": "eng"}, {"language": "xyz"}, {"espeak_voice": "fr-fr"}):
         VitsTokenizer(path, **settings)("a")
@@ -651,7 +650,7 @@ def test_a_book_is_one_text(mms):
 )  # fmt: skip
 def test_bad_calls_are_refused_before_any_work(arguments, error, match, mms, monkeypatch):
     if "return_tensors" not in arguments or arguments["return_tensors"] == "tf":
-        monkeypatch.setattr(mms, "_tokens_of", lambda *_: pytest.fail("it began to work"))
+        monkeypatch.setattr(mms, "read", lambda *_: pytest.fail("it began to work"))
     with pytest.raises(error, match=match):
         mms(**arguments)
 
