@@ -1,4 +1,4 @@
-"""Audio into files and pipes: WAV, FLAC or raw PCM, 16 bits, one channel, as the samples come."""
+"""Audio into files and pipes, one channel, as the samples come: WAV, FLAC and raw PCM of 16 bits, and compressed."""
 
 from __future__ import annotations
 
@@ -8,26 +8,49 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-import numpy
+import numpy as np
 
-__all__ = ["FORMATS", "AudioWriter", "audio_format", "pcm16", "require_flac", "write_audio", "write_wav"]
+from .compressed import CompressedWriter
+
+__all__ = [
+    "FILE_FORMATS",
+    "FORMATS",
+    "AudioWriter",
+    "audio_format",
+    "pcm16",
+    "require_flac",
+    "write_audio",
+    "write_wav",
+]
 
 FORMATS = ("wav", "flac", "raw")
 """WAV; FLAC, which the extra `flac` brings; and the samples alone, little-endian."""
+
+FILE_FORMATS = {
+    ".wav": "wav", ".flac": "flac", ".raw": "raw", ".pcm": "raw", ".mp3": "mp3", ".ogg": "ogg", ".opus": "opus",
+    ".aac": "aac",
+}  # fmt: skip
+"""Formats by the ends of files' names; the last four are compressed, and come with the extra `audio`."""
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _HEADER_BYTES = 44
 
 
-def pcm16(audio: numpy.ndarray) -> numpy.ndarray:
+def pcm16(audio: np.ndarray) -> np.ndarray:
     """Floating-point samples as 16-bit integers, `[T_samples]`; what lies outside [-1, 1] is clipped."""
-    return numpy.rint(numpy.clip(audio, -1.0, 1.0) * 32767.0).astype("<i2")
+    return np.rint(np.clip(audio, -1.0, 1.0) * 32767.0).astype("<i2")
 
 
 def audio_format(path: str | os.PathLike[str]) -> str:
-    """The format that a file's name asks for: FLAC for `.flac`, raw for `.raw` and `.pcm`, else WAV."""
+    """The format that a file's name asks for; WAV for a name without an end, such as that of a device.
+
+    Raises ValueError for an end that stands for no format that can be written.
+    """
     suffix = Path(path).suffix.lower()
-    return {".flac": "flac", ".raw": "raw", ".pcm": "raw"}.get(suffix, "wav")
+    if suffix and suffix not in FILE_FORMATS:
+        allowed = ", ".join(FILE_FORMATS)
+        raise ValueError(f"audio is written to files that end with {allowed}, not to {os.fspath(path)}")
+    return FILE_FORMATS.get(suffix, "wav")
 
 
 def require_flac() -> Any:
@@ -55,20 +78,21 @@ class AudioWriter:
     Args:
         file: an open binary file or pipe. It is not closed, but flushed after every write.
         sampling_rate: samples a second.
-        format: one of `FORMATS`; FLAC needs a file that can be read back.
+        format: one of `FORMATS`, or "mp3", "ogg", "opus" or "aac"; FLAC needs a file that can be read back.
 
     Raises:
         ValueError: an unknown format, or FLAC into a pipe.
-        ImportError: FLAC, and `soundfile` is missing.
+        ImportError: FLAC, and `soundfile` is missing; a compressed format, and `av` is missing.
     """
 
     def __init__(self, file: BinaryIO, sampling_rate: int, format: str = "wav") -> None:
-        if format not in FORMATS:
-            raise ValueError(f"unknown audio format {format!r}: use {', '.join(FORMATS)}")
+        if format not in FILE_FORMATS.values():
+            raise ValueError(f"unknown audio format {format!r}: use {', '.join(dict.fromkeys(FILE_FORMATS.values()))}")
         self._file = file
         self._rate = sampling_rate
         self._format = format
         self._flac: Any = None
+        self._compressed: CompressedWriter | None = None
         self.samples = 0
         try:
             self._start: int | None = file.tell() if file.seekable() else None
@@ -80,9 +104,15 @@ class AudioWriter:
             self._flac = require_flac().SoundFile(file, "w", sampling_rate, 1, "PCM_16", format="FLAC")
         elif format == "wav":
             file.write(_wav_header(sampling_rate, _UNKNOWN_SIZE))
+        elif format != "raw":
+            self._compressed = CompressedWriter(file, sampling_rate, format)
 
-    def write(self, audio: numpy.ndarray) -> None:
+    def write(self, audio: np.ndarray) -> None:
         """Append floating-point samples `[n]`."""
+        if self._compressed is not None:
+            self._compressed.write(audio)
+            self.samples += len(audio)
+            return
         samples = pcm16(audio)
         self.samples += len(samples)
         if self._flac is not None:
@@ -95,6 +125,8 @@ class AudioWriter:
         """Complete the header. The file stays open."""
         if self._flac is not None:
             self._flac.close()
+        elif self._compressed is not None:
+            self._compressed.close()
         elif self._format == "wav" and self._start is not None:
             end = self._file.tell()
             self._file.seek(self._start)
@@ -113,7 +145,7 @@ class AudioWriter:
 
 
 def write_audio(
-    path: str | os.PathLike[str], audio: numpy.ndarray, sampling_rate: int, format: str = "wav", *, sync: bool = False
+    path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: int, format: str = "wav", *, sync: bool = False
 ) -> None:
     """Write one channel of audio as a file.
 
@@ -121,7 +153,7 @@ def write_audio(
         path: the file, overwritten if it exists.
         audio: floating-point samples, shape `[T_samples]`; what lies outside [-1, 1] is clipped.
         sampling_rate: samples a second.
-        format: one of `FORMATS`.
+        format: as of an `AudioWriter`.
         sync: return when the file is on the disk and not only on its way.
     """
     with open(path, "w+b") as file:
@@ -131,7 +163,7 @@ def write_audio(
             os.fsync(file.fileno())
 
 
-def write_wav(path: str | os.PathLike[str], audio: numpy.ndarray, sampling_rate: int) -> None:
+def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: int) -> None:
     """Write one channel of audio as a WAV file of 16-bit PCM.
 
     Args:

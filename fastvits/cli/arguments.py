@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..audio.levels import NORMALIZATIONS, TARGET_LOUDNESS
 from ..speech.loading import resolve_device
 from ..speech.speaker import Speaker
 from ..voices.folders import DEFAULT_VOICE
@@ -184,6 +185,19 @@ def add_voice_options(parser: argparse.ArgumentParser) -> None:
         help="such as cpu, cuda or cuda:1 (default: the first CUDA device where there is one, else cpu)",
     )
     parser.add_argument("--dtype", choices=DTYPES, help="what to compute in (default: the voice's)")
+
+
+def add_level_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say how loud the audio is."""
+    parser.add_argument(
+        "--volume", metavar="FACTOR", type=not_negative, default=1.0, help="multiply the samples by this (default: 1)"
+    )
+    parser.add_argument(
+        "--normalize",
+        choices=NORMALIZATIONS,
+        help="scale each sentence: peak to full scale, as Piper does, or loudness to "
+        f"{TARGET_LOUDNESS:g} LUFS (default: as the voice speaks)",
+    )
 
 
 def load_speaker(options: argparse.Namespace) -> Speaker:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import math
 import sys
 import time
@@ -12,7 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from ..audio.files import FORMATS, AudioWriter, audio_format
+from ..audio.compressed import COMPRESSED_FORMATS, require_av
+from ..audio.files import FILE_FORMATS, FORMATS, AudioWriter, audio_format
+from ..audio.levels import Levels
 from ..speech.speaker import Speaker
 from ..speech.synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES
 from ..storage import replacing
@@ -20,6 +23,7 @@ from ..voices.speakers import speaker_in_range
 from .arguments import (
     InputError,
     OneLineParser,
+    add_level_options,
     add_voice_options,
     load_speaker,
     output_file,
@@ -28,12 +32,14 @@ from .arguments import (
     seed,
 )
 
+logger = logging.getLogger("fastvits")
+
 EPILOG = """examples:
   fastvits say "Hello, my dog is cute." --output hello.wav
   fastvits say --file letter.txt --speaking-rate 1.2 --seed 7 --output letter.wav --timestamps letter.srt
   fastvits say "Good morning." --voice my-voices --speaker-mix 0=0.7,1=0.3 --output mixed.wav
   fastvits say --file book.txt --stream --output - | aplay
-  fastvits say --file book.txt --stream --output - --format raw | ffmpeg -f s16le -ar 22050 -i - book.opus
+  fastvits say --file book.txt --output book.opus
 """
 
 TIMESTAMP_FORMATS = (".json", ".srt", ".vtt")
@@ -44,7 +50,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser = commands.add_parser(
         "say",
         help="synthesise a text into a file or a pipe",
-        description="Synthesise a text of any length, sentence by sentence, into one channel of 16-bit PCM, and report "
+        description="Synthesise a text of any length, sentence by sentence, into one channel of audio, and report "
         "its length, the time to synthesise it (from text to samples, without loading the voice) and the real-time "
         "factor (that time divided by the length).",
         epilog=EPILOG,
@@ -60,7 +66,11 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument(
         "--output", metavar="FILE", required=True, type=output_file, help="where the audio goes; - is standard output"
     )
-    parser.add_argument("--format", choices=FORMATS, help="default: as the file's name ends, else wav")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="default: as the file's name ends (.mp3, .ogg, .opus and .aac too, with the extra 'audio'), else wav",
+    )
     parser.add_argument(
         "--stream",
         action="store_true",
@@ -78,6 +88,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         type=seed,
         help="make the variation repeatable; sentence i of the text has the seed N + i",
     )
+    add_level_options(parser)
     add_voice_options(parser)
     parser.add_argument(
         "--speaker-mix",
@@ -137,7 +148,12 @@ def run(options: argparse.Namespace) -> None:
     if options.speaker is not None and options.speaker_mix is not None:
         raise InputError("give either --speaker or --speaker-mix")
     to_pipe = str(options.output) == "-"
-    form = options.format or audio_format(options.output)
+    if options.normalize is not None and options.stream:
+        raise InputError("--normalize needs whole sentences: leave out --stream, or take --volume")
+    form = _format(options)
+    if form in COMPRESSED_FORMATS and form != "flac":
+        require_av()
+    levels = Levels(options.volume, options.normalize)
     speaker = load_speaker(options)
     spoken = speaker.sentence_streams(
         text,
@@ -153,7 +169,7 @@ def run(options: argparse.Namespace) -> None:
         noise_scale_duration=options.noise_scale_duration,
     )
     spans: list[Any] = []
-    seconds, first = 0.0, None
+    seconds, first, clipped = 0.0, None, 0
     start = time.perf_counter()
     with _opened(options.output) as file, AudioWriter(file, speaker.sampling_rate, form) as writer:
         for one in spoken:
@@ -161,11 +177,15 @@ def run(options: argparse.Namespace) -> None:
             for piece in one.pieces:
                 seconds += time.perf_counter() - start  # synthesis alone: whoever reads a pipe may be slow
                 first = seconds if first is None else first
+                piece = levels.apply(piece, speaker.sampling_rate)
+                clipped += int(np.count_nonzero(np.abs(piece) > 1.0))
                 writer.write(piece)
                 start = time.perf_counter()
             if one.pause:
                 writer.write(np.zeros(one.pause, np.float32))
         samples = writer.samples
+    if clipped:
+        logger.warning("%d samples were too loud and are clipped: lower --volume.", clipped)
     if options.timestamps is not None:
         _write_timestamps(options.timestamps, spans, text)
     length = samples / speaker.sampling_rate
@@ -176,6 +196,19 @@ def run(options: argparse.Namespace) -> None:
         print(f"first piece:      {first:.2f} s", file=report)
     print(f"synthesis time:   {seconds:.2f} s", file=report)
     print(f"real-time factor: {seconds / length:.3f}", file=report)
+
+
+def _format(options: argparse.Namespace) -> str:
+    """The format of the output: as its name ends, where --format does not contradict."""
+    if options.format is None:
+        try:
+            return audio_format(options.output)
+        except ValueError as error:
+            raise InputError(f"{error}; or say --format {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
+    named = FILE_FORMATS.get(options.output.suffix.lower(), options.format)
+    if named != options.format:
+        raise InputError(f"--format {options.format} does not fit the name {options.output}: leave one of them out")
+    return str(options.format)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ..corpus import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, read_manifest, synthesize
-from .arguments import InputError, OneLineParser, add_voice_options, load_speaker, output_folder, seed, whole_number
+from .arguments import (
+    InputError,
+    OneLineParser,
+    add_level_options,
+    add_voice_options,
+    load_speaker,
+    output_folder,
+    seed,
+    whole_number,
+)
 
-EPILOG = """The manifest has a row a text: JSON objects line by line (.jsonl), CSV with a header line (.csv, .tsv), or
-plain lines. Columns: text, and if you like id (names the file), speaker, seed, rate (above 1 is faster).
+EPILOG = """The manifest has a row a text: JSON objects line by line (.jsonl), a JSON list (.json), CSV with a header
+line (.csv, .tsv), id|text or id|text|normalized text as in LJSpeech (.csv), or plain lines. Columns: text, and if you
+like id (names the file), speaker or speaker_id, seed, rate (above 1 is faster).
 
 examples:
   fastvits synthesize sentences.txt --output-dir corpus
@@ -62,6 +72,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be spoken")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    add_level_options(parser)
     add_voice_options(parser)
 
 
@@ -94,6 +105,8 @@ def run(options: argparse.Namespace) -> int:
                 seed=options.seed,
                 sentence_silence=options.sentence_silence,
                 timestamps=options.timestamps,
+                volume=options.volume,
+                normalize=options.normalize,
                 strict=options.strict,
                 progress=False if options.quiet else progress,
                 on_failure=report_failure,

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ..audio.files import require_flac
+from ..audio.levels import Levels
 from ..models.inputs import per_item
 from ..models.vits import VitsModel
 from ..progress import ProgressLine
@@ -122,6 +123,8 @@ def synthesize(
     paragraph_silence: float | None = None,
     max_length: int = DEFAULT_MAX_LENGTH,
     timestamps: bool = False,
+    volume: float = 1.0,
+    normalize: str | None = None,
     strict: bool = False,
     progress: ProgressLine | bool = False,
     on_failure: Callable[[Failure], None] | None = None,
@@ -146,6 +149,9 @@ def synthesize(
         seed: rows without a seed get one from their id and this number (`item_seed`).
         sentence_silence, paragraph_silence, max_length: as in `speak_sentences`.
         timestamps: write into the manifest when each token, character and word is heard.
+        volume: a factor for the samples; what it makes too loud is clipped, and a warning says how much.
+        normalize: "peak" scales each sentence to full scale, as Piper does; "loudness" to -18 LUFS, or as near to it as
+            its peak lets it come; None leaves it.
         strict: raise BadItem at the first row that cannot be spoken, instead of reporting it and going on.
         progress: True for a line on standard error, or a `ProgressLine`.
         on_failure: called with each `Failure`; by default it is logged as a warning.
@@ -181,6 +187,7 @@ def synthesize(
         paragraph_silence=paragraph_silence,
         max_length=max_length,
         timestamps=timestamps,
+        levels=Levels(volume, normalize),
         strict=strict,
         progress=ProgressLine(len(items) if isinstance(items, Sized) else None)
         if progress is True
@@ -219,6 +226,7 @@ class _Run:
         paragraph_silence: float | None,
         max_length: int,
         timestamps: bool,
+        levels: Levels,
         strict: bool,
         progress: ProgressLine | None,
         on_failure: Callable[[Failure], None] | None,
@@ -242,12 +250,16 @@ class _Run:
         split_sentences("", max_length)
         self.max_length = max_length
         self.timestamps = timestamps
+        self.levels = levels
+        self.clipped = 0
         self.strict = strict
         self.progress = progress
         self.on_failure = on_failure
         self.report = CorpusReport()
         self.begun = time.perf_counter()
         settings = [_voice_key(voice), str(model.dtype), format, self.noise, self.pauses, max_length, timestamps]
+        if levels != Levels():  # else a folder of an earlier version is spoken anew
+            settings.append([levels.volume, levels.normalize])
         self.settings = json.dumps(settings, sort_keys=True)
         self.ids: set[str] = set()
         self.unknown_columns: set[str] = set()
@@ -268,6 +280,8 @@ class _Run:
             for start in range(0, len(units), self.batch_size):
                 self._run_batch(units[start : start + self.batch_size], folder)
         self._show(last=True)
+        if self.clipped:
+            logger.warning("%d samples were too loud and are clipped: lower the volume.", self.clipped)
 
     def _job(self, number: int, given: str | Mapping[str, Any] | Failure, folder: OutputFolder) -> list[_Unit] | None:
         """The sentences of an item; None if there is nothing to do for it."""
@@ -375,7 +389,9 @@ class _Run:
             return
         for unit, speech in zip(units, spoken, strict=True):
             job = unit.job
-            job.audio[unit.index] = speech.audio
+            audio = self.levels.apply(speech.audio, speech.sampling_rate)
+            self.clipped += int(np.count_nonzero(np.abs(audio) > 1.0))
+            job.audio[unit.index] = audio
             if self.timestamps:
                 job.spans[unit.index] = speech.timestamps()
             job.missing -= 1

@@ -111,3 +111,12 @@ and the odd sentence that is longer than all before it."""
 
 DURATION_TIE = 1e-4
 """Frames from an integer below which a duration counts as a tie: `ceil` may then go either way by rounding."""
+
+COMPRESSED_AUDIO = {"mp3": 0.02, "ogg": 0.06, "opus": 0.06}
+"""What an encoder may lose of a tone, relative RMS after its gain. Measured: 0.007 for MP3, 0.037 for Opus."""
+
+LOUDNESS_UNITS = 0.05
+"""LU between our meter of loudness and FFmpeg's, which rounds. Measured: 0.01."""
+
+PIPER_PEAK = 2e-3
+"""A sample scaled to full scale, onnxruntime's against ours: the distance of the models, scaled up with them."""
