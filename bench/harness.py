@@ -35,8 +35,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
-        # Results being appended to do not make a tree dirty.
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")),
+        "dirty": bool(changes()),
         "device_type": device.type,
         "device": device_name(device),
         "clocks": _clocks(device),
@@ -47,6 +46,11 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version(), **_versions()},
     }
+
+
+def changes() -> str:
+    """The files in which the tree differs from its commit, as git tells them; results being added to do not count."""
+    return _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results") or ""
 
 
 def device_name(device: torch.device | str) -> str:
@@ -204,6 +208,46 @@ def _time_once(run: Callable[[], Any], device: torch.device) -> float:
 def new_run() -> str:
     """A name for one run of a command, which its rows share."""
     return uuid.uuid4().hex[:12]
+
+
+class Run:
+    """One run of a command: what its rows share, and whether they are kept.
+
+    Args:
+        device: what does the work.
+        keep: whether rows go to files of results. A tree that differs from its commit is refused then, before anything
+            is measured (SystemExit with the reason): nobody could repeat its figures.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", *, keep: bool) -> None:
+        self.name, self.environment, self.keeps = new_run(), environment(device), keep
+        if keep and self.environment["dirty"]:
+            files = ", ".join(line.split(maxsplit=1)[-1] for line in changes().splitlines()[:5])
+            raise SystemExit(f"rows of a tree with changes are not kept: commit them first, or keep no rows ({files})")
+
+    def stamped(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with the run's name and environment."""
+        return {**row, "run": self.name, "environment": self.environment}
+
+    def keep(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add the rows, stamped, to a file of results; nothing where the run keeps none."""
+        if self.keeps:
+            keep(path, [self.stamped(row) for row in rows])
+
+
+def keep(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows to a file of results; raises ValueError, and adds none, where one is of a tree with changes."""
+    rows = list(rows)
+    refuse_changed(rows)
+    append(path, rows)
+
+
+def refuse_changed(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ValueError for a row of a tree with changes."""
+    changed = next((row for row in rows if row["environment"]["dirty"]), None)
+    if changed is not None:
+        commit = (changed["environment"]["commit"] or "an unknown commit")[:10]
+        raise ValueError(f"a row of run {changed['run']} is of {commit} with changes; rows of such trees are not kept")
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

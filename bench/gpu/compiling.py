@@ -125,12 +125,11 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     if options.child:
         say(json.dumps(child(*options.child)))
         return 0
+    run = harness.Run(keep=options.save)
     rows = measure(options.dtype or ("float32", "float16"), options.rounds)
     for line in [json.dumps(row, sort_keys=True) for row in rows] if options.json else as_lines(rows):
         say(line)
-    if options.save:
-        environment, run = harness.environment("cpu"), harness.new_run()
-        harness.append(RESULTS, [row | {"run": run, "environment": environment} for row in rows])
+    run.keep(RESULTS, rows)
     return 0
 
 

@@ -71,7 +71,7 @@ def peak(context: Context, mode: str) -> None:
         context.note("environment", **context.environment, **_gpu(context.device))
     dtype, tf32 = tuning.MODES[mode]
     peaks = roofline.measure_peaks(context.device, dtype, quick=context.quick, tf32=tf32)
-    context.write("peaks", **roofline.peak_row(peaks, mode, context.environment, context.run))
+    context.write("peaks", **roofline.peak_row(peaks, mode))
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:

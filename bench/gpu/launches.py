@@ -207,12 +207,11 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     parser.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
     parser.add_argument("--save", action="store_true", help=f"add the rows to {RESULTS.relative_to(harness.ROOT)}")
     options = parser.parse_args(arguments)
+    run = harness.Run(keep=options.save)
     rows = measure(options.model or list(CONFIGURATIONS), options.candidate or CANDIDATES)
     for line in [json.dumps(row, sort_keys=True) for row in rows] if options.json else as_lines(rows):
         say(line)
-    if options.save:
-        environment, run = harness.environment("cpu"), harness.new_run()
-        harness.append(RESULTS, [row | {"run": run, "environment": environment} for row in rows])
+    run.keep(RESULTS, rows)
     return 0
 
 

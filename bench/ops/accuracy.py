@@ -19,7 +19,7 @@ from bench.ops.roofline import DTYPES
 from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit
-from tests.support.numerics import converted, outputs_of, relative_error, to_float64
+from tests.support.numerics import errors_of, relative_error, truth
 from tests.support.op_cases import CASES, Case, model_cases
 
 ACCURACY = harness.RESULTS / "accuracy.jsonl"
@@ -56,7 +56,7 @@ def op_errors(case: Case, dtype: str, device: torch.device, backends: Sequence[s
     """A row for each backend that runs the case."""
     op = registry.ops()[case.op]
     arguments = case.arguments(DTYPES[dtype], device)
-    expected = outputs_of(op.reference(*converted(arguments, to_float64)))
+    expected = truth(op, arguments)
     for backend in backends:
         implementation = op.implementations.get(backend)
         if backend == "eager":
@@ -65,14 +65,13 @@ def op_errors(case: Case, dtype: str, device: torch.device, backends: Sequence[s
             continue
         else:
             actual = implementation.run(*arguments)
-        error = max(relative_error(a, e) for a, e in zip(outputs_of(actual), expected, strict=True))
         yield {
             "kind": "accuracy",
             "subject": case.op,
             "case": case.name,
             "dtype": dtype,
             "backend": backend,
-            "error": error,
+            "error": max(errors_of(actual, expected)),
         }
 
 
@@ -118,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     device = torch.device(options.device)
-    backends, environment, name = backends_for(device), harness.environment(device), harness.new_run()
+    backends, run = backends_for(device), harness.Run(device, keep=not (options.quick or options.no_save))
     rows: list[dict[str, Any]] = []
     for case in cases_for(device, options.quick, options.op):
         for dtype in DTYPES:
@@ -132,8 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for (subject, dtype), found in worst.items():
         errors = "  ".join(f"{backend} {error:.1e}" for backend, error in found.items())
         print(f"{subject:<28} {dtype:<9} {errors}")
-    if not (options.quick or options.no_save):
-        harness.append(ACCURACY, [{**row, "run": name, "environment": environment} for row in rows])
+    run.keep(ACCURACY, rows)
     return 0
 
 

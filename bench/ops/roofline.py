@@ -91,9 +91,9 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
     return Peaks(2 * copied / min(samples["copy"]), rate)
 
 
-def peak_row(peaks: Peaks, dtype: str, environment: dict[str, Any], run: str) -> dict[str, Any]:
+def peak_row(peaks: Peaks, dtype: str) -> dict[str, Any]:
     """A result row of kind `peaks`."""
-    return {"kind": "peaks", "run": run, "dtype": dtype, **asdict(peaks), "environment": environment}
+    return {"kind": "peaks", "dtype": dtype, **asdict(peaks)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,15 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = modes_for(options.device, options.dtype, list(MODES))
     except ValueError as error:
         parser.error(str(error))
-    environment, run = harness.environment(options.device), harness.new_run()
+    run = harness.Run(options.device, keep=not options.quick)
     rows = []
     for name in names:
         dtype, tf32 = MODES[name]
         peaks = measure_peaks(options.device, dtype, quick=options.quick, tf32=tf32)
         print(f"{name:<9} {peaks.bytes_per_second / 1e9:8.1f} GB/s  {peaks.flops_per_second / 1e9:10.1f} GFLOP/s")
-        rows.append(peak_row(peaks, name, environment, run))
-    if not options.quick:
-        harness.append(PEAKS, rows)
+        rows.append(peak_row(peaks, name))
+    run.keep(PEAKS, rows)
     return 0
 
 

@@ -44,7 +44,7 @@ from bench.ops.roofline import PEAKS, TF32, Peaks, measure_peaks, modes_for, pea
 from fastvits.planning.tuning import MODES, tf32_allowed
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit
-from tests.support.numerics import allowed_error, converted, outputs_of, relative_error, to_float64
+from tests.support.numerics import allowed_error, errors_of, truth
 from tests.support.op_cases import CASES, Case, model_cases
 
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
@@ -107,15 +107,14 @@ def check(
     op: registry.Op, arguments: tuple[Any, ...], dtype: str, candidates: dict[str, Callable[[], Any]]
 ) -> dict[str, Check]:
     """The distance of every candidate from the reference in float64, the worst of its outputs; `dtype` is a name."""
-    expected = outputs_of(op.reference(*converted(arguments, to_float64)))
-    plain = [relative_error(a, e) for a, e in zip(outputs_of(op.reference(*arguments)), expected, strict=True)]
     found = {}
+    expected = truth(op, arguments)
+    plain = errors_of(op.reference(*arguments), expected)
     for name, run in candidates.items():
-        errors = [relative_error(a, e) for a, e in zip(outputs_of(run()), expected, strict=True)]
         # The output with the least room decides.
         pairs = [
             (error, allowed_error(eager, MODES[dtype][0], tf32=dtype == TF32))
-            for error, eager in zip(errors, plain, strict=True)
+            for error, eager in zip(errors_of(run(), expected), plain, strict=True)
         ]
         found[name] = Check(*max(pairs, key=lambda pair: pair[0] / pair[1]))
     return found
@@ -179,15 +178,13 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
 
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The peaks' rows, then those of every case, as they come."""
-    environment, name = harness.environment(options.device), harness.new_run()
-    shared = {"run": name, "environment": environment}
     for dtype in options.dtype:
         peaks = None
         if not options.worker:
             peaks = measure_peaks(options.device, MODES[dtype][0], quick=options.quick, tf32=dtype == TF32)
-            yield peak_row(peaks, dtype, environment, name)
+            yield peak_row(peaks, dtype)
         for case in chosen_cases(options):
-            rows = measure(
+            yield from measure(
                 case,
                 dtype,
                 options.device,
@@ -196,8 +193,6 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 budget=0.2 if options.quick else options.seconds,
                 rounds=5 if options.quick else 50,
             )
-            for row in rows:
-                yield {**row, **shared}
 
 
 @contextmanager
@@ -276,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and append; 1 if a provider was refused its time, else 0."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(arguments)
+    record = harness.Run(options.device, keep=not (options.quick or options.no_save or options.base or options.worker))
     if options.base is not None:
         position = next(i for i, a in enumerate(arguments) if a == "--base" or a.startswith("--base="))
         del arguments[position : position + (2 if arguments[position] == "--base" else 1)]
@@ -283,7 +279,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         rows = run(options)
     refused = 0
-    save = not (options.quick or options.no_save or options.base or options.worker)
     with open(options.worker, "w") if options.worker else nullcontext() as file:
         for row in rows:
             if row["kind"] == "peaks":
@@ -291,16 +286,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"measured peaks, {row['dtype']}: {row['bytes_per_second'] / 1e9:.1f} GB/s copied, "
                     f"{row['flops_per_second'] / 1e9:.1f} GFLOP/s in a matrix product"
                 )
-                if save:
-                    harness.append(PEAKS, [row])
+                record.keep(PEAKS, [row])
                 continue
             refused += row["status"] == "refused"
             if file is not None:
                 file.write(json.dumps(row) + "\n")
             else:
                 print(as_line(row), flush=True)
-            if save:
-                harness.append(OPS, [{name: value for name, value in row.items() if name != "samples"}])
+            record.keep(OPS, [{name: value for name, value in row.items() if name != "samples"}])
     return 1 if refused else 0
 
 

@@ -119,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--patience", type=float, default=120, metavar="SECONDS", help="for a call, longer ones are left out (120)"
     )
     parser.add_argument("--quick", action="store_true", help="one short point of each; nothing is saved")
+    parser.add_argument("--no-save", action="store_true", help="only print")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.point is not None:
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.quick:
         options.seconds, options.batches = [0.5], [1]
-    environment, run = harness.environment(options.device), harness.new_run()
+    run = harness.Run(options.device, keep=not (options.quick or options.no_save))
     points = [("length", seconds, 1) for seconds in sorted(options.seconds)]
     points += [("batch", BATCH_SECONDS, batch) for batch in sorted(options.batches)] if not options.quick else []
     before: dict[tuple[str, str], dict[str, Any]] = {}
@@ -139,9 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if found is None:
                 continue
             row = {"kind": "scaling", "candidate": candidate, "against": against, "seconds": seconds, "batch": batch}
-            before[against, candidate] = row = {**row, **found, "run": run, "environment": environment}
-            if not options.quick:
-                harness.append(SCALING, [row])
+            before[against, candidate] = row = {**row, **found}
+            run.keep(SCALING, [row])
     return 0
 
 

@@ -147,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, nargs="+", default=[10, 60], metavar="S", help="lengths of audio")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="processes of each; the least is shown")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument("--no-save", action="store_true", help="only print")
     parser.add_argument("--child", choices=CANDIDATES, help=argparse.SUPPRESS)
     parser.add_argument("--source", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -160,9 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from bench import harness
 
-    environment, run = harness.environment("cpu"), harness.new_run()
+    run = harness.Run(keep=not options.no_save)
     rows = []
-    print(f"{environment['cpu']}, {options.threads} threads, load {environment['load']}")
+    print(f"{run.environment['cpu']}, {options.threads} threads, load {run.environment['load']}")
     print(f"the least of {options.rounds} processes each")
     for seconds in options.seconds:
         spoken = texts(seconds)
@@ -186,12 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "candidate": name,
                     "seconds": seconds,
                     "rounds": found,
-                    "run": run,
-                    "environment": environment,
                 }
             )
         shutil.rmtree(spoken["standard"][0])
-    harness.append(harness.RESULTS / "startup.jsonl", rows)
+    run.keep(harness.RESULTS / "startup.jsonl", rows)
     return 0
 
 

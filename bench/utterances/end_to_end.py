@@ -21,6 +21,7 @@ from torch import Tensor
 from bench import harness
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend
 from fastvits.voices import folders as voices
+from tests.support.numerics import relative_error
 from tests.support.tolerances import MODEL_FLOAT32, PIPER_AGAINST_ONNXRUNTIME
 
 SENTENCES = (
@@ -123,7 +124,7 @@ def faults(outputs: dict[str, Tensor], baseline: str, tolerance: float) -> dict[
         if actual.shape != expected.shape:
             found[name] = f"{tuple(actual.shape)} samples, not {tuple(expected.shape)}"
         elif "bfloat16" not in name:
-            error = ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
+            error = relative_error(actual, expected)
             if not error <= tolerance:
                 found[name] = f"a relative distance of {error:.2g}, more than {tolerance}"
     return found
@@ -260,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pause", type=float, default=0.2, metavar="S", help="rest before each run (default: 0.2 s; spinning threads)"
     )
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    parser.add_argument("--no-save", action="store_true", help="only print")
     parser.add_argument(
         "--quick", action="store_true", help="1 and 3 s, batch 1, three rounds, no torch.compile; nothing is saved"
     )
@@ -268,14 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.seconds, options.batches, options.rounds, options.compile = [1, 3], [1], 3, False
     if options.threads:
         torch.set_num_threads(options.threads)
-    environment, run = harness.environment(options.device), harness.new_run()
+    run = harness.Run(options.device, keep=not (options.quick or options.no_save))
+    environment = run.environment
     print(f"{environment['device']}, {torch.get_num_threads()} threads, load {environment['load']}")
     print(", ".join(f"{name} {version}" for name, version in environment["versions"].items()))
     for model in options.models:
         for rows in {"standard": standard, "bundled": bundled}[model](options):
-            if not options.quick:
-                stamped = [row | {"run": run, "environment": environment} for row in rows]
-                harness.append(harness.RESULTS / "end_to_end.jsonl", stamped)
+            run.keep(harness.RESULTS / "end_to_end.jsonl", rows)
     return 0
 
 

@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.quality", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--no-save", action="store_true", help="only print")
     options = parser.parse_args(arguments)
+    run = harness.Run(keep=not options.no_save)
     waveforms, rate = spoken([f"{text.capitalize()}." for text in SENTENCES])
     rows = [compare(name, SENTENCES, said, waveforms[PLAIN], rate) for name, said in waveforms.items()]
     plain = next(row for row in rows if row["way"] == PLAIN)
@@ -105,9 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"relative RMS {row['relative_rms']:.1e}, {row['log_mel_db']:.2f} dB" if row["equal_lengths"] else ""
         )
         print(f"{row['way']:<10} lengths {lengths}, {row['word_error_rate']:.1%} wrong ({points:+.1f}) {distances}")
-    if not options.no_save:
-        common = {"run": harness.new_run(), "environment": harness.environment("cpu")}
-        harness.append(harness.RESULTS / "quality.jsonl", [{**row, **common} for row in rows])
+    run.keep(harness.RESULTS / "quality.jsonl", rows)
     return 1 if failed else 0
 
 

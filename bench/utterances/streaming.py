@@ -150,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.speak_for is not None:
         print(json.dumps(speak_for(options.speak_for)))
         return 0
+    run = harness.Run(keep=not options.no_save)
     rows, grown = [], 0.0
     if options.rounds > 0:
         for name in MODELS:
@@ -164,9 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{peak['minutes']:5.1f} minutes of speech: {peak['peak_mib']:.0f} MiB at most")
         grown = growth(found["memory"])
         print(f"after the first minutes the peak grew by {grown:.1%}, allowed is {LONG_TEXT_MEMORY_GROWTH:.0%}")
-    if not options.no_save:
-        common = {"run": harness.new_run(), "environment": harness.environment("cpu")}
-        harness.append(RESULTS, [{**row, **common} for row in rows])
+    run.keep(RESULTS, rows)
     return 0 if grown <= LONG_TEXT_MEMORY_GROWTH else 1
 
 

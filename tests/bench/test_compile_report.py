@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bench.configurations import CONFIGURATIONS, TOKENS_A_SECOND, meta_model
-from bench.gpu import compile_report
+from bench.gpu import compile_plan, compile_report
 from fastvits.planning.explain import planned_calls
 from fastvits.planning.tuning import tf32_allowed
 from fastvits_kernels.dispatch import devices, registry
@@ -64,12 +64,12 @@ def check_completeness(quick_rows: list[dict[str, Any]]) -> None:
     assert all(row["registers"] > 0 and row["compile_seconds"] > 0 for row in quick_rows)
     compiled = {(row["op"], row["config"]["dtype"], row["target"]) for row in quick_rows}
     assert len(compiled) == len(quick_rows), "the quick report has one configuration for each op, dtype and target"
-    planned = compile_report.quick_plan()
+    planned = compile_plan.quick_plan()
     assert compiled == {(c.op, c.mode, target) for c, targets in planned.items() for target in targets}
     with_kernels = {name for name, op in registry.ops().items() if "triton" in op.implementations}
-    for target in compile_report.TARGETS:
+    for target in compile_plan.TARGETS:
         assert {op for op, _, other in compiled if other == target} == with_kernels
-    for target in compile_report.FEW_TARGETS:
+    for target in compile_plan.FEW_TARGETS:
         for mode in ("float32", "float16", "bfloat16"):
             assert {op for op, other, at in compiled if (other, at) == (mode, target)} == with_kernels
 
@@ -88,12 +88,12 @@ def check_products(quick_rows: list[dict[str, Any]]) -> None:
 
 def test_what_is_compiled_is_what_the_launchers_choose() -> None:
     """Whole models under `use_backend("triton")` at other lengths than the plan has launch nothing that it lacks."""
-    plan = compile_report.plan(["sm_90"])
+    plan = compile_plan.plan(["sm_90"])
     compiled = {(c.op, c.mode, *c.chosen) for c in plan}
     generator = torch.Generator().manual_seed(0)
     launched = set()
     for settings in CONFIGURATIONS.values():
-        for mode, (dtype, allow_tf32) in compile_report.MODES.items():
+        for mode, (dtype, allow_tf32) in compile_plan.MODES.items():
             model = meta_model(settings, dtype)
             for second in range(1, 31, 3):
                 start = float(torch.rand((), generator=generator)) + second - 0.5
@@ -105,14 +105,14 @@ def test_what_is_compiled_is_what_the_launchers_choose() -> None:
     assert launched <= compiled, "\n".join(map(str, sorted(map(str, launched - compiled))))
 
 
-def name_of(configuration: compile_report.Configuration, mode: str) -> str:
+def name_of(configuration: compile_plan.Configuration, mode: str) -> str:
     """The mode a launch counts as: what a half-precision model does in float32, it does as a float32 model."""
     pointers = {kind for _, kind in configuration.signature}
     return "float32" if mode in ("float16", "bfloat16") and not pointers & {"*fp16", "*bf16"} else mode
 
 
 @torch.no_grad()
-def launches_of_model(model: Any, frames: int, batch: int, allow_tf32: bool) -> list[compile_report.Configuration]:
+def launches_of_model(model: Any, frames: int, batch: int, allow_tf32: bool) -> list[compile_plan.Configuration]:
     """What an utterance launches, run through the ops as a user's call runs them."""
     tokens = max(1, round(TOKENS_A_SECOND * frames / (model.config.sampling_rate / 256)))
     ids = torch.empty(batch, tokens, dtype=torch.int64, device="meta")
@@ -132,18 +132,18 @@ def launches_of_model(model: Any, frames: int, batch: int, allow_tf32: bool) -> 
             encoding.means, encoding.log_scales, ids, noise, encoding.means.new_empty(batch)
         )
         model.decoder(model.flow(latents, valid, None, reverse=True), valid, None)
-    return [compile_report.configuration_of(launch, "") for launch in launches]
+    return [compile_plan.configuration_of(launch, "") for launch in launches]
 
 
 def test_every_tile_of_every_table_is_compiled() -> None:
     """A row of a table that no utterance looks up is compiled too: the plan grows by the tile of a new row."""
     op, marker = "gated_activation", {"BLOCK_T": 2, "BLOCK_C": 32, "num_warps": 1, "num_stages": 1}
-    before = compile_report.plan(["sm_90"], seconds=(1,))
+    before = compile_plan.plan(["sm_90"], seconds=(1,))
     rows = tiles.table("default")[op]
     rows.insert(0, {"when": {"channels": 1}, "tile": marker})
     try:
         tiles._choose.cache_clear()
-        grown = compile_report.plan(["sm_90"], seconds=(1,))
+        grown = compile_plan.plan(["sm_90"], seconds=(1,))
     finally:
         rows.pop(0)
         tiles._choose.cache_clear()
@@ -205,7 +205,7 @@ def test_another_length_compiles_nothing(name: str, batch: int) -> None:
     def launched(tokens: int, frames: int) -> set[tuple[Any, ...]]:
         with registry.use_backend("eager"):
             calls = planned_calls(model, tokens=tokens, frames=frames, batch=batch, masked=True, ragged=batch > 1)
-        found = [c for call in calls for c in compile_report.launches_of(call, "float16", "sm_90")]
+        found = [c for call in calls for c in compile_plan.launches_of(call, "float16", "sm_90")]
         return {(c.op, *c.binary) for c in found if c.op != "spline_coupling" and dict(c.constants).get("C_IN") != 1}
 
     expected = launched(48, 160)

@@ -1,6 +1,6 @@
 """How far an implementation of an op is from the truth, for the tests and the benchmarks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +30,16 @@ def allowed_error(eager_error: float, dtype: torch.dtype, *, tf32: bool = False)
     if tf32:
         return min(2 * eager_error + TF32_ERROR_FLOOR, TF32_ERROR_CEILING)
     return min(2 * eager_error + OP_ERROR_FLOOR[dtype], OP_ERROR_CEILING[dtype])
+
+
+def truth(op: registry.Op, arguments: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    """The outputs of an op's reference in float64 on these, already rounded, arguments."""
+    return outputs_of(op.reference(*converted(arguments, to_float64)))
+
+
+def errors_of(result: Any, expected: Sequence[Tensor]) -> list[float]:
+    """The distance of each output of an op from the truth; raises ValueError where there are more or fewer outputs."""
+    return [relative_error(one, other) for one, other in zip(outputs_of(result), expected, strict=True)]
 
 
 def outputs_of(result: Any) -> tuple[Tensor, ...]:
@@ -109,7 +119,7 @@ def assert_as_good_as_eager(
 
     Raises AssertionError with what is wrong.
     """
-    expected = outputs_of(op.reference(*converted(arguments, to_float64)))
+    expected = truth(op, arguments)
     eager = outputs_of(op.reference(*arguments))
     before = converted(arguments, torch.clone)
     with poisoned_allocations() as check_fences:
@@ -118,14 +128,13 @@ def assert_as_good_as_eager(
         check_fences()
     for old, new in zip(registry.tensors_in(before), registry.tensors_in(arguments), strict=True):
         torch.testing.assert_close(new, old, rtol=0, atol=0, equal_nan=True, msg="an input was changed")
-    errors = []
     for one, other, reference, plain in zip(first, second, expected, eager, strict=True):
         assert one.shape == reference.shape
         assert one.dtype == plain.dtype
         assert torch.equal(one, other), "two runs differ"
         assert not one[padding(reference)].any(), "something else than zero stands beyond the lengths"
-        error, eager_error = relative_error(one, reference), relative_error(plain, reference)
+    errors, eager_errors = errors_of(first, expected), errors_of(eager, expected)
+    for error, eager_error in zip(errors, eager_errors, strict=True):
         allowed = allowed_error(eager_error, dtype, tf32=tf32)
         assert error <= allowed, f"relative error {error:.3g}, allowed {allowed:.3g}"
-        errors.append((error, eager_error))
-    return max(error for error, _ in errors), max(eager_error for _, eager_error in errors)
+    return max(errors), max(eager_errors)

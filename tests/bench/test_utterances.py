@@ -1,0 +1,77 @@
+"""Whole utterances, texts and processes, measured as a user does, in quick mode."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import harness
+from bench.gpu import compiling
+from bench.processes import scaling
+from bench.utterances import end_to_end, streaming
+
+
+def test_scaling_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    before = scaling.SCALING.read_bytes() if scaling.SCALING.exists() else None
+    assert scaling.main(["--quick", "--device", "cpu", "--candidates", "fastvits"]) == 0
+    assert "MiB at most" in capsys.readouterr().out
+    assert (scaling.SCALING.read_bytes() if scaling.SCALING.exists() else None) == before
+
+
+@pytest.mark.parametrize("candidate", scaling.CANDIDATES)
+def test_scaling_measures_every_candidate_at_the_length_asked_for(candidate: str) -> None:
+    found = scaling.measure_here(candidate, "cpu", 0.1, 2)
+    assert found["audio_seconds"] == 0.096  # three tokens, six frames
+    assert found["time"] > 0
+
+
+def test_scaling_leaves_out_what_is_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The slow candidate takes a second for each second of audio, the other one tenth."""
+
+    def measure(candidate: str, device: str, seconds: float, batch: int) -> dict[str, float]:
+        pace = 1.0 if candidate == "transformers" else 0.1
+        return {"time": pace * seconds * batch, "audio_seconds": seconds, "peak_bytes": 1}
+
+    monkeypatch.setattr(scaling, "measure", measure)
+    monkeypatch.setattr(harness, "changes", lambda: "")
+    monkeypatch.setattr(scaling, "SCALING", tmp_path / "scaling.jsonl")
+    command = ["--device", "cpu", "--candidates", "fastvits", "transformers", "--patience", "120"]
+    assert scaling.main([*command, "--seconds", "60", "600", "--batches", "1", "64"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "    600 s, batch   1, transformers: left out: too slow",
+        "      3 s, batch  64, transformers: left out: too slow",
+    ]
+    rows = [(row["candidate"], row["seconds"], row["batch"]) for row in harness.read(scaling.SCALING)]
+    assert rows == [
+        ("fastvits", 60, 1), ("transformers", 60, 1), ("fastvits", 600, 1),
+        ("fastvits", 3, 1), ("transformers", 3, 1), ("fastvits", 3, 64),
+    ]  # fmt: skip
+
+
+def test_whole_utterances_are_saved_unless_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bundled(options: Any) -> Any:
+        yield [{"kind": "end_to_end", "seconds": second} for second in options.seconds]
+
+    monkeypatch.setattr(end_to_end, "bundled", bundled)
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setattr(harness, "changes", lambda: "")
+    assert end_to_end.main(["--models", "bundled", "--quick"]) == 0
+    assert not list(tmp_path.iterdir())
+    assert end_to_end.main(["--models", "bundled", "--seconds", "5"]) == 0
+    assert [row["seconds"] for row in harness.read(tmp_path / "end_to_end.jsonl")] == [5.0]
+
+
+def test_growth_of_a_long_text_counts_from_its_tenth_minute() -> None:
+    marks = [(1, 500.0), (10, 800.0), (30, 810.0), (60.0, 820.0)]
+    assert streaming.growth([{"minutes": m, "peak_mib": p} for m, p in marks]) == pytest.approx(0.025)
+    # Of six minutes, from the first on.
+    assert streaming.growth([{"minutes": m, "peak_mib": p} for m, p in ((1, 500.0), (6.0, 600.0))]) == pytest.approx(
+        0.2
+    )
+
+
+def test_compiling_counts_the_same_kernels_in_either_order() -> None:
+    (one_by_one, together) = compiling.measure(["float16"], 1)
+    assert (one_by_one["order"], together["order"]) == compiling.ORDERS
+    assert one_by_one["kernels"] == together["kernels"] > 30
+    assert all(seconds > 0 for seconds in one_by_one["seconds"] + together["seconds"])
