@@ -1,11 +1,14 @@
-"""Render what was measured: BENCHMARKS.md, the plots, and the figures in README.md.
+"""Render what was measured: BENCHMARKS.md, a page for each device, the plots, and the figures in README.md.
 
     python -m bench.report [--check] [--add DIR]
 
 All of it follows from `bench/results/*.jsonl`: of each thing measured on a device, the latest row counts, and of what
-is compared with one another only the rows of the latest run. BENCHMARKS.md has every device, README.md the CPU and the
-GPU that were measured last. Between the markers in README.md nothing is written by hand, and outside of them no figure
-is. `--add` adds the rows of a folder of `bench.gpu_evidence` to the results first. `--check` writes nothing and exits with 1 where a file is not what the results say.
+is compared with one another only the rows of the latest run. BENCHMARKS.md has a table for every device, and
+`docs/benchmarks/` a page; README.md has the CPU and the GPU that were measured last. Between the markers in README.md
+nothing is written by hand, and outside of them no figure is.
+
+`--add` adds the rows of a folder of `bench.gpu_evidence` to the results first. `--check` writes nothing and exits with
+1 where a file is not what the results say.
 """
 
 import argparse

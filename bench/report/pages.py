@@ -1,5 +1,6 @@
 """The files that follow from the results: the pages, the plots, and the figures in README.md."""
 
+import os
 import re
 import statistics
 from collections.abc import Callable
@@ -22,14 +23,17 @@ from bench.report.tables import (
     sources,
     startup_table,
     streaming_table,
+    summary_table,
     table,
     utterance_tables,
 )
 
 ROOT = harness.ROOT
-PLOTS = Path("docs") / "plots"
+PLOTS, PAGES = Path("docs") / "plots", Path("docs") / "benchmarks"
+LAUNCHES = PAGES / "launches.md"
 BEGIN = "<!-- Figures: written by `python -m bench.report`, not by hand -->"
 END = "<!-- End of figures -->"
+WRITTEN = "Written by `python -m bench.report` from `bench/results/`; not by hand. Repeat it with `make bench`.\n"
 SPEED = (
     r"\d\s*(?:GB/s|[GT]FLOP/s)|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time|the speed)|\d\s*% faster"
     r"|real-time factor (?:of |is )?\d"
@@ -81,76 +85,111 @@ def plot_files(results: Results) -> dict[Path, Plot]:
     return found
 
 
-def image(path: Path, plot: Plot) -> str:
-    """A plot in Markdown, for a file at the repository's root."""
-    return f"![{plot.shows}]({path.as_posix()})\n"
+def image(path: Path, plot: Plot, page: Path) -> str:
+    """A plot in Markdown, for a page of the repository."""
+    return f"![{plot.shows}]({_link(path, page)})\n"
 
 
-def benchmarks(results: Results, drawn: dict[Path, Plot]) -> str:
-    """BENCHMARKS.md."""
+def _link(target: Path, page: Path) -> str:
+    """The way from a page of the repository to a file of it."""
+    return Path(os.path.relpath(target, page.parent)).as_posix()
+
+
+def page_of(device: str) -> Path:
+    """Where the figures of a device stand."""
+    return PAGES / f"{slug(device)}.md"
+
+
+def benchmarks(results: Results, page: Path) -> str:
+    """The first page: a table a device. It stands twice, at the repository's root and in its documentation."""
     parts = [
         "# Benchmarks\n",
-        "Written by `python -m bench.report` from `bench/results/`; not by hand. Repeat them with `make bench`.\n",
+        WRITTEN,
+        "How many seconds of speech a second of work makes, one text at a time: medians of runs in turn, after every\n"
+        "output was found to be right. In brackets the speed against the peer, whose row comes first.\n",
+    ]
+    for device in devices(results.all):
+        parts.append(f"## {device}\n")
+        if alone := [row for row in of(device, results.utterances) if row["batch"] == 1]:
+            parts.append(summary_table(alone))
+        name = "Batches, ops, memory, accuracy and more" if alone else "What was measured there"
+        parts.append(f"{name}: [{device}]({_link(page_of(device), page)}).\n")
+    if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
+        parts.append("## GPUs\n\nNot measured: no result of a GPU is here yet.\n")
+    if results.launches:
+        parts.append(
+            f"What an utterance [launches on a GPU]({_link(LAUNCHES, page)}) was counted without one.\n",
+        )
+    return "\n".join(parts)
+
+
+def device_page(results: Results, device: str, drawn: dict[Path, Plot]) -> str:
+    """All that was measured on a device."""
+    page = page_of(device)
+    parts = [
+        f"# {device}\n",
+        WRITTEN,
         "Times are medians. Candidates ran in turn, after each was checked: ops against the reference in float64,\n"
         "whole utterances against the peer (on a GPU against float64). The roofline is the least time that the\n"
         "bytes and operations of a call can take, by a copy and a matrix product measured on the same device in\n"
         "the same run; operations are those of direct convolutions, of which the Fourier domain needs fewer.\n",
     ]
-    for device in devices(results.all):
-        ours = {path: plot for path, plot in drawn.items() if plot.device == device}
 
-        def images(kind: str, ours: dict[Path, Plot] = ours) -> list[str]:
-            return [image(path, plot) for path, plot in ours.items() if path.stem.startswith(f"{kind}-")]
+    def images(kind: str) -> list[str]:
+        ours = ((path, plot) for path, plot in drawn.items() if plot.device == device)
+        return [image(path, plot, page) for path, plot in ours if path.stem.startswith(f"{kind}-")]
 
-        parts.append(f"## {device}\n")
-        if rows := of(device, results.utterances):
-            parts += ["### Whole utterances\n", sources(rows), *images("latency"), *images("speed")]
-            parts += utterance_tables(rows)
-        if rows := of(device, results.scaling):
-            parts += ["### Scaling\n", sources(rows), *scaling_table(rows)]
-        if rows := of(device, results.ops):
-            parts += ["### Ops\n", sources(rows)]
-            for row in of(device, results.peaks):
-                rates = f"{row['bytes_per_second'] / 1e9:.0f} GB/s copied, {row['flops_per_second'] / 1e9:.0f} GFLOP/s"
-                parts.append(f"Peaks measured in {row['dtype']}: {rates} in a matrix product.\n")
-            for (dtype,), same in groups(rows, "dtype").items():
-                parts += [f"#### {dtype}\n", *images(f"roofline-{dtype}"), op_table(same)]
-        if rows := of(device, results.accuracy):
-            parts += ["### Accuracy\n", "The largest relative RMS distance from float64.\n", sources(rows)]
-            parts += [*images("accuracy"), accuracy_table(rows)]
-        if rows := of(device, results.quality):
-            parts += ["### Quality\n", "Against the plain call in float32, with the same seeds.\n", sources(rows)]
-            parts.append(quality_table(rows))
-        if rows := of(device, results.streaming):
-            parts += ["### First piece of a stream\n", sources(rows), streaming_table(rows)]
-        if rows := of(device, results.long_texts):
-            parts += ["### Memory of a long text\n", sources(rows), long_text_table(rows), *memory_verdicts(rows)]
-        if rows := of(device, results.startup):
-            parts += ["### From a fresh process\n", "The least of several processes each.\n", sources(rows)]
-            parts.append(startup_table(rows))
-        if rows := of(device, results.compiling):
-            parts += [
-                "### Compiling for a GPU\n",
-                "The kernels of a first utterance, compiled for an H100 on this processor by a new process with an"
-                " empty cache: one by one as they are launched, or together ahead, as the model has it.\n",
-                sources(rows),
-                compiling_table(rows),
-            ]
-    if not any(row["environment"]["device_type"] == "cuda" for row in results.all):
-        parts.append("## GPUs\n\nNot measured: no result of a GPU is here yet.\n")
-    if results.launches:
+    if rows := of(device, results.utterances):
+        parts += ["## Whole utterances\n", sources(rows), *images("latency"), *images("speed")]
+        parts += utterance_tables(rows)
+    if rows := of(device, results.scaling):
+        parts += ["## Scaling\n", sources(rows), *scaling_table(rows)]
+    if rows := of(device, results.ops):
+        parts += ["## Ops\n", sources(rows)]
+        for row in of(device, results.peaks):
+            rates = f"{row['bytes_per_second'] / 1e9:.0f} GB/s copied, {row['flops_per_second'] / 1e9:.0f} GFLOP/s"
+            parts.append(f"Peaks measured in {row['dtype']}: {rates} in a matrix product.\n")
+        for (dtype,), same in groups(rows, "dtype").items():
+            parts += [f"### {dtype}\n", *images(f"roofline-{dtype}"), op_table(same)]
+    if rows := of(device, results.accuracy):
+        parts += ["## Accuracy\n", "The largest relative RMS distance from float64.\n", sources(rows)]
+        parts += [*images("accuracy"), accuracy_table(rows)]
+    if rows := of(device, results.quality):
+        parts += ["## Quality\n", "Against the plain call in float32, with the same seeds.\n", sources(rows)]
+        parts.append(quality_table(rows))
+    if rows := of(device, results.streaming):
+        parts += ["## First piece of a stream\n", sources(rows), streaming_table(rows)]
+    if rows := of(device, results.long_texts):
+        parts += ["## Memory of a long text\n", sources(rows), long_text_table(rows), *memory_verdicts(rows)]
+    if rows := of(device, results.startup):
+        parts += ["## From a fresh process\n", "The least of several processes each.\n", sources(rows)]
+        parts.append(startup_table(rows))
+    if rows := of(device, results.compiling):
         parts += [
-            "## Launches of an utterance\n",
-            "How many operators of torch and kernels of Triton one call would launch on a GPU without CUDA graphs,\n"
-            "counted on a CPU; nothing is timed.\n",
-            sources(results.launches),
-            *launch_tables(results.launches),
+            "## Compiling for a GPU\n",
+            "The kernels of a first utterance, compiled for an H100 on this processor by a new process with an"
+            " empty cache: one by one as they are launched, or together ahead, as the model has it.\n",
+            sources(rows),
+            compiling_table(rows),
         ]
     return "\n".join(parts)
 
 
+def launches_page(results: Results) -> str:
+    """What was counted, which is the same on every machine."""
+    parts = [
+        "# Launches of an utterance\n",
+        WRITTEN,
+        "How many operators of torch and kernels of Triton one call would launch on a GPU without CUDA graphs,\n"
+        "counted on a CPU; nothing is timed.\n",
+        sources(results.launches),
+        *launch_tables(results.launches),
+    ]
+    return "\n".join(parts)
+
+
 def readme_figures(results: Results, drawn: dict[Path, Plot]) -> str:
-    """What stands between README's markers."""
+    """What stands between README's markers: of each type of device the one measured last, a table beside one plot."""
     parts = []
     for device in shown_first(results.utterances):
         rows = of(device, results.utterances)
@@ -160,7 +199,7 @@ def readme_figures(results: Results, drawn: dict[Path, Plot]) -> str:
                 continue
             length = min({row["seconds"] for row in same}, key=lambda value: (abs(value - 3), value))
             for row in same:
-                if row["seconds"] == length:
+                if row["seconds"] == length and row["candidate"] != "fastvits eager float32":
                     median = statistics.median(row["times"])
                     speed = f"{row['audio_seconds'] / median:.1f} ×"
                     ratio = f"{statistics.median(row['ratios']):.2f} ×" if row["ratios"] else "no"
@@ -170,9 +209,11 @@ def readme_figures(results: Results, drawn: dict[Path, Plot]) -> str:
                     )
         head = ("", "model", "audio", "median", "real time", "speed against")
         parts += [f"**{device}**, one text at a time:\n", table(head, lines)]
-        for path, plot in drawn.items():
-            if plot.device == device and path.stem.startswith(("speed-standard-1-", "latency-", "roofline-")):
-                parts.append(image(path, plot))
+        ours = {path: plot for path, plot in drawn.items() if plot.device == device}
+        kinds = ("speed-bundled-1-", "speed-standard-1-", "latency-")
+        first = next((path for kind in kinds for path in ours if path.stem.startswith(kind)), None)
+        if first is not None:
+            parts.append(image(first, ours[first], Path("README.md")))
     if not any(row["environment"]["device_type"] == "cuda" for row in results.utterances):
         parts.append("GPUs: not measured.\n")
     others = [device for device in devices(results.all) if device not in shown_first(results.utterances)]
@@ -202,16 +243,23 @@ def rendered(results: Results, root: Path = ROOT) -> dict[Path, str]:
     readme = (root / "README.md").read_text(encoding="utf-8")
     return {
         **{path: plot.svg for path, plot in drawn.items()},
-        Path("BENCHMARKS.md"): benchmarks(results, drawn),
+        **{page_of(device): device_page(results, device, drawn) for device in devices(results.all)},
+        **({LAUNCHES: launches_page(results)} if results.launches else {}),
+        **{page: benchmarks(results, page) for page in (Path("BENCHMARKS.md"), PAGES / "index.md")},
         Path("README.md"): with_figures(readme, readme_figures(results, drawn)),
     }
 
 
 def outdated(files: dict[Path, str], root: Path = ROOT) -> list[str]:
-    """The paths whose content does not follow from the results, plots without results included."""
+    """The paths whose content does not follow from the results, plots and pages without results included."""
     wrong = [path for path, text in files.items() if not _holds(root / path, text)]
-    wrong += [path.relative_to(root) for path in (root / PLOTS).glob("*.svg") if path.relative_to(root) not in files]
+    wrong += [path.relative_to(root) for path in _generated(root) if path.relative_to(root) not in files]
     return sorted(path.as_posix() for path in wrong)
+
+
+def _generated(root: Path) -> set[Path]:
+    """What an earlier report may have left behind."""
+    return {*(root / PLOTS).glob("*.svg"), *(root / PAGES).glob("*.md")}
 
 
 def _holds(path: Path, text: str) -> bool:
@@ -219,8 +267,8 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def write(files: dict[Path, str], root: Path = ROOT) -> None:
-    """Write every file, and remove plots without results."""
-    for stale in set((root / PLOTS).glob("*.svg")) - {root / path for path in files}:
+    """Write every file, and remove plots and pages without results."""
+    for stale in _generated(root) - {root / path for path in files}:
         stale.unlink()
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

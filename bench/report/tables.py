@@ -35,6 +35,26 @@ def sources(rows: Iterable[Row]) -> str:
     return "\n".join(f"- {line}" for line in dict.fromkeys(lines)) + "\n"
 
 
+def summary_table(rows: list[Row]) -> str:
+    """Every candidate's seconds of audio a second, a column for each length that was asked for."""
+    lengths = sorted({row["seconds"] for row in rows})
+    lines = []
+    for (model,), of_model in groups(rows, "model").items():
+        baseline = of_model[0]["baseline"]
+        names = sorted(dict.fromkeys(row["candidate"] for row in of_model), key=lambda name: name != baseline)
+        for name in names:
+            cells = []
+            for length in lengths:
+                row = next((r for r in of_model if (r["candidate"], r["seconds"]) == (name, length)), None)
+                if row is None:
+                    cells.append("-")
+                    continue
+                against = f" ({statistics.median(row['ratios']):.2f} ×)" if row["ratios"] and name != baseline else ""
+                cells.append(f"{row['audio_seconds'] / statistics.median(row['times']):.1f}{against}")
+            lines.append((f"{model}: {name}", *cells))
+    return table(("", *(f"{length:g} s" for length in lengths)), lines)
+
+
 def utterance_tables(rows: list[Row]) -> Iterator[str]:
     """For each model: every candidate at every length and batch."""
     for (model,), of_model in groups(rows, "model").items():
@@ -56,7 +76,7 @@ def utterance_tables(rows: list[Row]) -> Iterator[str]:
                     )
                 )
         head = ("", "audio", "batch", "median", "p20 to p80", "real time", f"speed against {baseline}")
-        yield f"#### The {model} model\n\n{table(head, lines)}"
+        yield f"### The {model} model\n\n{table(head, lines)}"
 
 
 def op_table(rows: list[Row]) -> str:
@@ -182,7 +202,7 @@ def launch_tables(rows: Sequence[Row]) -> Iterator[str]:
             (row["candidate"], "yes" if row["masked"] else "no", *(str(row["launches"][stage]) for stage in stages))
             for row in of_model
         ]
-        yield f"### The {model} model\n\n" + table(("", "attention mask", *stages), lines)
+        yield f"## The {model} model\n\n" + table(("", "attention mask", *stages), lines)
 
 
 def compiling_table(rows: Iterable[Row]) -> str:

@@ -40,8 +40,13 @@ def test_a_changed_result_makes_the_report_outdated(tmp_path: Path) -> None:
 
     harness.append(results / "end_to_end.jsonl", [{**row, "times": [0.25, 0.25]}])
     wrong = pages.outdated(pages.rendered(Results(results), tmp_path), tmp_path)
-    assert {"BENCHMARKS.md", "README.md"} < set(wrong)
+    assert {"BENCHMARKS.md", "README.md", pages.page_of(environment["device"]).as_posix()} < set(wrong)
     assert any(path.endswith(".svg") for path in wrong)
+
+
+def page_texts(files: dict[Path, str]) -> str:
+    """Everything that the pages in docs/benchmarks say."""
+    return "".join(text for path, text in files.items() if path.parent == pages.PAGES)
 
 
 def test_several_devices_and_runs(tmp_path: Path) -> None:
@@ -71,7 +76,7 @@ def test_several_devices_and_runs(tmp_path: Path) -> None:
         "GPU", "EPYC, 2 threads", "Large EPYC, 2 threads", "Xeon, 2 threads"
     ]  # fmt: skip
     files = pages.rendered(Results(results), tmp_path)
-    benchmarks, readme = files[Path("BENCHMARKS.md")], files[Path("README.md")]
+    benchmarks, readme = page_texts(files), files[Path("README.md")]
     assert [time for time in ("11 ms", "21 ms", "31 ms", "41 ms", "51 ms") if f"| {time} |" in benchmarks] == [
         "21 ms", "31 ms", "41 ms", "51 ms"
     ]  # fmt: skip
@@ -79,9 +84,18 @@ def test_several_devices_and_runs(tmp_path: Path) -> None:
     assert [time for time in ("21 ms", "31 ms", "41 ms", "51 ms") if f"| {time} |" in readme] == ["31 ms", "41 ms"]
     assert "Measured too: Large EPYC, 2 threads; Xeon, 2 threads." in readme
     assert "not measured" not in readme
-    section = benchmarks.partition("## EPYC, 2 threads\n")[2].partition("\n## ")[0]
-    assert "![Latency: standard model, EPYC, 2 threads](docs/plots/latency-standard-epyc-2-threads.svg)" in section
+    section = files[pages.page_of("EPYC, 2 threads")]
+    assert section.startswith("# EPYC, 2 threads\n")
+    assert "![Latency: standard model, EPYC, 2 threads](../plots/latency-standard-epyc-2-threads.svg)" in section
     assert "large-epyc" not in section
+    # The first page has a table for each, in the same order, and the way to its page from wherever it stands.
+    first = files[Path("BENCHMARKS.md")]
+    headings = [line for line in first.splitlines() if line.startswith("## ")]
+    assert headings == [f"## {name}" for name in devices(Results(results).all)]
+    assert "| standard: peer | 96.8 |" in first
+    assert "[EPYC, 2 threads](docs/benchmarks/epyc-2-threads.md)" in first
+    assert "[EPYC, 2 threads](epyc-2-threads.md)" in files[Path("docs/benchmarks/index.md")]
+    assert "![Latency: standard model, EPYC, 2 threads](docs/plots/latency-standard-epyc-2-threads.svg)" in readme
 
 
 def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
@@ -109,7 +123,7 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, found in rows.items():
         harness.append(tmp_path / "results" / f"{name}.jsonl", [{**row, **shared} for row in found])
-    text = pages.rendered(Results(tmp_path / "results"), tmp_path)[Path("BENCHMARKS.md")]
+    text = page_texts(pages.rendered(Results(tmp_path / "results"), tmp_path))
     for line in (
         "| fastvits bundled | 10 s | 250 ms | 250 ms | 250 ms | 250 ms | 200 MiB |",
         "| bfloat16 | 20 | yes | 4.0e-02 | 0.70 dB | 12.5% |",
@@ -143,7 +157,8 @@ def test_a_plot_is_the_same_twice() -> None:
 
 def test_no_figure_is_quoted_by_hand() -> None:
     assert pages.quoted_figures((harness.ROOT / "README.md").read_text(encoding="utf-8")) == []
-    for page in (harness.ROOT / "docs").rglob("*.md"):
+    by_hand = (page for page in (harness.ROOT / "docs").rglob("*.md") if page.parent != harness.ROOT / pages.PAGES)
+    for page in by_hand:
         assert pages.quoted_figures(page.read_text(encoding="utf-8"), pages.SPEED) == [], page
 
 
