@@ -4,6 +4,7 @@
 #   make test      run the tests
 #   make lint      run the linters and the type checker
 #   make format    let ruff lay the code out and fix what it can
+#   make docs      make the site of docs/ in build/site, and fail where it has a fault
 #   make bench     measure everything here (it takes long), add the results and render the report
 #   make install   set up .venv for development: package, voice, tests and tools
 #   make clean     remove .venv, caches and builds
@@ -12,7 +13,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench lint format install clean
+.PHONY: help demo test docs bench lint format install clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,7 +43,7 @@ $(VENV)/.demo-stamp: $(REQUIREMENTS) | $(BIN)/python
 # piper-tts comes without its dependencies: its own way from text to ids, all that the tests use, needs none of them.
 $(VENV)/.develop-stamp: $(REQUIREMENTS) | $(BIN)/python
 	@echo "Installing fastvits, its tests and tools into $(VENV) (minutes the first time: torch is large)"
-	@$(PIP) install --constraint constraints.txt --editable ".[voice,test,dev]"
+	@$(PIP) install --constraint constraints.txt --editable ".[voice,test,dev,docs]"
 	@$(PIP) install --constraint constraints.txt --no-deps piper-tts
 	@touch $@ $(VENV)/.demo-stamp
 
@@ -55,6 +56,10 @@ demo: $(VENV)/.demo-stamp
 test: $(VENV)/.develop-stamp
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
+docs: $(VENV)/.develop-stamp
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "The site is in build/site: open build/site/index.html"
+
 # A status other than 0 means that something measured is beyond its limit (an op refused a time, say): the rest goes on.
 bench: $(VENV)/.develop-stamp
 	-@$(BIN)/python -m bench.run
@@ -64,6 +69,7 @@ bench: $(VENV)/.develop-stamp
 	@$(BIN)/python -m bench.startup
 	-@$(BIN)/python -m bench.streaming --minutes 60
 	-@$(BIN)/python -m bench.quality
+	@$(BIN)/python -m bench.crowded
 	@$(BIN)/python -m bench.launches --save
 	-@$(BIN)/python -m bench.compiling --save
 	@$(BIN)/python -m bench.report
