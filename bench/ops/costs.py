@@ -103,6 +103,7 @@ _FLOPS: dict[str, Callable[..., int]] = {
     "layer_norm": _elementwise,
     "left_align": _elementwise,
     "length_regulator": _elementwise,
+    "monotonic_alignment": _elementwise,
     "rational_quadratic_spline": _elementwise,
     "spline_coupling": _spline_coupling,
     "depth_separable_layer": _depth_separable_layer,

@@ -2,7 +2,8 @@
 
 Every activation is a channels-last sequence `[B, T, C]`; an op takes `lengths` (`[B]`, the valid steps of each item, or
 None for all), sees nothing beyond them and writes exact zeros there (`gated_activation` and `rational_quadratic_spline`
-take each element by itself, and no lengths). Shapes that do not fit raise ValueError, whatever the implementation.
+take each element by itself, and no lengths; `monotonic_alignment` takes those of texts and those of frames). Shapes
+that do not fit raise ValueError, whatever the implementation.
 Importing this package imports no triton and needs no GPU.
 """
 
@@ -17,6 +18,7 @@ from .ops.durations import durations
 from .ops.layer_norm import layer_norm
 from .ops.left_align import left_align
 from .ops.length_regulator import length_regulator
+from .ops.monotonic_alignment import alignment_scores, monotonic_alignment
 from .ops.resblock import resblock_pair, resblock_step
 from .ops.spline import rational_quadratic_spline, spline_coupling
 from .ops.wavenet import gated_activation, wavenet_layer
@@ -26,6 +28,7 @@ from . import channels_last, onednn  # isort: skip - register implementations of
 __all__ = [
     "BACKENDS",
     "BackendError",
+    "alignment_scores",
     "channels_last",
     "conv1d",
     "conv1d_layer_norm",
@@ -37,6 +40,7 @@ __all__ = [
     "layer_norm",
     "left_align",
     "length_regulator",
+    "monotonic_alignment",
     "onednn",
     "rational_quadratic_spline",
     "relative_attention",

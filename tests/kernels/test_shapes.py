@@ -22,6 +22,7 @@ UNBOUND = {
     "durations": {("log_durations", 1)},
     "gated_activation": {("x", 1)},
     "length_regulator": {("noise", 1)},
+    "monotonic_alignment": {("scores", 1), ("scores", 2)},
     "resblock_pair": {("x", 2), ("weights1", 0), ("weights2", 0)},
     "resblock_step": {("weights", 0)},
     "wavenet_layer": {("in_weight", 0)},

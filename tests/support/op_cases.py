@@ -565,6 +565,38 @@ _log_durations("silent", (1, 1), first=-1e4)
 _log_durations("empty-batch", (0, 5))
 
 
+# --- monotonic_alignment: scores, text_lengths, frame_lengths
+
+
+def _alignment(
+    name: str,
+    shape: tuple[int, int, int],
+    text_lengths: Sequence[int],
+    frame_lengths: Sequence[int],
+    *,
+    layout: str = "normal",
+    scale: float = 1.0,
+    minus_infinity: bool = False,
+) -> None:
+    @case("monotonic_alignment", name)
+    def make(draw: Draw) -> tuple[Any, ...]:
+        scores = getattr(draw, layout)(*shape, scale=scale)
+        if minus_infinity:
+            scores = scores.masked_fill(scores > 0, float("-inf"))
+        return scores, draw.lengths(text_lengths), draw.lengths(frame_lengths)
+
+
+_alignment("one-cell", (1, 1, 1), [1], [1])
+_alignment("ragged", (5, 17, 40), [17, 0, 5, 1, 9], [40, 0, 5, 33, 31])
+_alignment("no-path", (5, 9, 12), [9, 9, 0, 10, 3], [12, 8, 4, 12, 13])
+_alignment("transposed", (2, 33, 66), [20, 33], [64, 66], layout="transposed")
+_alignment("far-below-any-sentinel", (1, 20, 65), [20], [65], scale=1e4)
+_alignment("minus-infinity-all-over", (2, 9, 21), [9, 8], [21, 20], minus_infinity=True)
+_alignment("ties", (2, 7, 19), [7, 4], [19, 19], scale=0.0)
+_alignment("many-tokens", (1, 130, 133), [130], [133], layout="sliced")
+_alignment("empty-batch", (0, 5, 7), [], [])
+
+
 # --- left_align: input_ids, attention_mask, vocab_size
 
 
@@ -770,6 +802,7 @@ def _model_cases(label: str, batch: int, seconds: int) -> None:
     _left_align(f"model-{label}", [(0, tokens)] * batch, (batch, tokens))
     _log_durations(f"model-{label}", (batch, tokens), lengths=full_text)
     _length_regulator(f"model-{label}", [_durations(tokens, frames)] * batch, frames, 192)
+    _alignment(f"model-{label}", (batch, tokens, frames), full_text, [frames] * batch)
     _wavenet(f"model-{label}", latent, skip="normal", lengths=full(frames))
 
     @case("gated_activation", f"model-{label}")
@@ -815,6 +848,7 @@ _FULL_CASES = {
     "layer_norm": "ragged-192",
     "left_align": "both-sides",
     "length_regulator": "ragged-192",
+    "monotonic_alignment": "ragged",
     "rational_quadratic_spline": "ten-bins",
     "relative_attention": "ragged-96",
     "relative_attention_weights": "ragged-96",

@@ -14,6 +14,7 @@ from . import (
     convolution,
     depth_separable,
     elementwise,
+    monotonic_alignment,
     resblock,
     wavenet,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "convolution",
     "depth_separable",
     "elementwise",
+    "monotonic_alignment",
     "resblock",
     "wavenet",
     "widened",
