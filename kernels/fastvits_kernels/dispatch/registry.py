@@ -13,6 +13,7 @@ Each op is also a `torch.library` operator of the namespace `fastvits` with a fa
 `torch.compile` and `torch.export` carry as one node; the choice is then made inside its body, at run time.
 """
 
+import inspect
 import logging
 import os
 import threading
@@ -22,6 +23,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -191,28 +193,89 @@ def _automatic_decision(op: str, backend: str, device: torch.device) -> Decision
     return Decision(op, backend, f"auto on {device.type}", False)
 
 
-def _always(*args: Any) -> str | None:
-    return None
+@dataclass(frozen=True)
+class named:
+    """A function and the arguments of an op that it is given, where its own parameters do not say so:
+    `named(unsupported, "x", "weight")`."""
+
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+
+    def __init__(self, function: Callable[..., Any], *arguments: str) -> None:
+        object.__setattr__(self, "function", function)
+        object.__setattr__(self, "arguments", arguments)
+
+
+class Callback:
+    """A question about a call of an op, put to a function of some of the arguments.
+
+    The function's parameters are names of the op's; where these stand among all arguments is found once. A call of the
+    callback takes all arguments and costs a frame more than `callback.function(*callback.pick(arguments))`.
+    """
+
+    __slots__ = ("complete", "function", "pick")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        pick: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+        complete: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    ) -> None:
+        self.function = function
+        self.pick = pick
+        self.complete = complete
+
+    @classmethod
+    def of(cls, op: "Op", function: Any) -> "Callback":
+        """The callback of `op` that is answered by a function, a `named` one, or a callback already."""
+        if isinstance(function, Callback):
+            return function
+        if isinstance(function, named):
+            wanted, function = list(function.arguments), function.function
+        else:
+            wanted = list(inspect.signature(function).parameters)
+        names = list(op.parameters)
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise TypeError(f"{op.name} has no argument {unknown[0]!r}; its arguments are {', '.join(names)}")
+        return cls(function, _picker([names.index(name) for name in wanted]), op.complete)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*self.pick(self.complete(args)))
+
+
+def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What takes these places out of a tuple, as a tuple, without a frame of Python."""
+    first = places[0] if places else 0
+    if places == list(range(first, first + len(places))):
+        return itemgetter(slice(first, first + len(places)))
+    return itemgetter(*places)
+
+
+_ALWAYS = Callback(lambda: None, _picker([]), lambda args: args)
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """A way to run an op: `supports(*args)` answers None, or why not; `prefers(*args)` says what `auto` should take
-    where it could take this one (a backend, the reason, and whether that was measured).
+    """A way to run an op: `supports` answers None, or why not; `prefers` says what `auto` should take where it could
+    take this one (a backend, the reason, and whether that was measured).
+
+    Both name the arguments that they read, and no others: `Op.register` makes callbacks of them.
     """
 
     run: Callable[..., Any]
-    supports: Callable[..., str | None] = _always
-    prefers: Callable[..., tuple[str, str, bool]] | None = None
+    supports: Any = _ALWAYS
+    prefers: Any = None
 
 
 class Op:
     """A function of tensors with a reference and, perhaps, faster implementations.
 
     `reference` is the specification; its signature gives the operator's schema. `fake` returns empty outputs of the
-    right shape and dtype. `check(*args)` raises ValueError where the arguments do not fit each other; it comes before
-    everything else, for fake tensors too. `ieee(*args)` says whether matrices are multiplied as IEEE float32 even where
-    torch's flags allow TF32: kernels see to it themselves, for what runs in plain torch it is done here.
+    right shape and dtype. `check` raises ValueError where the arguments do not fit each other; it comes before
+    everything else, for fake tensors too. `ieee` says whether matrices are multiplied as IEEE float32 even where
+    torch's flags allow TF32: kernels see to it themselves, for what runs in plain torch it is done here. These three,
+    and those of an `Implementation`, name the arguments that they read, and no others (`Callback`).
     """
 
     def __init__(
@@ -221,13 +284,16 @@ class Op:
         reference: Callable[..., Any],
         fake: Callable[..., Any],
         check: Callable[..., None],
-        ieee: Callable[..., bool] = lambda *_: False,
+        ieee: Callable[..., bool] | bool = False,
     ) -> None:
         self.name = name
         self.reference = reference
-        self.fake = fake
-        self.check = check
-        self.ieee = ieee
+        self.parameters = inspect.signature(reference).parameters
+        self._arity = len(self.parameters)
+        self._defaults = tuple(parameter.default for parameter in self.parameters.values())
+        self.fake = Callback.of(self, fake)
+        self.check = Callback.of(self, check)
+        self.ieee = ieee if isinstance(ieee, bool) else Callback.of(self, ieee)
         self.implementations: dict[str, Implementation] = {}
         schema = torch.library.infer_schema(reference, mutates_args=())
         definition = torch.library.custom_op(f"fastvits::{name}", self._run_inside, mutates_args=(), schema=schema)
@@ -240,12 +306,20 @@ class Op:
         """Add an implementation for `backend` (one of `BACKENDS`, neither `auto` nor `eager`)."""
         if backend not in BACKENDS[2:]:
             raise ValueError(f"an implementation is for one of {', '.join(BACKENDS[2:])}, not {backend!r}")
-        self.implementations[backend] = implementation
+        supports = Callback.of(self, implementation.supports)
+        prefers = None if implementation.prefers is None else Callback.of(self, implementation.prefers)
+        self.implementations[backend] = Implementation(implementation.run, supports, prefers)
+
+    def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with the defaults of those that were left out at the end."""
+        return args if len(args) == self._arity else args + self._defaults[len(args) :]
 
     def __call__(self, *args: Any) -> Any:
         if torch.compiler.is_compiling():
             return self.library_op(*args)
-        self.check(*args)
+        if len(args) != self._arity:
+            args = self.complete(args)
+        self.check.function(*self.check.pick(args))
         calls = _dry_run.get()
         if calls is not None:
             calls.append(Call(self, args, self._decide(args)))
@@ -257,7 +331,7 @@ class Op:
 
     def resolve(self, *args: Any) -> Decision:
         """The decision for these arguments, without running anything; raises `BackendError` as a call would."""
-        return self._decide(args)
+        return self._decide(self.complete(args))
 
     def _decide(self, args: tuple[Any, ...]) -> Decision:
         asked = current_selection().for_op(self.name)
@@ -278,7 +352,8 @@ class Op:
         implementation = self.implementations.get(backend)
         if implementation is None:
             return Decision(self.name, "eager", f"no {backend} implementation", False)
-        reason = implementation.supports(*args)
+        supports = implementation.supports
+        reason = supports.function(*supports.pick(args))
         if reason is not None:
             if reason not in _logged:
                 _logged.add(reason)
@@ -287,7 +362,7 @@ class Op:
                 logger.log(level, "%s runs eager: %s (said once for all ops)", self.name, reason)
             return Decision(self.name, "eager", reason, False)
         if implementation.prefers is not None:
-            preferred, why, measured = implementation.prefers(*args)
+            preferred, why, measured = implementation.prefers.function(*implementation.prefers.pick(args))
             return Decision(self.name, preferred if preferred in self.implementations else "eager", why, measured)
         return _automatic_decision(self.name, backend, device)
 
@@ -302,10 +377,11 @@ class Op:
 
     def _keeps_from_tf32(self, args: tuple[Any, ...]) -> bool:
         """Whether plain torch has to be told to multiply as IEEE float32: of all devices only GPUs have TF32."""
-        return _device_of(args).type == "cuda" and self.ieee(*args)
+        return _device_of(args).type == "cuda" and (self.ieee if isinstance(self.ieee, bool) else self.ieee(*args))
 
     def _run_inside(self, *args: Any) -> Any:
         """The operator's body: below autograd, so the implementation runs without a graph."""
+        args = self.complete(args)
         self.check(*args)
         result = self._resolve(args)(*args)
         return _as_promised(result) if isinstance(result, Tensor) else tuple(_as_promised(tensor) for tensor in result)

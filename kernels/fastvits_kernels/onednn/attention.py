@@ -10,7 +10,7 @@ infinity before the softmax.
 import torch
 from torch import Tensor
 
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from .convolution import linear, torch_is_slow, unsupported, whole_steps
 from .scratch import scratch
 
@@ -128,9 +128,6 @@ def _run_weights(
     return out, weights
 
 
-def _supports(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, *_: object) -> str | None:
-    return unsupported(q, k, v, rel_k, rel_v)
-
-
+_supports = named(unsupported, "q", "k", "v", "rel_k", "rel_v")
 ops()["relative_attention"].register("onednn", Implementation(_run, _supports))
 ops()["relative_attention_weights"].register("onednn", Implementation(_run_weights, _supports))

@@ -4,13 +4,11 @@ post-operations.
 A convolution to one channel is no work for it: see `_to_one_channel`.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..dispatch.packing import packed
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from ..ops.conv import apply_activation
 from .convolution import (
     activated,
@@ -134,10 +132,4 @@ def _given(lengths: Tensor | None, batch: int, steps: int) -> Tensor:
     return torch.full((batch,), steps, device="cpu") if lengths is None else lengths
 
 
-def _supports(
-    x: Tensor, weight: Tensor, bias: Tensor | None, cond: Tensor | None, residual: Tensor | None, *_: Any
-) -> str | None:
-    return unsupported(x, weight, bias, cond, residual)
-
-
-ops()["conv1d"].register("onednn", Implementation(_run, _supports))
+ops()["conv1d"].register("onednn", Implementation(_run, named(unsupported, "x", "weight", "bias", "cond", "residual")))

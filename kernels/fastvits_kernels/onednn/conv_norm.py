@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from .conv import _run as run_conv1d
 from .convolution import unsupported
 from .elementwise import _layer_norm as run_layer_norm
@@ -23,8 +23,5 @@ def _run(
     return run_layer_norm(y, residual, norm_weight, norm_bias, lengths, eps)
 
 
-def _supports(*args: Tensor) -> str | None:
-    return unsupported(*args[:6])
-
-
+_supports = named(unsupported, "x", "weight", "bias", "residual", "norm_weight", "norm_bias")
 ops()["conv1d_layer_norm"].register("onednn", Implementation(_run, _supports))

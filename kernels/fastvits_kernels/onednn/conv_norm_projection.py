@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from .conv import _run as run_conv1d
 from .conv_norm import _run as run_conv1d_layer_norm
 from .convolution import unsupported
@@ -26,8 +26,5 @@ def _run(
     return z, y
 
 
-def _supports(*args: Tensor) -> str | None:
-    return unsupported(*args[:8])
-
-
-ops()["conv1d_layer_norm_projection"].register("onednn", Implementation(_run, _supports))
+_FLOATS = ("x", "weight", "bias", "residual", "norm_weight", "norm_bias", "projection", "projection_bias")
+ops()["conv1d_layer_norm_projection"].register("onednn", Implementation(_run, named(unsupported, *_FLOATS)))

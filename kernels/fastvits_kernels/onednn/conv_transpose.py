@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.packing import packed
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from .convolution import (
     activated,
     clear_beyond,
@@ -81,8 +81,4 @@ def _upsampled(
     return clear_beyond(out, None if lengths is None else lengths * stride).to(x.dtype)
 
 
-def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, *_: object) -> str | None:
-    return unsupported(x, weight, bias)
-
-
-ops()["conv_transpose1d"].register("onednn", Implementation(_run, _supports))
+ops()["conv_transpose1d"].register("onednn", Implementation(_run, named(unsupported, "x", "weight", "bias")))

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.packing import packed
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from .convolution import (
     activated,
     clear_beyond,
@@ -64,8 +64,6 @@ def _run(
     return clear_beyond(out, lengths).to(x.dtype)
 
 
-def _supports(*args: Tensor) -> str | None:
-    return unsupported(*args[:9])
-
-
+_WEIGHTS = ("depthwise", "depthwise_bias", "norm1_weight", "norm1_bias", "pointwise", "pointwise_bias")
+_supports = named(unsupported, "x", *_WEIGHTS, "norm2_weight", "norm2_bias")
 ops()["depth_separable_layer"].register("onednn", Implementation(_run, _supports))

@@ -5,11 +5,14 @@ They cost next to nothing on a CPU, and torch's own kernels serve. Half precisio
 which have a few numbers a token and subtract knots, in float64.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.devices import device_of
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from ..ops.durations import durations_reference
 from ..ops.left_align import left_align_reference
 from ..ops.length_regulator import length_regulator_reference
@@ -23,10 +26,6 @@ def _layer_norm(
     z = x.float() if residual is None else x.float() + residual
     normed = functional.layer_norm(z, (z.shape[-1],), weight.float(), bias.float(), eps)
     return clear_beyond(normed.contiguous(), lengths).to(x.dtype)
-
-
-def _supports_layer_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, *_: object) -> str | None:
-    return unsupported(x, residual, weight, bias)
 
 
 def _spline(
@@ -53,19 +52,18 @@ def _spline_coupling(
     return out.to(x.dtype), log_det.to(x.dtype)
 
 
-def _supports_tensors(*args: object) -> str | None:
-    first, *others = [argument for argument in args if isinstance(argument, Tensor) and argument.is_floating_point()]
-    return unsupported(first, *others)
-
-
-def _supports_left_align(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> str | None:
+def _supports_left_align(input_ids: Tensor) -> str | None:
     kind = device_of(input_ids).type
     return None if kind == "cpu" else f"oneDNN is for CPUs, not {kind}"
 
 
-ops()["durations"].register("onednn", Implementation(durations_reference, _supports_tensors))
-ops()["layer_norm"].register("onednn", Implementation(_layer_norm, _supports_layer_norm))
+def _register(op: str, run: Callable[..., Any], *floats: str) -> None:
+    ops()[op].register("onednn", Implementation(run, named(unsupported, *floats)))
+
+
+_register("durations", durations_reference, "log_durations", "inverse_rates")
+_register("layer_norm", _layer_norm, "x", "residual", "weight", "bias")
+_register("length_regulator", length_regulator_reference, "means", "log_scales", "noise", "noise_scale")
+_register("rational_quadratic_spline", _spline, "x", "widths", "heights", "derivatives")
+_register("spline_coupling", _spline_coupling, "h", "weight", "bias", "x")
 ops()["left_align"].register("onednn", Implementation(left_align_reference, _supports_left_align))
-ops()["length_regulator"].register("onednn", Implementation(length_regulator_reference, _supports_tensors))
-ops()["rational_quadratic_spline"].register("onednn", Implementation(_spline, _supports_tensors))
-ops()["spline_coupling"].register("onednn", Implementation(_spline_coupling, _supports_tensors))

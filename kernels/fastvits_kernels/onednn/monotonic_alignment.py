@@ -57,7 +57,7 @@ def _run(scores: Tensor, text_lengths: Tensor, frame_lengths: Tensor) -> Tensor:
     return torch.from_numpy(counts.astype(np.int64)).masked_fill(~possible.unsqueeze(1), -1)
 
 
-def _supports(scores: Tensor, text_lengths: Tensor, frame_lengths: Tensor) -> str | None:
+def _supports(scores: Tensor) -> str | None:
     return unsupported(scores) if scores.dtype != torch.float64 else None
 
 

@@ -7,14 +7,13 @@ the leaky ReLU and the sum are passes of their own.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.registry import Implementation, ops
-from ..ops.resblock import undone
+from ..ops.resblock import inverse_leaky_relu
 from .convolution import (
     activated,
     clear_beyond,
@@ -111,8 +110,8 @@ def _run(
     """A pair, or without `weights1` a single step: `dilations` are those of the first convolution."""
     if activated:
         # Applied on the way into a padded buffer, at no cost: a CPU does not ask its models for activations.
-        given, x = x, undone(x, slope)
-        residual = x if residual is given else None if residual is None else undone(residual, slope)
+        given, x = x, inverse_leaky_relu(x, slope)
+        residual = x if residual is given else None if residual is None else inverse_leaky_relu(residual, slope)
     branches = len(weights2)
     _, batch, steps, channels = x.shape
     dtype = compute_dtype(x.dtype)
@@ -190,7 +189,7 @@ def _single_items(lengths: Tensor | None, batch: int, steps: int) -> list[tuple[
 
 
 def _supports_step(
-    x: Tensor, residual: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor], *_: Any
+    x: Tensor, residual: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> str | None:
     return unsupported(x, residual, *weights, *biases)
 
@@ -201,9 +200,8 @@ def _supports_pair(
     biases1: Sequence[Tensor],
     weights2: Sequence[Tensor],
     biases2: Sequence[Tensor],
-    *_: Any,
 ) -> str | None:
-    return _supports_step(x, x, [*weights1], [*biases1]) or unsupported(x, *weights2, *biases2)
+    return unsupported(x, *weights1, *biases1, *weights2, *biases2)
 
 
 ops()["resblock_step"].register("onednn", Implementation(_run_step, _supports_step))

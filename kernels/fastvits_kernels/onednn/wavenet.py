@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..dispatch.registry import Implementation, ops
+from ..dispatch.registry import Implementation, named, ops
 from .convolution import (
     activated,
     clear_beyond,
@@ -85,18 +85,6 @@ def _gated(z: Tensor) -> Tensor:
     return (a / (a + 2)).mul_(b.sigmoid_())
 
 
-def _supports_layer(
-    x: Tensor,
-    skip: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor,
-    cond: Tensor | None,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    *_: object,
-) -> str | None:
-    return unsupported(x, skip, in_weight, in_bias, cond, out_weight, out_bias)
-
-
-ops()["wavenet_layer"].register("onednn", Implementation(_run_layer, _supports_layer))
-ops()["gated_activation"].register("onednn", Implementation(_run_gate, unsupported))
+_FLOATS = ("x", "skip", "in_weight", "in_bias", "cond", "out_weight", "out_bias")
+ops()["wavenet_layer"].register("onednn", Implementation(_run_layer, named(unsupported, *_FLOATS)))
+ops()["gated_activation"].register("onednn", Implementation(_run_gate, named(unsupported, "x", "cond")))

@@ -412,26 +412,24 @@ def _launch_relative_attention_weights(
     return _launch(_RELATIVE_ATTENTION_WEIGHTS, q, k, v, rel_k, rel_v, lengths, need_weights=True)
 
 
-def _supports(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
-) -> str | None:
+def _supports(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None) -> str | None:
     if not 1 <= q.shape[3] <= 256:
         return f"head dimensions are 1 to 256, not {q.shape[3]}"
     return unsupported(q, k, v, rel_k, rel_v)
 
 
 def _prefers(op: Op) -> Any:
-    def prefers(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, *_: object) -> tuple[str, str, bool]:
+    def prefers(q: Tensor, rel_k: Tensor | None) -> tuple[str, str, bool]:
         return tiles.preference(_tile(op, q, rel_k))
 
     return prefers
 
 
-def _fake(q: Tensor, *_: object) -> Tensor:
+def _fake(q: Tensor) -> Tensor:
     return q.new_empty(q.shape)
 
 
-def _weights_fake(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+def _weights_fake(q: Tensor) -> tuple[Tensor, Tensor]:
     batch, steps, heads = q.shape[:3]
     return q.new_empty(q.shape), q.new_empty(batch, heads, steps, steps)
 
@@ -454,9 +452,9 @@ def _check(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor 
     expect(rel_v, "rel_v [2 w + 1, D]", rows, head_dim)
 
 
-_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake, _check, lambda *_: True)
+_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake, _check, ieee=True)
 _RELATIVE_ATTENTION_WEIGHTS = Op(
-    "relative_attention_weights", relative_attention_weights_reference, _weights_fake, _check, lambda *_: True
+    "relative_attention_weights", relative_attention_weights_reference, _weights_fake, _check, ieee=True
 )
 
 

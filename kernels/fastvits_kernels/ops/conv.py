@@ -19,7 +19,7 @@ matrices. Takes float32, float16 and bfloat16, one dtype for all tensors; not su
 elements or more. A `weight` that is not contiguous is copied once and kept (`packing`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -91,7 +91,7 @@ def conv1d_reference(
     return zero_beyond(y, lengths).contiguous()
 
 
-def _fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
+def _fake(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], weight.shape[2])
 
 
@@ -265,13 +265,7 @@ def item_extent(tensor: Tensor) -> int:
 
 
 def _supports_conv1d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    cond: Tensor | None,
-    residual: Tensor | None,
-    lengths: Tensor | None,
-    *_: Any,
+    x: Tensor, weight: Tensor, bias: Tensor | None, cond: Tensor | None, residual: Tensor | None
 ) -> str | None:
     extents = [item_extent(x), x.shape[1] * weight.shape[2], 0 if residual is None else item_extent(residual)]
     if max(extents) >= 2**31:
@@ -334,12 +328,12 @@ def _launch_conv1d(
     return out
 
 
-def _ieee(*args: Any) -> bool:
-    return len(args) > 11 and bool(args[11])
+def _ieee(ieee: bool) -> bool:
+    return ieee
 
 
-def _prefers_conv1d(x: Tensor, weight: Tensor, *others: Any) -> tuple[str, str, bool]:
-    return preference(_tile(x, weight, _ieee(x, weight, *others)))
+def _prefers_conv1d(x: Tensor, weight: Tensor, ieee: bool) -> tuple[str, str, bool]:
+    return preference(_tile(x, weight, ieee))
 
 
 def _check(
@@ -351,10 +345,7 @@ def _check(
     lengths: Tensor | None,
     dilation: int,
     pad_left: int,
-    slope: float,
     activation: str,
-    alpha: float,
-    ieee: bool = False,
 ) -> None:
     batch, steps, inputs = axes(x, "x [B, T, C_in]")
     expect(weight, "weight [K, C_in, C_out]", None, inputs, None)

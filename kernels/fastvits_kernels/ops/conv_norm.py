@@ -15,7 +15,7 @@ norm needs them all: sums and norm are float32, and the sum is not rounded in be
 Up to 1024 channels; Triton has no kernel for float64.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -191,7 +191,6 @@ def supports(
     residual: Tensor,
     norm_weight: Tensor,
     norm_bias: Tensor,
-    *_: Any,
 ) -> str | None:
     """Why Triton cannot run the op, or None."""
     channels = weight.shape[2]
@@ -202,7 +201,7 @@ def supports(
     return unsupported(x, weight, bias, residual, norm_weight, norm_bias)
 
 
-def _fake(x: Tensor, weight: Tensor, *_: object) -> Tensor:
+def _fake(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], weight.shape[2])
 
 
@@ -215,7 +214,6 @@ def check(
     norm_bias: Tensor,
     lengths: Tensor | None,
     pad_left: int,
-    eps: float,
 ) -> None:
     """Raise ValueError where the arguments do not fit each other."""
     batch, steps, inputs = axes(x, "x [B, T, C_in]")
@@ -230,10 +228,10 @@ def check(
         raise ValueError(f"pad_left must lie in [0, K - 1] = [0, {taps - 1}], got {pad_left}")
 
 
-_CONV1D_LAYER_NORM = Op("conv1d_layer_norm", conv1d_layer_norm_reference, _fake, check, lambda *_: True)
+_CONV1D_LAYER_NORM = Op("conv1d_layer_norm", conv1d_layer_norm_reference, _fake, check, ieee=True)
 _CONV1D_LAYER_NORM.register(
     "triton",
-    Implementation(_launch_conv1d_layer_norm, supports, lambda x, weight, *_: tiles.preference(_tile(x, weight))),
+    Implementation(_launch_conv1d_layer_norm, supports, lambda x, weight: tiles.preference(_tile(x, weight))),
 )
 
 

@@ -27,7 +27,7 @@ Sums and norm are float32, products IEEE (`precision`); `z` is rounded to the in
 1024 channels; Triton has no kernel for float64.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -358,7 +358,6 @@ def _supports(
     norm_bias: Tensor,
     projection: Tensor,
     projection_bias: Tensor | None,
-    *_: Any,
 ) -> str | None:
     reason = conv_norm.supports(x, weight, bias, residual, norm_weight, norm_bias)
     if reason is None and x.shape[1] * projection.shape[1] >= 2**31:
@@ -366,16 +365,7 @@ def _supports(
     return reason or unsupported(x, projection, projection_bias)
 
 
-def _fake(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    projection: Tensor,
-    *_: object,
-) -> tuple[Tensor, Tensor]:
+def _fake(x: Tensor, residual: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(residual.shape), x.new_empty(x.shape[0], x.shape[1], projection.shape[1])
 
 
@@ -390,20 +380,19 @@ def _check(
     projection_bias: Tensor | None,
     lengths: Tensor | None,
     pad_left: int,
-    eps: float,
 ) -> None:
-    conv_norm.check(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps)
+    conv_norm.check(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left)
     expect(projection, "projection [C, P]", weight.shape[2], None)
     expect(projection_bias, "projection_bias [P]", projection.shape[1])
 
 
 _CONV1D_LAYER_NORM_PROJECTION = Op(
-    "conv1d_layer_norm_projection", conv1d_layer_norm_projection_reference, _fake, _check, lambda *_: True
+    "conv1d_layer_norm_projection", conv1d_layer_norm_projection_reference, _fake, _check, ieee=True
 )
 _CONV1D_LAYER_NORM_PROJECTION.register(
     "triton",
     Implementation(
-        _launch_conv1d_layer_norm_projection, _supports, lambda x, weight, *_: tiles.preference(_tile(x, weight))
+        _launch_conv1d_layer_norm_projection, _supports, lambda x, weight: tiles.preference(_tile(x, weight))
     ),
 )
 

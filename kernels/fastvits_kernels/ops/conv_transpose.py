@@ -23,7 +23,7 @@ float32, float16 and bfloat16, one dtype for all tensors; not supported: float64
 A `weight` that is not contiguous is copied once and kept (`packing`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ def conv_transpose1d_reference(
     return zero_beyond(y, None if lengths is None else lengths * stride).contiguous()
 
 
-def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, *_: object) -> Tensor:
+def _fake(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1] * stride, weight.shape[2])
 
 
@@ -156,9 +156,7 @@ def _tile(x: Tensor, weight: Tensor) -> Tile:
     )
 
 
-def _supports_conv_transpose1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, *_: object
-) -> str | None:
+def _supports_conv_transpose1d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> str | None:
     if max(item_extent(x), x.shape[1] * stride * weight.shape[2]) >= 2**31:
         return "the kernel takes items of fewer than 2^31 elements"
     return unsupported(x, weight, bias)
@@ -213,7 +211,7 @@ def _launch_conv_transpose1d(
     return out
 
 
-def _prefers_conv_transpose1d(x: Tensor, weight: Tensor, *_: Any) -> tuple[str, str, bool]:
+def _prefers_conv_transpose1d(x: Tensor, weight: Tensor) -> tuple[str, str, bool]:
     return preference(_tile(x, weight))
 
 
@@ -224,8 +222,6 @@ def _check(
     lengths: Tensor | None,
     stride: int,
     padding: int,
-    slope: float,
-    out_slope: float = 1.0,
 ) -> None:
     batch, _, inputs = axes(x, "x [B, T, C_in]")
     expect(weight, "weight [K, C_in, C_out]", None, inputs, None)

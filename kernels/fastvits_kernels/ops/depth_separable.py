@@ -18,7 +18,7 @@ GELU are float32; the first GELU is rounded to the input's dtype before the prod
 kernel for float64.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.nn import functional
@@ -337,14 +337,25 @@ def _launch_depth_separable_layer(
     return out
 
 
-def _supports(*args: Any) -> str | None:
-    channels = args[0].shape[2]
+def _supports(
+    x: Tensor,
+    depthwise: Tensor,
+    depthwise_bias: Tensor,
+    norm1_weight: Tensor,
+    norm1_bias: Tensor,
+    pointwise: Tensor,
+    pointwise_bias: Tensor,
+    norm2_weight: Tensor,
+    norm2_bias: Tensor,
+) -> str | None:
+    channels = x.shape[2]
     if channels > 1024:
         return f"a step's channels do not fit in registers: {channels}, at most 1024"
-    return unsupported(*args[:9])
+    weights = (depthwise, depthwise_bias, norm1_weight, norm1_bias, pointwise, pointwise_bias)
+    return unsupported(x, *weights, norm2_weight, norm2_bias)
 
 
-def _fake(x: Tensor, *_: object) -> Tensor:
+def _fake(x: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -360,7 +371,6 @@ def _check(
     norm2_bias: Tensor,
     lengths: Tensor | None,
     dilation: int,
-    eps: float,
 ) -> None:
     batch, _, channels = axes(x, "x [B, T, C]")
     expect(depthwise, "depthwise [K, C]", None, channels)
@@ -375,10 +385,10 @@ def _check(
     expect_each(lengths, "lengths [B or 1]", batch)
 
 
-_DEPTH_SEPARABLE_LAYER = Op("depth_separable_layer", depth_separable_layer_reference, _fake, _check, lambda *_: True)
+_DEPTH_SEPARABLE_LAYER = Op("depth_separable_layer", depth_separable_layer_reference, _fake, _check, ieee=True)
 _DEPTH_SEPARABLE_LAYER.register(
     "triton",
-    Implementation(_launch_depth_separable_layer, _supports, lambda x, *_: tiles.preference(_tile(x))),
+    Implementation(_launch_depth_separable_layer, _supports, lambda x: tiles.preference(_tile(x))),
 )
 
 

@@ -77,7 +77,7 @@ def _durations_fwd_kernel(
 
 def _launch_durations(log_durations: Tensor, inverse_rates: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     batch, steps = log_durations.shape
-    durations, frames = _fake(log_durations, inverse_rates, lengths)
+    durations, frames = _fake(log_durations)
     launch(
         "durations",
         _durations_fwd_kernel,
@@ -97,11 +97,11 @@ def _launch_durations(log_durations: Tensor, inverse_rates: Tensor, lengths: Ten
     return durations, frames
 
 
-def _supports_durations(log_durations: Tensor, inverse_rates: Tensor, lengths: Tensor | None) -> str | None:
+def _supports_durations(log_durations: Tensor, inverse_rates: Tensor) -> str | None:
     return unsupported(log_durations, inverse_rates)
 
 
-def _fake(log_durations: Tensor, inverse_rates: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+def _fake(log_durations: Tensor) -> tuple[Tensor, Tensor]:
     counts = log_durations.new_empty(log_durations.shape, dtype=torch.int64)
     return counts, counts.new_empty(counts.shape[:1])
 

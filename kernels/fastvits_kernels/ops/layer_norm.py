@@ -111,25 +111,21 @@ def _launch_layer_norm(
     return out
 
 
-def _supports_layer_norm(
-    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None, eps: float
-) -> str | None:
+def _supports_layer_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor) -> str | None:
     if not 1 <= x.shape[2] <= 16384:
         return f"channels are 1 to 16384, not {x.shape[2]}"
     return unsupported(x, residual, weight, bias)
 
 
-def _prefers_layer_norm(x: Tensor, *_: object) -> tuple[str, str, bool]:
+def _prefers_layer_norm(x: Tensor) -> tuple[str, str, bool]:
     return tiles.preference(_tile(x))
 
 
-def _fake(x: Tensor, *_: object) -> Tensor:
+def _fake(x: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _check(
-    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None, eps: float
-) -> None:
+def _check(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> None:
     batch, steps, channels = axes(x, "x [B, T, C]")
     expect(residual, "residual [B, T, C]", batch, steps, channels)
     expect(weight, "weight [C]", channels)

@@ -124,7 +124,7 @@ def _launch_left_align(
     input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch, steps = input_ids.shape
-    outputs = _fake(input_ids, attention_mask, vocab_size)
+    outputs = _fake(input_ids)
     mask = attention_mask
     if mask is not None and mask.dtype == torch.bool:
         mask = mask.view(torch.uint8)
@@ -145,7 +145,7 @@ def _launch_left_align(
     return outputs
 
 
-def _supports_left_align(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> str | None:
+def _supports_left_align(input_ids: Tensor, attention_mask: Tensor | None) -> str | None:
     if input_ids.dtype not in _DTYPES[1:]:
         return f"there is no kernel for ids in {input_ids.dtype}"
     if attention_mask is not None and attention_mask.dtype not in _MASK_DTYPES:
@@ -153,13 +153,13 @@ def _supports_left_align(input_ids: Tensor, attention_mask: Tensor | None, vocab
     return unavailable(input_ids)
 
 
-def _fake(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fake(input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch, steps = input_ids.shape
     ids = input_ids.new_empty((batch, steps), dtype=torch.int64)
     return ids, ids.new_empty((batch,)), ids.new_empty((2, batch, steps)), ids.new_empty((batch,))
 
 
-def _check(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> None:
+def _check(input_ids: Tensor, attention_mask: Tensor | None) -> None:
     batch, steps = axes(input_ids, "input_ids [B, T]")
     if not steps:
         raise ValueError(f"input_ids must be [B, T] with at least one token, got {(batch, steps)}")

@@ -149,13 +149,11 @@ def _supports_length_regulator(
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def _prefers_length_regulator(
-    means: Tensor, log_scales: Tensor, durations: Tensor, noise: Tensor, noise_scale: Tensor
-) -> tuple[str, str, bool]:
+def _prefers_length_regulator(noise: Tensor) -> tuple[str, str, bool]:
     return tiles.preference(_tile(noise))
 
 
-def _fake(means: Tensor, log_scales: Tensor, durations: Tensor, noise: Tensor, noise_scale: Tensor) -> Tensor:
+def _fake(noise: Tensor) -> Tensor:
     return noise.new_empty(noise.shape)
 
 

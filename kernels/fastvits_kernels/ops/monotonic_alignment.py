@@ -148,13 +148,13 @@ def _launch_monotonic_alignment(scores: Tensor, text_lengths: Tensor, frame_leng
     return durations
 
 
-def _supports(scores: Tensor, text_lengths: Tensor, frame_lengths: Tensor) -> str | None:
+def _supports(scores: Tensor) -> str | None:
     if scores.shape[1] > MAX_TOKENS:
         return f"the sums of a frame do not fit in registers: {scores.shape[1]} tokens, at most {MAX_TOKENS}"
     return unsupported(scores)
 
 
-def _fake(scores: Tensor, text_lengths: Tensor, frame_lengths: Tensor) -> Tensor:
+def _fake(scores: Tensor) -> Tensor:
     return scores.new_empty(scores.shape[:2], dtype=torch.int64)
 
 

@@ -39,7 +39,7 @@ C; at most four branches.
 """
 
 # torch 2.6 reads `typing.Sequence` in an operator's signature, and not that of collections.abc.
-from typing import TYPE_CHECKING, Any, Sequence  # noqa: UP035
+from typing import TYPE_CHECKING, Sequence  # noqa: UP035
 
 import torch
 from torch import Tensor
@@ -60,8 +60,8 @@ MAX_BRANCHES = 4
 """How many branches one launch serves: a kernel takes their weights as so many separate pointers."""
 
 
-def undone(x: Tensor, slope: float) -> Tensor:
-    """What the leaky ReLU of `slope` made `x` of."""
+def inverse_leaky_relu(x: Tensor, slope: float) -> Tensor:
+    """What a leaky ReLU of `slope` above 0 made `x` of."""
     return functional.leaky_relu(x, 1.0 / slope)
 
 
@@ -79,7 +79,7 @@ def resblock_step_reference(
 ) -> Tensor:
     """One step of every branch: the specification of the op."""
     if activated:
-        residual = None if residual is None else undone(residual, slope)
+        residual = None if residual is None else inverse_leaky_relu(residual, slope)
         slope = 1.0
     branches = [
         conv1d_reference(
@@ -123,7 +123,7 @@ def resblock_pair_reference(
     """A dilated step, a step with dilation 1 and the residual around both: the specification of the fused pair."""
     hidden = resblock_step_reference(x, None, weights1, biases1, lengths, dilations, slope, False, activated, 1.0)
     if activated:
-        x = undone(x, slope)
+        x = inverse_leaky_relu(x, slope)
     undilated = [1] * len(weights2)
     return resblock_step_reference(hidden, x, weights2, biases2, lengths, undilated, slope, mean, False, out_slope)
 
@@ -132,32 +132,11 @@ def _fake_of(x: Tensor, branches: int, mean: bool) -> Tensor:
     return x.new_empty(x.shape[1:]) if mean else x.new_empty(branches, *x.shape[1:])
 
 
-def _step_fake(
-    x: Tensor,
-    residual: Tensor | None,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    mean: bool,
-    *_: object,
-) -> Tensor:
+def _step_fake(x: Tensor, weights: Sequence[Tensor], mean: bool) -> Tensor:
     return _fake_of(x, len(weights), mean)
 
 
-def _pair_fake(
-    x: Tensor,
-    weights1: Sequence[Tensor],
-    biases1: Sequence[Tensor],
-    weights2: Sequence[Tensor],
-    biases2: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    mean: bool,
-    *_: object,
-) -> Tensor:
+def _pair_fake(x: Tensor, weights1: Sequence[Tensor], mean: bool) -> Tensor:
     return _fake_of(x, len(weights1), mean)
 
 
@@ -474,31 +453,15 @@ def _supports(x: Tensor, residual: Tensor | None, weights: Sequence[Tensor]) -> 
     return None
 
 
-def _supports_resblock_step(x: Tensor, residual: Tensor | None, weights: Sequence[Tensor], *_: Any) -> str | None:
-    return _supports(x, residual, weights)
-
-
-def _supports_resblock_pair(
-    x: Tensor, weights1: Sequence[Tensor], biases1: Sequence[Tensor], weights2: Sequence[Tensor], *_: Any
-) -> str | None:
+def _supports_resblock_pair(x: Tensor, weights1: Sequence[Tensor], weights2: Sequence[Tensor]) -> str | None:
     return _supports(x, x, weights1) or _supports(x, x, weights2)
 
 
-def _prefers_resblock_step(
-    x: Tensor,
-    residual: Tensor | None,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    mean: bool,
-    *_: Any,
-) -> tuple[str, str, bool]:
+def _prefers_resblock_step(x: Tensor, weights: Sequence[Tensor], mean: bool) -> tuple[str, str, bool]:
     return preference(_tile("resblock_step", x, weights, mean))
 
 
-def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor], *_: Any) -> tuple[str, str, bool]:
+def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor]) -> tuple[str, str, bool]:
     return preference(_tile("resblock_pair", x, weights1, False))
 
 
@@ -510,9 +473,7 @@ def _check_step(
     lengths: Tensor | None,
     dilations: Sequence[int],
     slope: float,
-    mean: bool,
     activated: bool,
-    out_slope: float,
 ) -> None:
     branches = len(weights)
     _, batch, steps, channels = axes(x, "x [R or 1, B, T, C]")
@@ -533,11 +494,9 @@ def _check_pair(
     lengths: Tensor | None,
     dilations: Sequence[int],
     slope: float,
-    mean: bool,
     activated: bool,
-    out_slope: float,
 ) -> None:
-    _check_step(x, None, weights1, biases1, lengths, dilations, slope, mean, activated, out_slope)
+    _check_step(x, None, weights1, biases1, lengths, dilations, slope, activated)
     _check_convolutions(weights2, biases2, [1] * len(weights1), x.shape[3])
 
 
@@ -557,9 +516,7 @@ def _check_convolutions(
 
 _RESBLOCK_STEP = Op("resblock_step", resblock_step_reference, _step_fake, _check_step)
 _RESBLOCK_PAIR = Op("resblock_pair", resblock_pair_reference, _pair_fake, _check_pair)
-_RESBLOCK_STEP.register(
-    "triton", Implementation(_launch_resblock_step, _supports_resblock_step, _prefers_resblock_step)
-)
+_RESBLOCK_STEP.register("triton", Implementation(_launch_resblock_step, _supports, _prefers_resblock_step))
 _RESBLOCK_PAIR.register(
     "triton", Implementation(_launch_resblock_pair, _supports_resblock_pair, _prefers_resblock_pair)
 )

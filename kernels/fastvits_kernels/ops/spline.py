@@ -32,7 +32,7 @@ kernels compute in float32 and take any strides; they have none for float64.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -385,8 +385,8 @@ def _launch_spline(
     return out, log_det
 
 
-def _supports_spline(*args: Any) -> str | None:
-    return _refused_bins(args[1].shape[-1]) or unsupported(*args[:4])
+def _supports_spline(x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor) -> str | None:
+    return _refused_bins(widths.shape[-1]) or unsupported(x, widths, heights, derivatives)
 
 
 def _refused_bins(bins: int) -> str | None:
@@ -452,15 +452,11 @@ def _launch_spline_coupling(
     return out, log_det
 
 
-def _supports_spline_coupling(*args: Any) -> str | None:
-    return _refused_bins(args[5]) or unsupported(*args[:4])
+def _supports_spline_coupling(h: Tensor, weight: Tensor, bias: Tensor, x: Tensor, num_bins: int) -> str | None:
+    return _refused_bins(num_bins) or unsupported(h, weight, bias, x)
 
 
-def _spline_fake(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape)
-
-
-def _coupling_fake(h: Tensor, weight: Tensor, bias: Tensor, x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+def _fake(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
@@ -502,18 +498,18 @@ def _check_coupling(
     expect_each(lengths, "lengths [B or 1]", batch)
 
 
-_SPLINE = Op("rational_quadratic_spline", rational_quadratic_spline_reference, _spline_fake, _check_spline)
-_SPLINE_COUPLING = Op("spline_coupling", spline_coupling_reference, _coupling_fake, _check_coupling, lambda *_: True)
+_SPLINE = Op("rational_quadratic_spline", rational_quadratic_spline_reference, _fake, _check_spline)
+_SPLINE_COUPLING = Op("spline_coupling", spline_coupling_reference, _fake, _check_coupling, ieee=True)
 _SPLINE.register(
     "triton",
-    Implementation(_launch_spline, _supports_spline, lambda x, widths, *_: tiles.preference(_spline_tile(x, widths))),
+    Implementation(_launch_spline, _supports_spline, lambda x, widths: tiles.preference(_spline_tile(x, widths))),
 )
 _SPLINE_COUPLING.register(
     "triton",
     Implementation(
         _launch_spline_coupling,
         _supports_spline_coupling,
-        lambda h, weight, bias, x, *_: tiles.preference(_coupling_tile(h, x)),
+        lambda h, x: tiles.preference(_coupling_tile(h, x)),
     ),
 )
 

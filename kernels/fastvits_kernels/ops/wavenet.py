@@ -20,7 +20,7 @@ before the 1x1 product. Where `C_out` is larger than the tile's `BLOCK_N`, furth
 compute the gate again. Triton has no kernel for float64.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from ..dispatch.masking import one_each, zero_beyond
 from ..dispatch.packing import contiguous
-from ..dispatch.registry import Implementation, Op
+from ..dispatch.registry import Implementation, Op, named
 from ..dispatch.shapes import axes, expect, expect_each, expect_even_padding
 from ..launch import tiles
 from ..launch.jit import dot_precision, kernel, launch, padded, unsupported
@@ -289,10 +289,6 @@ def _gate_tile(x: Tensor) -> tiles.Tile:
     return tiles.choose("gated_activation", x.device, x.dtype, channels=x.shape[2] // 2, work=x.shape[0] * x.shape[1])
 
 
-def _supports_gated_activation(x: Tensor, cond: Tensor | None) -> str | None:
-    return unsupported(x, cond)
-
-
 def _launch_wavenet_layer(
     x: Tensor,
     skip: Tensor | None,
@@ -365,23 +361,11 @@ def _layer_tile(x: Tensor, in_weight: Tensor) -> tiles.Tile:
     )
 
 
-def _supports_wavenet_layer(*args: Any) -> str | None:
-    return unsupported(*args[:7])
-
-
-def _gate_fake(x: Tensor, cond: Tensor | None) -> Tensor:
+def _gate_fake(x: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], x.shape[2] // 2)
 
 
-def _layer_fake(
-    x: Tensor,
-    skip: Tensor | None,
-    in_weight: Tensor,
-    in_bias: Tensor,
-    cond: Tensor | None,
-    out_weight: Tensor,
-    *_: object,
-) -> Tensor:
+def _layer_fake(x: Tensor, out_weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], out_weight.shape[1])
 
 
@@ -422,15 +406,15 @@ _WAVENET_LAYER = Op("wavenet_layer", wavenet_layer_reference, _layer_fake, _chec
 _GATED_ACTIVATION.register(
     "triton",
     Implementation(
-        _launch_gated_activation, _supports_gated_activation, lambda x, cond: tiles.preference(_gate_tile(x))
+        _launch_gated_activation, named(unsupported, "x", "cond"), lambda x: tiles.preference(_gate_tile(x))
     ),
 )
 _WAVENET_LAYER.register(
     "triton",
     Implementation(
         _launch_wavenet_layer,
-        _supports_wavenet_layer,
-        lambda x, skip, in_weight, *_: tiles.preference(_layer_tile(x, in_weight)),
+        named(unsupported, "x", "skip", "in_weight", "in_bias", "cond", "out_weight", "out_bias"),
+        lambda x, in_weight: tiles.preference(_layer_tile(x, in_weight)),
     ),
 )
 
