@@ -10,12 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fastvits import VitsConfig, VitsModel
 from fastvits.models import hifigan
-from fastvits_kernels import conv1d, relative_attention, use_backend, wavenet_layer
+from fastvits_kernels import conv1d, durations, relative_attention, use_backend, wavenet_layer
 from fastvits_kernels.dispatch import devices, registry
 from fastvits_kernels.onednn import attention, convolution, scratch
 from fastvits_kernels.onednn import conv as onednn_conv
 from fastvits_kernels.onednn import wavenet as onednn_wavenet
-from fastvits_kernels.ops import durations
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
 
