@@ -1,5 +1,5 @@
 """Piper voices: an ONNX graph and a JSON file become a folder that `VitsModel.from_pretrained` reads."""
 
-from .convert import CONVERTER_VERSION, convert, read
+from .voice import CONVERTER_VERSION, convert, read
 
 __all__ = ["CONVERTER_VERSION", "convert", "read"]

@@ -12,9 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..shapes import count, one
 from .decoder import decoder_fields
 from .graph import Array, Graph, attribute
-from .layers import check_same_padding, count, one
+from .layers import check_same_padding
 
 if TYPE_CHECKING:
     import onnx

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..shapes import count, one
 from .graph import Array, Graph, attribute
-from .layers import check_same_padding, count, one, slope
+from .layers import check_same_padding, slope
 
 if TYPE_CHECKING:
     import onnx

@@ -1,32 +1,13 @@
-"""Small questions to a Piper voice's graph: what its layers have in common, whether a convolution is as expected."""
+"""Questions to a Piper voice's graph: whether a convolution is as expected, and the slope before it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .graph import Graph, attribute
 
 if TYPE_CHECKING:
     import onnx
-
-
-def count(names: Iterable[str], pattern: str, what: str) -> int:
-    """How many different numbers the group of `pattern` takes among `names`: they must be 0, 1, 2 ..."""
-    compiled = re.compile(pattern)
-    found = sorted({int(match[1]) for match in map(compiled.match, names) if match})
-    if not found or found != list(range(len(found))):
-        raise ValueError(f"the voice has {what} numbered {found}; expected 0, 1, 2, ...")
-    return len(found)
-
-
-def one(values: Iterable[Any], what: str) -> Any:
-    """The one value that all `values` have."""
-    different = list(dict.fromkeys(values))
-    if len(different) != 1:
-        raise ValueError(f"{what} must be the same everywhere, the voice has {different}")
-    return different[0]
 
 
 def check_same_padding(module: str, node: onnx.NodeProto, *, explicit: bool = False) -> None:

@@ -1,0 +1,139 @@
+"""Voices packed for sherpa-onnx: a graph whose metadata say what it is, and tokens.txt beside it.
+
+The graph is Piper's, with the inputs `input` and `scales`, or has the inputs `x`, `noise_scale` and the like, as voices
+of MMS-TTS, of the original VITS and of Coqui are packed. What turns text into tokens is told by the metadata:
+characters (`frontend`), or espeak-ng (`comment`, Piper's). Voices that look words up in a lexicon.txt
+are refused: what is not in such a lexicon cannot be spoken.
+
+Source: sherpa-onnx (sherpa-onnx/csrc/offline-tts-vits-model.cc, offline-tts-character-frontend.cc; scripts/vits).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .folder import ConvertedVoice, reading
+from .piper import settings as piper_settings
+from .piper.architecture import architecture
+from .piper.graph import Graph, collect
+from .state import model_state
+
+_SPECIALS = ("<PAD>", "<EOS>", "<BOS>", "<BLNK>")
+
+
+def read(path: Path) -> ConvertedVoice:
+    """Reads a voice packed for sherpa-onnx.
+
+    Args:
+        path: the graph; tokens.txt lies beside it.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the graph is no VITS, or its text is treated in a way that is not supported.
+        ImportError: the package `onnx` is missing.
+    """
+    tokens_file = path.with_name("tokens.txt")
+    with reading(path):
+        graph = Graph(path, ids="input" if _is_piper(path) else "x")
+        parameters, convolutions = collect(graph)
+        fields = architecture(graph, parameters, convolutions)
+        state = model_state({name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in parameters.items()}, fields)
+        metadata = graph.metadata
+        sampling_rate = _number(metadata, "sample_rate", path)
+        if _number(metadata, "n_speakers", path) not in (fields["num_speakers"], 0):
+            raise ValueError(f"{path} says n_speakers {metadata['n_speakers']}, it has {fields['num_speakers']}")
+    vocabulary = _tokens(tokens_file, fields["vocab_size"])
+    if "piper" in metadata.get("comment", ""):
+        settings = {
+            "audio": {"sample_rate": sampling_rate},
+            "espeak": {"voice": metadata.get("voice", "")},
+            "phoneme_id_map": {token: [index] for token, index in vocabulary.items()},
+        }
+        vocabulary = piper_settings.vocabulary(settings, fields["vocab_size"])
+        config = piper_settings.configuration(settings, fields, vocabulary["_"])
+        tokenizer = piper_settings.tokenizer(settings, fields["vocab_size"])
+        return ConvertedVoice("Piper voice packed for sherpa-onnx", state, config, vocabulary, tokenizer)
+    if metadata.get("frontend") != "characters":
+        raise ValueError(f"{path} looks words up in a lexicon, which is not supported; only characters and Piper's are")
+    config = {
+        "architectures": ["VitsModel"],
+        "model_type": "vits",
+        **fields,
+        "sampling_rate": sampling_rate,
+        "pad_token_id": 0,
+    }
+    return ConvertedVoice(
+        "voice of characters packed for sherpa-onnx", state, config, vocabulary, _characters(metadata, vocabulary, path)
+    )
+
+
+def _is_piper(path: Path) -> bool:
+    """Whether the graph has Piper's inputs."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError("reading a sherpa-onnx voice needs the package `onnx`: install `fastvits[voice]`") from error
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError:
+        raise
+    except Exception as error:  # protobuf raises exceptions of its own
+        raise ValueError(f"{path} is not an ONNX model: {error}") from error
+    return any(value.name == "scales" for value in model.graph.input)
+
+
+def _number(metadata: Mapping[str, str], key: str, path: Path, default: int | None = None) -> int:
+    value = metadata.get(key, "" if default is None else str(default))
+    if re.fullmatch(r"-?\d{1,9}", value) is None:
+        raise ValueError(f"the metadata of {path} must give {key} as a whole number, got {value!r}")
+    return int(value)
+
+
+def _tokens(path: Path, vocab_size: int) -> dict[str, int]:
+    """Token -> id; a line is a token, a space and the id, and the token may be a space itself."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}, the tokens of a sherpa-onnx voice")
+    found: dict[str, int] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        token, _, index = line.rstrip("\r\n").rpartition(" ")
+        token = token.strip() or " "
+        if re.fullmatch(r"\d{1,9}", index) is None or int(index) >= vocab_size:
+            raise ValueError(f"line {number} of {path} must be a token and an id below {vocab_size}, got {line!r}")
+        if token in found:
+            raise ValueError(f"{path} lists {token!r} twice")
+        found[token] = int(index)
+    if not found:
+        raise ValueError(f"{path} lists no tokens")
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _characters(metadata: Mapping[str, str], vocabulary: Mapping[str, int], path: Path) -> dict[str, Any]:
+    """The settings of the tokenizer of a voice that reads characters."""
+    if _number(metadata, "use_eos_bos", path, 1):
+        raise ValueError(f"{path} puts marks around sentences (use_eos_bos), which is not supported")
+    blank_id = _number(metadata, "blank_id", path, 0)
+    by_id = {index: token for token, index in vocabulary.items()}
+    if blank_id not in by_id or 0 not in by_id:
+        raise ValueError(f"{path} has the blank {blank_id}, which its tokens.txt does not list")
+    return {
+        "tokenizer_class": "VitsTokenizer",
+        "frontend": "coqui" if "coqui" in metadata.get("comment", "") or blank_id else "vits",
+        "pad_token": by_id[0],
+        "unk_token": None,
+        "add_blank": bool(_number(metadata, "add_blank", path, 0)),
+        "normalize": True,
+        "phonemize": False,
+        "is_uroman": False,
+    }
