@@ -213,7 +213,7 @@ def _number(arguments: Mapping[str, Any], key: str, where: Path, *, positive: bo
 
 
 def _scale_plain_predictor(parameters: dict[str, Tensor]) -> None:
-    """Gives the plain duration predictor's layer norms the epsilon 1e-5 in effect.
+    """Gives the plain duration predictor's layer norms the epsilon 1e-5 in effect, and weights without further axes.
 
     `(s x - mean) / sqrt(s^2 var + 1e-5)` is `(x - mean) / sqrt(var + 1e-4)` for `s^2 = 0.1`, and a ReLU hands a
     positive factor on.
@@ -222,6 +222,9 @@ def _scale_plain_predictor(parameters: dict[str, Tensor]) -> None:
         if name in parameters:
             tensor = parameters[name]
             parameters[name] = (tensor.double() * math.sqrt(0.1)).to(tensor.dtype)
+    for name in ("dp.norm_1.gamma", "dp.norm_1.beta", "dp.norm_2.gamma", "dp.norm_2.beta"):
+        if name in parameters:
+            parameters[name] = parameters[name].reshape(-1)
 
 
 def _add_speakers(
