@@ -1,4 +1,4 @@
-"""The command `fastvits`: say texts, synthesise corpora, convert Piper voices, and tell what voices there are.
+"""The command `fastvits`: say texts, synthesise corpora, convert and export voices, and tell what voices there are.
 
 Exit status: 0 for success, 2 for input that cannot be used (an option, a text, a voice), 1 for a failure on the way
 (a download, a full disk, rows of a corpus that cannot be spoken), 130 when interrupted. An error is one line on
@@ -16,7 +16,7 @@ from typing import TextIO
 import fastvits
 
 from ..audio.files import write_wav
-from . import convert, info, say, synthesize, tune, voices
+from . import convert, export, info, say, synthesize, tune, voices
 from .arguments import InputError, OneLineParser, one_line
 
 __all__ = ["main", "write_wav"]
@@ -63,7 +63,7 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(prog="fastvits", description="VITS text-to-speech.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"fastvits {fastvits.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (say, synthesize, voices, info, convert, tune):
+    for command in (say, synthesize, voices, info, convert, export, tune):
         command.add_to(commands)
     return parser
 
