@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-CLEANERS = {
-    None: [],
-    "no_cleaners": ["compose"],
-    "basic_cleaners": ["compose", "lowercase", "collapse_whitespace"],
-    "basic_german_cleaners": ["compose", "lowercase", "collapse_whitespace"],
-    "transliteration_cleaners": ["compose", "lowercase", "collapse_whitespace"],
-    "multilingual_cleaners": ["compose", "lowercase", "replace_symbols", "remove_brackets", "collapse_whitespace"],
-    "multilingual_phoneme_cleaners": ["compose", "replace_symbols", "remove_brackets", "collapse_whitespace"],
-}
-"""What the cleaners do that need no tables of words, step by step."""
+_COMPOSED_LOWERCASE = ("compose", "lowercase", "collapse_whitespace", "strip")
+_WITHOUT_SYMBOLS = ("replace_punctuation", "remove_brackets", "collapse_whitespace", "strip")
 
-_PAD, _BLANK = "<PAD>", "<BLNK>"
+CLEANERS: Mapping[str | None, Sequence[str]] = {
+    None: (),
+    "no_cleaners": ("remove_line_breaks",),
+    "basic_cleaners": _COMPOSED_LOWERCASE,
+    "basic_german_cleaners": _COMPOSED_LOWERCASE,
+    "transliteration_cleaners": _COMPOSED_LOWERCASE,
+    "multilingual_cleaners": ("compose", "lowercase", *_WITHOUT_SYMBOLS),
+    "multilingual_phoneme_cleaners": ("compose", *_WITHOUT_SYMBOLS),
+}
+"""The cleaners that need no tables of words, step by step."""
+
+_BLANK = "<BLNK>"
 
 
 def vocabulary_and_tokenizer(
@@ -36,8 +39,9 @@ def vocabulary_and_tokenizer(
         raise ValueError(f"{where} lists {len(symbols)} symbols, the checkpoint has {vocab_size}")
     vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
     cleaner = said.get("text_cleaner")
-    if cleaner not in CLEANERS and cleaner not in ("english_cleaners", "phoneme_cleaners"):
-        raise ValueError(f"{where} cleans its text by {cleaner!r}, which is not supported")
+    if cleaner not in CLEANERS:
+        supported = ", ".join(name for name in CLEANERS if name)
+        raise ValueError(f"{where} cleans its text by {cleaner!r}; only {supported} are supported")
     phonemes = bool(said.get("use_phonemes"))
     if phonemes and said.get("phonemizer") not in (None, "espeak"):
         raise ValueError(f"{where} makes phonemes by {said['phonemizer']!r}; only 'espeak' is supported")
@@ -51,8 +55,8 @@ def vocabulary_and_tokenizer(
         raise ValueError(f"{where} sets add_blank, but its characters have no blank")
     return vocabulary, {
         "tokenizer_class": "VitsTokenizer",
-        "frontend": "coqui",
-        "cleaner": cleaner,
+        "frontend": "symbols",
+        "cleaners": [*CLEANERS[cleaner], *(["phonemize"] if phonemes else [])],
         "pad_token": pad,
         "unk_token": None,
         "blank_token": blank,

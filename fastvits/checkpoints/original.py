@@ -28,8 +28,13 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _IPA = "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘'̩'ᵻ"
 SYMBOLS: Sequence[str] = ("_", *_PUNCTUATION, *_LETTERS, *_IPA)
 
-CLEANERS = ("basic_cleaners", "transliteration_cleaners", "english_cleaners", "english_cleaners2")
-"""The cleaners of the original's text/cleaners.py: what is done to a text before its symbols are looked up."""
+CLEANERS: Mapping[str, Sequence[str]] = {
+    "basic_cleaners": ("lowercase", "collapse_whitespace"),
+    "transliteration_cleaners": ("to_ascii", "lowercase", "collapse_whitespace"),
+    "english_cleaners2": ("to_ascii", "lowercase", "expand_abbreviations", "phonemize", "collapse_whitespace"),
+}
+"""The cleaners of the original's text/cleaners.py, step by step. Its english_cleaners drops punctuation and stress, and
+no published voice uses it."""
 
 _DEFAULTS = {"noise_scale": 0.667, "noise_scale_duration": 0.8, "speaking_rate": 1.0}
 
@@ -172,9 +177,9 @@ def _text(
             {
                 **common,
                 "frontend": "vits",
-                # Published tokenizers have the first symbol for padding; a letter, which they then treat unlike others.
-                "pad_token": symbols[0],
-                "unk_token": "<unk>",
+                # One of its own. Published tokenizers pad with the first symbol, a letter, which they treat unlike others.
+                "pad_token": "<pad>",
+                "unk_token": None,
                 "normalize": True,
                 "phonemize": False,
                 "is_uroman": romanized,
@@ -203,15 +208,16 @@ def cleaner_settings(cleaners: Any, where: object) -> dict[str, Any]:
     for name in cleaners:
         if name not in CLEANERS:
             raise ValueError(f"the text of {where} is cleaned by {name!r}; only {', '.join(CLEANERS)} are supported")
-    english = any(str(name).startswith("english") for name in cleaners)
+    steps = [step for name in cleaners for step in CLEANERS[name]]
+    phonemes = "phonemize" in steps
     return {
-        "frontend": "cleaned",
-        "cleaners": list(cleaners),
+        "frontend": "symbols",
+        "cleaners": steps,
         "normalize": False,
-        "phonemize": english,
+        "phonemize": phonemes,
         "is_uroman": False,
-        "language": "eng" if english else None,
-        "espeak_voice": "en-us" if english else None,
+        "language": "eng" if phonemes else None,
+        "espeak_voice": "en-us" if phonemes else None,
     }
 
 

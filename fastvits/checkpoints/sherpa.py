@@ -129,11 +129,13 @@ def _characters(metadata: Mapping[str, str], vocabulary: Mapping[str, int], path
         raise ValueError(f"{path} has the blank {blank_id}, which its tokens.txt does not list")
     return {
         "tokenizer_class": "VitsTokenizer",
-        "frontend": "coqui" if "coqui" in metadata.get("comment", "") or blank_id else "vits",
+        "frontend": "symbols",
+        "cleaners": ["lowercase"],
+        "blank_token": by_id[blank_id],
         "pad_token": by_id[0],
         "unk_token": None,
         "add_blank": bool(_number(metadata, "add_blank", path, 0)),
-        "normalize": True,
+        "normalize": False,
         "phonemize": False,
         "is_uroman": False,
     }

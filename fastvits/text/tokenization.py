@@ -21,7 +21,17 @@ from .front_ends.characters import CharacterFrontEnd
 from .front_ends.phonemized import PhonemizedFrontEnd
 from .front_ends.piper import PiperLetterFrontEnd, PiperPhonemeFrontEnd
 from .front_ends.romanized import RomanizedFrontEnd
-from .tokenizer_arguments import FRONTENDS, SIDES, VERY_LARGE_LENGTH, check_bool, choice, describe, optional_length
+from .front_ends.symbols import SymbolFrontEnd
+from .tokenizer_arguments import (
+    CLEANING_STEPS,
+    FRONTENDS,
+    SIDES,
+    VERY_LARGE_LENGTH,
+    check_bool,
+    choice,
+    describe,
+    optional_length,
+)
 from .tokenizer_files import TokenizerFiles, read_vocabulary
 from .vocabulary import Vocabulary, added_token, token_text
 
@@ -43,10 +53,13 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         phonemize: turn the text into phonemes by espeak-ng; without, characters are looked up as they are.
         is_uroman: romanise texts with characters beyond ASCII by uroman.
         espeak_voice: voice of espeak-ng; None means the one of `language`, or "en-us".
-        frontend: "vits", or "piper" for text in sentences of phonemes, each `bos blank p blank ... p blank eos`.
+        frontend: "vits"; "piper" for text in sentences of phonemes, each `bos blank p blank ... p blank eos`; or
+            "symbols" for text that is cleaned step by step and read symbol by symbol.
         bos_token, eos_token, sep_token, cls_token, mask_token: further special tokens.
         uroman_language: ISO 639-3 code that uroman is told; None, as published, tells it none.
         vowel_clusters: sequences of phonemes that Piper's front end joins into one.
+        cleaners: with frontend="symbols", the steps that clean a text (`fastvits.text.front_ends.symbols`), in order.
+        blank_token: with frontend="symbols", the blank; None means the token of id 0.
         model_max_length: limit for `truncation=True` and `padding="max_length"`; the default means none.
         padding_side, truncation_side: "right" or "left".
         model_input_names: which masks a call returns by itself.
@@ -83,6 +96,8 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         eos_token: str | None = None,
         uroman_language: str | None = None,
         vowel_clusters: Sequence[Sequence[str]] | None = None,
+        cleaners: Sequence[str] | None = None,
+        blank_token: str | None = None,
         sep_token: str | None = None,
         cls_token: str | None = None,
         mask_token: str | None = None,
@@ -121,6 +136,8 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         self.frontend = choice("frontend", frontend, FRONTENDS)
         self.uroman_language = uroman_language
         self.vowel_clusters = None if vowel_clusters is None else [list(cluster) for cluster in vowel_clusters]
+        self.cleaners = None if cleaners is None else [choice("cleaners", step, CLEANING_STEPS) for step in cleaners]
+        self.blank_token = token_text("blank_token", blank_token)
         limit = optional_length("model_max_length", model_max_length)
         self.model_max_length = VERY_LARGE_LENGTH if limit is None else limit
         self.padding_side = choice("padding_side", padding_side, SIDES)
@@ -150,6 +167,8 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
             {int(index): added_token(token) for index, token in (added_tokens_decoder or {}).items()},
             self.all_special_tokens,
         )
+        if self.blank_token is not None and self.blank_token not in self.encoder:
+            raise ValueError(f"The vocabulary {os.fspath(vocab_file)!r} has no token {self.blank_token!r}, the blank.")
         if add_blank and 0 not in self.decoder:
             raise ValueError(f"The vocabulary {os.fspath(vocab_file)!r} has no token of id 0, which is the blank.")
 
@@ -198,6 +217,15 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
                 return PiperLetterFrontEnd(self.vocabulary, **marks)
             return PiperPhonemeFrontEnd(
                 self.vocabulary, voice=self._espeak_voice(), vowel_clusters=self.vowel_clusters, **marks
+            )
+        if self.frontend == "symbols":
+            blank = self.decoder[0] if self.blank_token is None else self.blank_token
+            return SymbolFrontEnd(
+                self.vocabulary,
+                steps=self.cleaners or (),
+                blank=blank if self.add_blank else None,
+                silent=frozenset(token for token in (self.pad_token,) if token is not None),
+                voice=self._espeak_voice(),
             )
         settings: dict[str, Any] = {
             "silent": frozenset(token for token in (self.pad_token, self.unk_token) if token is not None),

@@ -18,7 +18,19 @@ LARGE_LENGTH = int(1e20)
 PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
 TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second", "do_not_truncate")
 SIDES = ("right", "left")
-FRONTENDS = ("vits", "piper")
+FRONTENDS = ("vits", "piper", "symbols")
+CLEANING_STEPS = (
+    "compose",
+    "remove_line_breaks",
+    "to_ascii",
+    "lowercase",
+    "expand_abbreviations",
+    "replace_punctuation",
+    "remove_brackets",
+    "phonemize",
+    "collapse_whitespace",
+    "strip",
+)
 
 
 @dataclass(frozen=True)

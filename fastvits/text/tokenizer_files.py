@@ -150,6 +150,8 @@ class TokenizerFiles(SpecialTokens):
             "frontend": "vits",
             "uroman_language": None,
             "vowel_clusters": None,
+            "cleaners": None,
+            "blank_token": None,
             "bos_token": None,
             "eos_token": None,
             "sep_token": None,
