@@ -177,7 +177,7 @@ def _text(
             {
                 **common,
                 "frontend": "vits",
-                # One of its own. Published tokenizers pad with the first symbol, a letter, which they treat unlike others.
+                # Its own: published tokenizers pad with the first symbol, a letter, which they treat unlike others.
                 "pad_token": "<pad>",
                 "unk_token": None,
                 "normalize": True,

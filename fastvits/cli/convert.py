@@ -1,6 +1,7 @@
 """`fastvits convert`: a voice of another program into a folder."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from .arguments import OneLineParser, output_folder
@@ -64,5 +65,5 @@ def run(options: argparse.Namespace) -> None:
     voice = convert(
         options.source, options.folder, config_path=options.config, with_discriminator=options.with_discriminator
     )
-    print(f"read as: {voice.family}")
+    print(f"fastvits: taken for: {voice.family}", file=sys.stderr)
     print(f"folder: {options.folder.resolve()}")

@@ -58,7 +58,7 @@ class GraphBuilder:
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
         """A constant tensor."""
-        array = np.asarray(value, dtype=dtype)
+        array: np.ndarray[Any, Any] = np.asarray(value, dtype=dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = f"constant_{len(self._constants)}"

@@ -24,7 +24,8 @@ _SHOWN = 10
 
 def speaker_names(config: Any) -> dict[str, int]:
     """The names that a voice's configuration gives its speakers, and their numbers, in the order of the numbers."""
-    names = (getattr(config, "piper", None) or {}).get("speaker_id_map") or {}
+    of_piper = (getattr(config, "piper", None) or {}).get("speaker_id_map")
+    names = of_piper or getattr(config, "speaker_id_map", None) or {}
     return dict(sorted(((str(name), int(number)) for name, number in names.items()), key=lambda pair: pair[1]))
 
 

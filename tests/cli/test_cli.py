@@ -20,7 +20,7 @@ from tests.support.small_voices import save_small_voice
 
 ROOT = Path(__file__).parents[2]
 TEXT = "Hello my dog is cute"
-COMMANDS = ["say", "synthesize", "voices", "info", "convert"]
+COMMANDS = ["say", "synthesize", "voices", "info", "convert", "export"]
 
 
 def run(*arguments, standard_input=b""):
@@ -376,6 +376,9 @@ def test_help(arguments, capsys):
         (["convert", "no.onnx", "{out}"], "no.onnx does not exist"),
         (["convert", "{binary}", "{out}"], "must be a Piper voice's .onnx file"),
         (["convert", "{voice}/x.onnx", "{binary}"], "does not exist"),
+        (["export", "{voice}", "{binary}"], "must be a file called .onnx"),
+        (["export", "{voice}", "{out}.onnx", "--format", "coqui"], "invalid choice: 'coqui'"),
+        (["export", "{voice}", "{out}.onnx", "--weights", "int4"], "invalid choice: 'int4'"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, folder, several_speakers, tmp_path, capsys):
@@ -389,7 +392,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, folder, several_
         status = exit_.code
     shown = capsys.readouterr()
     assert (status, shown.out) == (2, "")
-    assert re.fullmatch(r"fastvits( say| convert| info| synthesize)?: error: [^\n]+\n", shown.err)
+    assert re.fullmatch(r"fastvits( say| convert| export| info| synthesize)?: error: [^\n]+\n", shown.err)
     assert message in shown.err
     assert not (tmp_path / "out.wav").exists()
 
