@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +30,7 @@ class SpeakerChoice:
 
     def __init__(self, config: Any) -> None:
         self._config = config
-        self._told: set[str] = set()
-        self._lock = threading.Lock()
+        self._told: dict[str, object] = {}
 
     def number(self, speaker: Any) -> int | None:
         """The number of the speaker that a number or a name means; None for nothing.
@@ -57,10 +55,9 @@ class SpeakerChoice:
         return chosen
 
     def _tell(self, message: str) -> None:
-        with self._lock:
-            fresh = message not in self._told
-            self._told.add(message)
-        if fresh:
+        # Without a lock, so that a voice can be pickled: setting a default is one step in every thread.
+        mark = object()
+        if self._told.setdefault(message, mark) is mark:
             logger.warning("%s", message)
 
 
@@ -80,14 +77,17 @@ def one_a_text(name: str, value: Any, count: int) -> list[Any]:
 
 
 def merged_controls(keywords: Mapping[str, Any], forward_params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The keywords of a call that are set, together with its dictionary of the same parameters.
+    """The keywords of a call that are not None, together with its dictionary of the same parameters.
 
-    Raises TypeError for an unknown parameter of the dictionary, or one that is given twice.
+    Raises TypeError for an unknown parameter, or one that is given twice.
     """
+    for name in keywords:
+        if name not in ("speaker", *CONTROLS):
+            raise TypeError(f"unknown parameter {name!r}: allowed are speaker, {', '.join(CONTROLS)}")
     settings = {name: value for name, value in keywords.items() if value is not None}
     for name, value in (forward_params or {}).items():
-        if name not in keywords:
-            raise TypeError(f"unknown parameter {name!r} in forward_params: allowed are {', '.join(keywords)}")
+        if name not in ("speaker", *CONTROLS):
+            raise TypeError(f"unknown parameter {name!r} in forward_params: allowed are speaker, {', '.join(CONTROLS)}")
         if name in settings:
             raise TypeError(f"{name} is given twice, as a keyword and in forward_params")
         if value is not None:

@@ -37,19 +37,19 @@ def resolve_device(device: DeviceLike | None) -> torch.device:
 
 def load_model_and_tokenizer(
     voice: str | os.PathLike[str] | VitsModel,
-    tokenizer: str | os.PathLike[str] | VitsTokenizer | None,
+    tokenizer: Any,
     *,
     dtype: str | torch.dtype | None,
     device: DeviceLike | None,
     model_options: dict[str, Any] | None = None,
     **location: Any,
-) -> tuple[VitsModel, VitsTokenizer]:
+) -> tuple[VitsModel, Any]:
     """The model and the tokenizer of a voice, on a device and in a dtype.
 
     Args:
         voice: what `voice_folder` takes, or a `VitsModel`, which is moved as `device` and `dtype` say. One that is
             loaded here is loaded without the modules that only training uses.
-        tokenizer: a `VitsTokenizer`, or where it is; where None, beside the model.
+        tokenizer: a `VitsTokenizer`, or transformers' own; or where it is; where None, beside the model.
         dtype: a torch dtype, its name, or "auto" or None for the checkpoint's.
         device: see `resolve_device`.
         model_options: further arguments of `VitsModel.from_pretrained`.
@@ -63,13 +63,14 @@ def load_model_and_tokenizer(
     """
     if not isinstance(voice, str | os.PathLike | VitsModel):
         raise TypeError(f"model must be a folder, a hub id or a VitsModel, not {type(voice).__name__}")
-    if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike | VitsTokenizer):
+    is_tokenizer = callable(tokenizer) and hasattr(tokenizer, "pad_token_id")
+    if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike) and not is_tokenizer:
         raise TypeError(f"tokenizer must be a folder, a hub id or a VitsTokenizer, not {type(tokenizer).__name__}")
     if tokenizer is None and isinstance(voice, VitsModel):
         raise ValueError("tokenizer is missing: a VitsModel does not tell which one it was trained with")
     wanted_dtype, wanted_device = resolve_dtype(dtype), resolve_device(device)
     source = None if isinstance(voice, VitsModel) else voice_folder(voice)
-    if not isinstance(tokenizer, VitsTokenizer):
+    if not is_tokenizer:
         from_where = source if tokenizer is None else voice_folder(tokenizer)
         assert from_where is not None
         tokenizer = VitsTokenizer.from_pretrained(from_where, **location)

@@ -1,8 +1,10 @@
-"""From text to audio in one call: tokenizer, model and device put together."""
+"""From text to audio in one call: the pipeline of transformers, on a `Speaker`."""
 
-import operator
+import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
 from typing import Any, SupportsIndex, TypedDict, overload
 
 import numpy as np
@@ -10,11 +12,18 @@ import torch
 
 from ..models.vits import VitsModel
 from ..text.batch_encoding import BatchEncoding
-from ..text.tokenization import VitsTokenizer
 from ..voices.folders import DEFAULT_VOICE
-from .controls import merged_controls, one_a_text
-from .loading import DeviceLike, resolve_device
+from .controls import SPEAKER_CONTROLS, merged_controls, one_a_text
+from .loading import DeviceLike, load_model_and_tokenizer, resolve_device
 from .long_form import SpokenSentence
+from .pipeline_arguments import (
+    check_batch_size,
+    check_no_other_parts,
+    check_num_workers,
+    configuration_of,
+    one_device,
+    one_dtype,
+)
 from .speaker import Speaker
 from .timestamps import TimeSpan
 
@@ -25,9 +34,11 @@ TASKS = ("text-to-speech", "text-to-audio")
 
 SpeakerId = int | Sequence[int] | torch.Tensor
 Number = float | Sequence[float] | torch.Tensor
+Texts = list[str] | tuple[str, ...]
 
 # What the pipeline itself decides about a call of the tokenizer.
 _OWN_TOKENIZER_ARGUMENTS = ("text", "text_pair", "padding", "return_tensors", "return_attention_mask")
+_STEPS = ("preprocess", "forward", "postprocess")
 
 
 class _Audio(TypedDict):
@@ -51,22 +62,48 @@ class AudioOutput(_Audio, total=False):
 class TextToAudioPipeline:
     """Synthesises texts with one model; `pipeline` makes it.
 
-    Attributes:
+    A subclass may override `preprocess`, `forward` and `postprocess`: texts then go through these, one by one.
+
+    Args:
+        model: the `VitsModel`; it is put into eval mode.
+        tokenizer: the `VitsTokenizer`, or transformers' own. (Timestamps need ours.)
         task: "text-to-speech" or "text-to-audio", which mean the same.
-        speaker: the `Speaker` that does the work.
-        model: the `VitsModel`, in eval mode. Its `speaking_rate`, `noise_scale` and `noise_scale_duration` are read at
-            each call.
-        tokenizer: the `VitsTokenizer`.
         batch_size: how many texts of a list go through the model at a time where a call does not say.
-        sampling_rate: samples a second.
+        num_workers: accepted and not used: texts are tokenized where the model is.
+        feature_extractor: kept, and saved with the rest; VITS has none.
+        sampling_rate: what outputs tell, where the model's own is not wanted.
+        forward_params, preprocess_params: what calls take where they do not say.
+
+    Attributes:
+        task, model, tokenizer, feature_extractor, sampling_rate: see above. The model's `speaking_rate`, `noise_scale`
+            and `noise_scale_duration` are read at each call.
+        speaker: the `Speaker` that does the work.
     """
 
+    framework = "pt"
+    processor = image_processor = vocoder = None
+
     def __init__(
-        self, model: VitsModel, tokenizer: VitsTokenizer, *, task: str = TASKS[0], batch_size: SupportsIndex = 1
+        self,
+        model: VitsModel,
+        tokenizer: Any,
+        *,
+        task: str = TASKS[0],
+        batch_size: SupportsIndex = 1,
+        num_workers: SupportsIndex | None = None,
+        feature_extractor: Any = None,
+        sampling_rate: int | None = None,
+        forward_params: Mapping[str, Any] | None = None,
+        preprocess_params: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = task
         self.speaker = Speaker.of(model, tokenizer)
-        self.batch_size = _checked_batch_size(batch_size)
+        self.batch_size = check_batch_size(batch_size)
+        self.num_workers = check_num_workers(num_workers)
+        self.feature_extractor = feature_extractor
+        self.sampling_rate = self.speaker.sampling_rate if sampling_rate is None else int(sampling_rate)
+        self._forward_params = merged_controls({}, forward_params)
+        self._preprocess_params = _tokenizer_arguments(preprocess_params)
 
     @property
     def model(self) -> VitsModel:
@@ -78,18 +115,13 @@ class TextToAudioPipeline:
         self.speaker.model = model
 
     @property
-    def tokenizer(self) -> VitsTokenizer:
-        """The `VitsTokenizer`."""
+    def tokenizer(self) -> Any:
+        """The tokenizer."""
         return self.speaker.tokenizer
 
     @tokenizer.setter
-    def tokenizer(self, tokenizer: VitsTokenizer) -> None:
+    def tokenizer(self, tokenizer: Any) -> None:
         self.speaker.tokenizer = tokenizer
-
-    @property
-    def sampling_rate(self) -> int:
-        """Samples a second."""
-        return self.speaker.sampling_rate
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +131,11 @@ class TextToAudioPipeline:
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
+        return self.speaker.dtype
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The older name of `dtype`."""
         return self.speaker.dtype
 
     def __repr__(self) -> str:
@@ -118,14 +155,16 @@ class TextToAudioPipeline:
         seed: int | Sequence[int] | None = None,
         return_timestamps: bool = False,
         batch_size: SupportsIndex | None = None,
+        num_workers: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
+        generate_kwargs: Mapping[str, Any] | None = None,
     ) -> AudioOutput: ...
 
     @overload
     def __call__(
         self,
-        text_inputs: list[str] | tuple[str, ...],
+        text_inputs: Texts,
         *,
         speaker: int | str | Sequence[int | str] | None = None,
         speaker_id: SpeakerId | None = None,
@@ -136,32 +175,35 @@ class TextToAudioPipeline:
         seed: int | Sequence[int] | None = None,
         return_timestamps: bool = False,
         batch_size: SupportsIndex | None = None,
+        num_workers: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
+        generate_kwargs: Mapping[str, Any] | None = None,
     ) -> list[AudioOutput]: ...
+
+    @overload
+    def __call__(self, text_inputs: Any, **controls: Any) -> Any: ...
 
     def __call__(
         self,
-        text_inputs: str | list[str] | tuple[str, ...],
+        text_inputs: str | Texts | Iterable[str],
         *,
-        speaker: int | str | Sequence[int | str] | None = None,
-        speaker_id: SpeakerId | None = None,
-        speaker_embedding: torch.Tensor | None = None,
-        speaking_rate: Number | None = None,
-        noise_scale: Number | None = None,
-        noise_scale_duration: Number | None = None,
-        seed: int | Sequence[int] | None = None,
         return_timestamps: bool = False,
         batch_size: SupportsIndex | None = None,
+        num_workers: SupportsIndex | None = None,
         forward_params: Mapping[str, Any] | None = None,
         preprocess_params: Mapping[str, Any] | None = None,
-    ) -> AudioOutput | list[AudioOutput]:
+        generate_kwargs: Mapping[str, Any] | None = None,
+        **controls: Any,
+    ) -> AudioOutput | list[AudioOutput] | Iterator[AudioOutput]:
         """Synthesise one text, or each of several, each in one go (`sentences` and `stream` go through long texts).
 
-        Every text is tokenized and checked before the first is synthesised.
+        Every text of a list is tokenized and checked before the first is synthesised. A generator, any other iterator
+        and a dataset of torch are gone through as their outputs are asked for, `batch_size` texts at a time.
 
         Args:
-            text_inputs: a text, or a list or tuple of texts.
+            text_inputs: a text; a list or tuple of texts, or another sequence of them, such as a dataset's column; or a
+                generator or a dataset of torch that gives texts.
             speaker: the voice of a multi-speaker model, by number or, where the voice names its speakers, by name: one
                 for all texts, or one for each. Without any, a Piper voice speaks as its default speaker; any other
                 refuses.
@@ -175,34 +217,49 @@ class TextToAudioPipeline:
             return_timestamps: add `timestamps` to each output.
             batch_size: how many texts go through the model at a time, in the order given; the pipeline's own where
                 None. At 1, each text draws its random numbers as it would alone.
+            num_workers: accepted and not used.
             forward_params: any of the controls above in a dictionary instead.
             preprocess_params: further arguments of the tokenizer's call, such as `truncation` and `max_length`.
+            generate_kwargs: refused unless empty: VITS generates no tokens.
 
         Returns:
-            For a text, its `AudioOutput`; for a list, a list of them, each cut to its own length.
+            For a text, its `AudioOutput`; for a list, tuple or other sequence, a list of them, each cut to its own
+            length; for a generator or a dataset, an iterator of them.
 
         Raises:
             TypeError: a text that is no str, an unknown parameter, or one given twice.
             ValueError: a text that is empty or that has no character this voice can say, or a control out of range.
         """
-        keywords = {
-            "speaker": speaker,
-            "speaker_id": speaker_id,
-            "speaker_embedding": speaker_embedding,
-            "speaking_rate": speaking_rate,
-            "noise_scale": noise_scale,
-            "noise_scale_duration": noise_scale_duration,
-            "seed": seed,
-        }
-        settings = merged_controls(keywords, forward_params)
-        size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
-        texts = [text_inputs] if isinstance(text_inputs, str) else text_inputs
-        if not isinstance(texts, list | tuple):
-            raise TypeError(f"text_inputs must be a str or a list of str, not {type(text_inputs).__name__}")
-        tokenizer_arguments = _tokenizer_arguments(preprocess_params)
+        _check_generates_nothing(generate_kwargs)
+        check_num_workers(num_workers)
+        settings = merged_controls(controls, forward_params)
+        chosen = any(name in settings for name in SPEAKER_CONTROLS)
+        for name, value in self._forward_params.items():
+            if not (chosen and name in SPEAKER_CONTROLS):
+                settings.setdefault(name, value)
+        size = self.batch_size if batch_size is None else check_batch_size(batch_size)
+        arguments = {**self._preprocess_params, **_tokenizer_arguments(preprocess_params)}
+        if isinstance(text_inputs, str):
+            return next(self._spoken([text_inputs], settings, size, arguments, return_timestamps))
+        if _is_lazy(text_inputs):
+            return self._spoken_lazily(iter(text_inputs), settings, size, arguments, return_timestamps)
+        texts = _listed(text_inputs)
+        return list(self._spoken(texts, settings, size, arguments, return_timestamps))
+
+    def _spoken(
+        self,
+        texts: Sequence[str],
+        settings: Mapping[str, Any],
+        size: int,
+        tokenizer_arguments: Mapping[str, Any],
+        return_timestamps: bool,
+    ) -> Iterator[AudioOutput]:
+        """The outputs of texts, all of which are checked before the first is spoken."""
+        for_each = {name: one_a_text(name, value, len(texts)) for name, value in settings.items()}
+        if self._has_own_steps():
+            yield from self._stepwise(texts, for_each, tokenizer_arguments)
+            return
         encodings = [self.speaker.encode(text, **tokenizer_arguments) for text in texts]
-        for_each = {name: one_a_text(name, value, len(encodings)) for name, value in settings.items()}
-        outputs: list[AudioOutput] = []
         for start in range(0, len(encodings), size):
             chunk = slice(start, start + size)
             controls = {name: value[chunk] for name, value in for_each.items()}
@@ -210,8 +267,71 @@ class TextToAudioPipeline:
                 result = AudioOutput(audio=speech.audio, sampling_rate=self.sampling_rate)
                 if return_timestamps:
                     result["timestamps"] = speech.timestamps()
-                outputs.append(result)
-        return outputs[0] if isinstance(text_inputs, str) else outputs
+                yield result
+
+    def _spoken_lazily(
+        self,
+        texts: Iterator[str],
+        settings: Mapping[str, Any],
+        size: int,
+        tokenizer_arguments: Mapping[str, Any],
+        return_timestamps: bool,
+    ) -> Iterator[AudioOutput]:
+        """The outputs of texts that are read a batch at a time."""
+        for name, value in settings.items():
+            one_a_text(name, value, 1)  # of texts nobody has counted, a control is one for all
+        batch: list[str] = []
+        for text in texts:
+            batch.append(text)
+            if len(batch) == size:
+                yield from self._spoken(batch, settings, size, tokenizer_arguments, return_timestamps)
+                batch = []
+        if batch:
+            yield from self._spoken(batch, settings, size, tokenizer_arguments, return_timestamps)
+
+    def _has_own_steps(self) -> bool:
+        """Whether a subclass, or whoever assigned to this object, has steps of its own."""
+        return any(
+            name in self.__dict__ or getattr(type(self), name) is not getattr(TextToAudioPipeline, name)
+            for name in _STEPS
+        )
+
+    def _stepwise(
+        self, texts: Sequence[str], for_each: Mapping[str, Sequence[Any]], tokenizer_arguments: Mapping[str, Any]
+    ) -> Iterator[AudioOutput]:
+        for number, text in enumerate(texts):
+            inputs = self.preprocess(text, **tokenizer_arguments)
+            controls = {name: values[number] for name, values in for_each.items()}
+            yield self.postprocess(self.forward(inputs, forward_params=controls, generate_kwargs={}))
+
+    def preprocess(self, text: str | Texts, **tokenizer_arguments: Any) -> BatchEncoding:
+        """The encoding of a text `[1, T_text]`, or of several that are equally long or padded (`padding=True`)."""
+        texts = [text] if isinstance(text, str) else list(text)
+        return self.tokenizer(texts, return_tensors="pt", **tokenizer_arguments)
+
+    def forward(
+        self,
+        model_inputs: Mapping[str, Any],
+        forward_params: Mapping[str, Any] | None = None,
+        generate_kwargs: Mapping[str, Any] | None = None,
+        **controls: Any,
+    ) -> torch.Tensor:
+        """The waveform `[B, T_samples]` of what `preprocess` gives, on the CPU.
+
+        Args:
+            model_inputs: `input_ids` and `attention_mask`, `[B, T_text]` each.
+            forward_params: the controls of a call, in a dictionary.
+            generate_kwargs: refused unless empty.
+            controls: the same controls as keywords.
+        """
+        _check_generates_nothing(generate_kwargs)
+        settings = merged_controls(controls, forward_params)
+        return self.speaker.waveform(model_inputs, **settings).cpu()
+
+    def postprocess(self, audio: torch.Tensor) -> AudioOutput:
+        """A waveform as an output: float32 samples, axes of size 1 left out."""
+        samples = audio.to(device="cpu", dtype=torch.float32).numpy().squeeze()
+        return AudioOutput(audio=samples, sampling_rate=self.sampling_rate)
 
     def encode(self, text: str, **tokenizer_arguments: Any) -> BatchEncoding:
         """The encoding of one text, `[1, T_text]`; see `Speaker.encode`."""
@@ -229,43 +349,134 @@ class TextToAudioPipeline:
         """
         return self.speaker.stream(text, **options)
 
+    def transform(self, texts: Any) -> Any:
+        """The call, as scikit-learn names it."""
+        return self(texts)
+
+    predict = transform
+
+    def ensure_tensor_on_device(self, **inputs: Any) -> dict[str, Any]:
+        """The inputs, tensors among them on the model's device."""
+        return {
+            name: value.to(self.device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()
+        }
+
+    def device_placement(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which new tensors are made on the model's device."""
+        return torch.device(self.device)
+
+    def get_inference_context(self) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+        """What makes the context in which the model runs: no gradients."""
+        return torch.no_grad
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+        """Save the model, the tokenizer and, where there is one, the feature extractor.
+
+        Args:
+            save_directory: the folder, made if missing.
+            options: further arguments of `VitsModel.save_pretrained`, such as `max_shard_size`.
+
+        Raises:
+            NotADirectoryError: a file is there.
+        """
+        folder = Path(save_directory)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"save_directory must be a folder, and {folder} is a file")
+        self.model.save_pretrained(folder, **options)
+        for part in (self.tokenizer, self.feature_extractor):
+            if part is not None:
+                part.save_pretrained(folder)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model, then the tokenizer, to a repository of the hub; returns the address of the first commit.
+
+        Args:
+            repo_id: "owner/name", or "name" for the owner of the token; made if missing.
+            options: further arguments of `VitsModel.push_to_hub`, such as `private`, `commit_message`, `branch` and
+                `token`; those that are about a commit count for the tokenizer's too.
+
+        Raises:
+            OSError: the hub cannot be reached, or refuses.
+        """
+        from huggingface_hub import HfApi
+
+        address = self.model.push_to_hub(repo_id, **options)
+        api = HfApi(token=options.get("token"))
+        with tempfile.TemporaryDirectory() as folder:
+            self.tokenizer.save_pretrained(folder)
+            api.upload_folder(
+                repo_id=api.create_repo(repo_id, exist_ok=True).repo_id,
+                folder_path=folder,
+                commit_message=options.get("commit_message", "Upload tokenizer"),
+                revision=options.get("branch"),
+                create_pr=options.get("create_pr"),
+            )
+        return str(address)
+
 
 def pipeline(
     task: str | None = None,
     model: str | os.PathLike[str] | VitsModel | None = None,
-    *,
-    tokenizer: str | os.PathLike[str] | VitsTokenizer | None = None,
-    dtype: str | torch.dtype | None = "auto",
-    device: DeviceLike | None = None,
-    batch_size: SupportsIndex = 1,
+    config: Any = None,
+    tokenizer: Any = None,
+    feature_extractor: Any = None,
+    image_processor: Any = None,
+    video_processor: Any = None,
+    processor: Any = None,
     revision: str | None = None,
+    use_fast: bool = True,
+    token: str | bool | None = None,
+    device: DeviceLike | None = None,
+    device_map: Any = None,
+    dtype: str | torch.dtype | None = "auto",
+    trust_remote_code: bool | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    pipeline_class: type[TextToAudioPipeline] | None = None,
+    *,
+    torch_dtype: str | torch.dtype | None = None,
+    batch_size: SupportsIndex = 1,
+    num_workers: SupportsIndex | None = None,
+    sampling_rate: int | None = None,
+    forward_params: Mapping[str, Any] | None = None,
+    preprocess_params: Mapping[str, Any] | None = None,
+    generate_kwargs: Mapping[str, Any] | None = None,
     subfolder: str = "",
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
-    token: str | bool | None = None,
+    **others: Any,
 ) -> TextToAudioPipeline:
     """Make a `TextToAudioPipeline`: `pipeline("text-to-speech", model="facebook/mms-tts-eng")("Hello")["audio"]`.
 
-    `pipeline()` alone speaks with the bundled English voice.
+    `pipeline()` alone speaks with the bundled English voice. The arguments are those of `transformers.pipeline`.
 
     Args:
         task: "text-to-speech" or "text-to-audio", which mean the same, as None does. A program that names its task
             names its model too.
         model: a folder, a hub id, a Piper voice's `.onnx` file, the name of a voice at hand such as
-            "en_US-joe-medium", or a `VitsModel`. One that is loaded here is loaded for inference: without the
-            modules that only training uses. A model that is given is moved as `device` and `dtype` say.
-        tokenizer: a folder, a hub id, or a `VitsTokenizer`; where None, the one beside the model.
-        dtype: a torch dtype, its name, or "auto" or None for the checkpoint's.
+            "en_US-joe-medium", or a `VitsModel`. One that is loaded here is loaded for inference: without the modules
+            that only training uses. A model that is given is moved as `device` and `dtype` say.
+        config: a `VitsConfig`, a folder or a hub id, instead of the model's own.
+        tokenizer: a folder, a hub id, a `VitsTokenizer` or transformers' own; where None, the one beside the model.
+        feature_extractor: kept, and saved with the rest; VITS has none.
+        processor: a tokenizer, for that is what a processor of VITS is.
+        revision, subfolder, cache_dir, local_files_only, token: where the files are, as in `VitsModel.from_pretrained`.
         device: the index of a CUDA device, -1 for the CPU, a name, a `torch.device`, or None for the first CUDA device
             where there is one, else the CPU.
-        batch_size: how many texts of a list go through the model at a time.
-        revision, subfolder, cache_dir, local_files_only, token: where the files are, as in `VitsModel.from_pretrained`.
+        device_map: a device in the same way, "auto", or `{"": device}`; instead of `device`.
+        dtype, torch_dtype: a torch dtype, its name, or "auto" or None for the checkpoint's.
+        use_fast, trust_remote_code: accepted: there is one tokenizer, and no remote code is ever run.
+        model_kwargs: further arguments of `VitsModel.from_pretrained`.
+        pipeline_class: a subclass of `TextToAudioPipeline` to make instead.
+        batch_size, num_workers, sampling_rate, forward_params, preprocess_params: see `TextToAudioPipeline`.
+        image_processor, video_processor, generate_kwargs, others: parts of other models are refused, unless None.
 
     Raises:
         TypeError: an argument of the wrong type, or an unknown one.
         ValueError: an unknown task, dtype or device, or no telling which model or tokenizer is meant.
         OSError: files that are missing or cannot be read.
     """
+    check_no_other_parts({"image_processor": image_processor, "video_processor": video_processor, **others})
+    _check_generates_nothing(generate_kwargs)
     if task is not None and task not in TASKS:
         raise ValueError(f"unknown task {task!r}: use 'text-to-speech' or 'text-to-audio'")
     if model is None and task is not None:
@@ -273,31 +484,73 @@ def pipeline(
             "model is missing: name a folder, a hub id or a .onnx file, or give a VitsModel "
             "(`pipeline()` alone speaks with the bundled voice)"
         )
-    batch_size = _checked_batch_size(batch_size)
-    speaker = Speaker(
+    made = TextToAudioPipeline if pipeline_class is None else pipeline_class
+    if not (isinstance(made, type) and issubclass(made, TextToAudioPipeline)):
+        raise TypeError(f"pipeline_class must be a subclass of TextToAudioPipeline, not {made!r}")
+    options: dict[str, Any] = dict(model_kwargs or {})
+    batch_size = check_batch_size(batch_size)
+    num_workers = check_num_workers(num_workers)
+    wanted_dtype = one_dtype(dtype, torch_dtype, options)
+    wanted_device = one_device(device, device_map, options)
+    location: dict[str, Any] = {
+        "revision": revision,
+        "subfolder": subfolder,
+        "cache_dir": cache_dir,
+        "local_files_only": local_files_only,
+        "token": token,
+    }
+    location.update({name: options.pop(name) for name in tuple(location) if name in options})
+    configuration = configuration_of(config, location)
+    if configuration is not None:
+        options["config"] = configuration
+    if isinstance(model, VitsModel) and options:
+        raise ValueError(f"{', '.join(options)} would change how a model is loaded, and this one is there already")
+    loaded, loaded_tokenizer = load_model_and_tokenizer(
         DEFAULT_VOICE if model is None else model,
-        tokenizer,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        subfolder=subfolder,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        token=token,
+        processor if tokenizer is None else tokenizer,
+        dtype=wanted_dtype,
+        device=wanted_device,
+        model_options=options,
+        **location,
     )
-    return TextToAudioPipeline(
-        speaker.model, speaker.tokenizer, task=TASKS[0] if task is None else task, batch_size=batch_size
+    return made(
+        loaded,
+        loaded_tokenizer,
+        task=TASKS[0] if task is None else task,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        feature_extractor=None if isinstance(feature_extractor, str) else feature_extractor,
+        sampling_rate=sampling_rate,
+        forward_params=forward_params,
+        preprocess_params=preprocess_params,
     )
 
 
-def _checked_batch_size(batch_size: SupportsIndex) -> int:
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        raise TypeError(f"batch_size must be a whole number, not {type(batch_size).__name__}") from None
-    if size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {size}")
-    return size
+def _check_generates_nothing(generate_kwargs: Mapping[str, Any] | None) -> None:
+    if generate_kwargs:
+        raise ValueError(
+            f"generate_kwargs has no place here, for VITS generates no tokens: give {', '.join(generate_kwargs)} "
+            "in forward_params, if the model takes it"
+        )
+
+
+def _is_lazy(texts: Any) -> bool:
+    """Whether texts are gone through as outputs are asked for, as in transformers: generators and torch's datasets."""
+    return isinstance(texts, Iterator | torch.utils.data.Dataset)
+
+
+def _listed(texts: Any) -> list[str]:
+    """The texts of a list, a tuple, or another sequence such as a dataset's column."""
+    is_sequence = isinstance(texts, Sized) and hasattr(texts, "__iter__") and not isinstance(texts, Mapping | bytes)
+    if not is_sequence:
+        raise TypeError(f"text_inputs must be a str or a list of str, not {type(texts).__name__}")
+    listed = list(texts)
+    if listed and isinstance(listed[0], Mapping):
+        raise TypeError(
+            "text_inputs must hold texts, and holds dictionaries: VITS has no chat template, and of a dataset's rows "
+            "give the column of texts"
+        )
+    return listed
 
 
 def _tokenizer_arguments(preprocess_params: Mapping[str, Any] | None) -> dict[str, Any]:

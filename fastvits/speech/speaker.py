@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ..models.vits import VitsModel
-from ..text.tokenization import VitsTokenizer
 from ..voices.folders import DEFAULT_VOICE
 from .loading import DeviceLike, load_model_and_tokenizer
 from .long_form import SentenceStream, SpokenSentence, sentence_streams, speak_sentences, stream_speech
@@ -30,7 +29,7 @@ class Speaker(Synthesizer):
     Args:
         voice: the name of a voice at hand, such as "en_US-joe-medium", the bundled one and the default; a folder; a hub
             id; a Piper voice's `.onnx` file; or a `VitsModel`, which is moved as `device` and `dtype` say.
-        tokenizer: a `VitsTokenizer`, or where it is; where None, beside the model.
+        tokenizer: a `VitsTokenizer` or transformers' own, or where it is; where None, beside the model.
         dtype: a torch dtype, its name, or "auto" or None for the checkpoint's.
         device: the index of a CUDA device, -1 for the CPU, a name, a `torch.device`, or None for the first CUDA device
             where there is one, else the CPU.
@@ -46,7 +45,7 @@ class Speaker(Synthesizer):
     def __init__(
         self,
         voice: str | os.PathLike[str] | VitsModel = DEFAULT_VOICE,
-        tokenizer: str | os.PathLike[str] | VitsTokenizer | None = None,
+        tokenizer: Any = None,
         *,
         dtype: str | torch.dtype | None = "auto",
         device: DeviceLike | None = None,
@@ -70,7 +69,7 @@ class Speaker(Synthesizer):
         super().__init__(model, tokenizer)
 
     @classmethod
-    def of(cls, model: VitsModel, tokenizer: VitsTokenizer) -> Speaker:
+    def of(cls, model: VitsModel, tokenizer: Any) -> Speaker:
         """A speaker of a model and a tokenizer that are there already, the model left where it is and as it is."""
         speaker = cls.__new__(cls)
         Synthesizer.__init__(speaker, model, tokenizer)

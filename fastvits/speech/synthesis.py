@@ -125,12 +125,12 @@ class Synthesizer:
     Attributes:
         model: the `VitsModel`, in eval mode. Its `speaking_rate`, `noise_scale` and `noise_scale_duration` are read at
             each call that does not say.
-        tokenizer: the `VitsTokenizer`.
+        tokenizer: the `VitsTokenizer`, or transformers' own.
     """
 
-    def __init__(self, model: VitsModel, tokenizer: VitsTokenizer) -> None:
+    def __init__(self, model: VitsModel, tokenizer: Any) -> None:
         self.model = model.eval()
-        self.tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self._choice = SpeakerChoice(model.config)
 
     @property
@@ -151,7 +151,7 @@ class Synthesizer:
     @property
     def language(self) -> str | None:
         """The code of the voice's language as its files tell it; None where they do not."""
-        return self.tokenizer.language or self.tokenizer.espeak_voice
+        return self.tokenizer.language or getattr(self.tokenizer, "espeak_voice", None)
 
     @property
     def num_speakers(self) -> int:
@@ -190,14 +190,17 @@ class Synthesizer:
             raise TypeError(f"text_inputs must be a str or a list of str, but holds {type(text).__name__}")
         if not text.strip():
             raise ValueError("text is empty, so that there is nothing to say")
-        encoding = self.tokenizer([text], return_tensors="pt", **tokenizer_arguments)
+        encoding: BatchEncoding = self.tokenizer([text], return_tensors="pt", **tokenizer_arguments)
         if not self.says_something(encoding):
             raise ValueError(f"text {_shortened(text)!r} has no character that this voice can say")
         return encoding
 
     def says_something(self, encoding: BatchEncoding) -> bool:
         """Whether an encoding holds more than blanks, padding, marks of beginning and end, and what is unknown."""
-        silent = self.tokenizer.silent_ids
+        tokenizer = self.tokenizer
+        # One of transformers' own has the published layout: blanks, padding, and what is unknown.
+        published = {tokenizer.pad_token_id, tokenizer.unk_token_id, 0}
+        silent = getattr(tokenizer, "silent_ids", published)
         return any(number not in silent for number in encoding["input_ids"].flatten().tolist())
 
     def synthesize(self, texts: Sequence[str | BatchEncoding], **controls: Any) -> list[Speech]:
@@ -216,21 +219,22 @@ class Synthesizer:
             TypeError: a wrong type, or an unknown control.
             ValueError: a text that nothing can be heard of, or a control that does not fit.
         """
-        if isinstance(texts, str | BatchEncoding):
+        if isinstance(texts, str | Mapping):
             raise TypeError("texts must be a list of texts or of encodings: put a single one into a list")
         encodings = [self.encode(text) if isinstance(text, str) else text for text in texts]
         if not encodings:
             return []
         keywords = self._keywords(controls, len(encodings))
         ids = [encoding["input_ids"][0].tolist() for encoding in encodings]
-        batch = self.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="right", return_tensors="pt")
-        with torch.no_grad():
-            output = self.model(
-                input_ids=to_device(batch["input_ids"], self.device),
-                attention_mask=to_device(batch["attention_mask"], self.device),
-                return_dict=True,
-                **keywords,
-            )
+        input_ids = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, tokens in enumerate(ids):
+            input_ids[row, : len(tokens)] = torch.tensor(tokens)
+            attention_mask[row, : len(tokens)] = 1
+        output = self._run(input_ids, attention_mask, keywords)
+        assert output.waveform is not None
+        assert output.sequence_lengths is not None
+        assert output.durations is not None
         waveforms = output.waveform.to(device="cpu", dtype=torch.float32).numpy()
         lengths, durations = output.sequence_lengths.cpu(), output.durations.cpu()
         spoken = []
@@ -242,6 +246,30 @@ class Synthesizer:
             audio = waveform[: int(lengths[row])].copy()
             spoken.append(Speech(audio, self.sampling_rate, encoding, one, self.tokenizer))
         return spoken
+
+    def waveform(self, encoding: Mapping[str, Any], **controls: Any) -> torch.Tensor:
+        """The waveform `[B, T_samples]` of a batch that is padded already, where the model is and in its dtype.
+
+        Args:
+            encoding: `input_ids` and perhaps `attention_mask`, `[B, T_text]` each.
+            controls: those of `synthesize`.
+        """
+        input_ids, attention_mask = encoding["input_ids"], encoding.get("attention_mask")
+        output = self._run(input_ids, attention_mask, self._keywords(controls, input_ids.shape[0]))
+        assert output.waveform is not None
+        return output.waveform
+
+    def _run(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, keywords: dict[str, Any]
+    ) -> VitsModelOutput:
+        with torch.no_grad():
+            output: VitsModelOutput = self.model(
+                input_ids=to_device(input_ids, self.device),
+                attention_mask=None if attention_mask is None else to_device(attention_mask, self.device),
+                return_dict=True,
+                **keywords,
+            )
+        return output
 
     def begin(
         self,
