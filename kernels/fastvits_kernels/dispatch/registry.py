@@ -21,13 +21,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from .devices import stands_for
 from .precision import ieee_products
@@ -261,11 +262,15 @@ class Implementation:
     take this one (a backend, the reason, and whether that was measured).
 
     Both name the arguments that they read, and no others: `Op.register` makes callbacks of them.
+
+    `backward(grads, arguments)` gives the gradients of a call that this implementation ran: one entry an argument, None
+    where it wants none, and a list for a list. Without it they come from the reference, recomputed.
     """
 
     run: Callable[..., Any]
     supports: Any = _ALWAYS
     prefers: Any = None
+    backward: Callable[[tuple[Tensor, ...], tuple[Any, ...]], tuple[Any, ...]] | None = None
 
 
 class Op:
@@ -308,7 +313,7 @@ class Op:
             raise ValueError(f"an implementation is for one of {', '.join(BACKENDS[2:])}, not {backend!r}")
         supports = Callback.of(self, implementation.supports)
         prefers = None if implementation.prefers is None else Callback.of(self, implementation.prefers)
-        self.implementations[backend] = Implementation(implementation.run, supports, prefers)
+        self.implementations[backend] = replace(implementation, supports=supports, prefers=prefers)
 
     def complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments with the defaults of those that were left out at the end."""
@@ -391,18 +396,22 @@ class Op:
         return self.fake(*args)
 
     def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.arguments = inputs
+        ctx.arguments = self.complete(inputs)
+        # Decided here, for the thread of the backward pass does not know what `use_backend` chose for this one. What is
+        # traced stays with the reference, made of operators that compilers know.
+        traced = any(type(tensor) not in (Tensor, Parameter) for tensor in tensors_in(inputs))
+        backend = "eager" if traced or torch.compiler.is_compiling() else self._decide(ctx.arguments).backend
+        chosen = self.implementations.get(backend)
+        ctx.implemented = None if chosen is None else chosen.backward
 
     def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        """Gradients through the reference, recomputed: right for every implementation, kept until one has its own."""
+        """Gradients by the implementation that ran, or else through the reference, recomputed: right for all."""
         arguments = ctx.arguments
+        if ctx.implemented is not None:
+            found: tuple[Any, ...] = ctx.implemented(grads, arguments)
+            return found
         with ieee_products() if self._keeps_from_tf32(arguments) else nullcontext():
             return gradients_of(self.reference, arguments, grads)
-
-
-def _with_ieee_products(run: Callable[..., Any], *args: Any) -> Any:
-    with ieee_products():
-        return run(*args)
 
 
 def _as_promised(result: Tensor) -> Tensor:

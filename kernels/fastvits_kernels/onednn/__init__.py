@@ -18,6 +18,8 @@ from . import (
     resblock,
     wavenet,
 )
+
+from . import gradients  # isort: skip - of the implementations above
 from .widening import widened
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "convolution",
     "depth_separable",
     "elementwise",
+    "gradients",
     "monotonic_alignment",
     "resblock",
     "wavenet",
