@@ -414,6 +414,11 @@ class Op:
             return gradients_of(self.reference, arguments, grads)
 
 
+def _with_ieee_products(run: Callable[..., Any], *args: Any) -> Any:
+    with ieee_products():
+        return run(*args)
+
+
 def _as_promised(result: Tensor) -> Tensor:
     """`result` laid out as a fake function promises it to compiled code: contiguous, from the start of its storage."""
     if result.is_contiguous() and result.storage_offset() == 0:

@@ -7,8 +7,8 @@ half to two thirds of what torch's own backward takes, and of each op only what 
 computed again: where autograd goes through the reference, both convolutions are. (One AVX-512 thread, batch 8, kernel
 sizes 3 to 11 of 32 to 256 channels: 1.6 to 4 times as fast as the reference forwards and backwards.)
 
-A gradient that no argument asks for is not computed: a discriminator's weights, while the generator learns. In half
-precision the steps in between are float32 (`gradients_of` of the widened arguments' own rule: rounded once at the end).
+A gradient that no argument asks for is not computed: those of a discriminator's weights, while the generator learns. In
+half precision everything is widened to float32 and rounded once, at the end.
 """
 
 from collections.abc import Sequence
@@ -310,38 +310,33 @@ def _register(name: str, backward: Any) -> None:
         floats = [t for t in arguments if isinstance(t, Tensor) and t.is_floating_point()]
         if any(not t.numel() for t in floats) or _behind_leaky(arguments, names):
             return gradients_of(op.reference, arguments, grads)
-        dtype = floats[0].dtype
-        if dtype == torch.float32:
-            return tuple(backward(grads[0], *_detached(arguments)))
-        return _rounded(backward(grads[0].float(), *_detached(arguments, widen=True)), dtype)
+        return _rounded(backward(grads[0].float(), *_widened(arguments)), arguments)
 
     op.implementations["onednn"] = replace(op.implementations["onednn"], backward=run)
 
 
-def _detached(arguments: tuple[Any, ...], widen: bool = False) -> list[Any]:
-    """The arguments outside of any graph, still saying which of them want a gradient."""
+def _widened(arguments: tuple[Any, ...]) -> list[Any]:
+    """The arguments in float32 and outside of any graph, still saying which of them want a gradient."""
 
-    def detached(argument: Any) -> Any:
+    def widened(argument: Any) -> Any:
         if isinstance(argument, list):
-            return [detached(item) for item in argument]
-        if not isinstance(argument, Tensor):
+            return [widened(item) for item in argument]
+        if not isinstance(argument, Tensor) or not argument.is_floating_point():
             return argument
-        value = argument.detach()
-        value = value.float() if widen and value.is_floating_point() else value
-        return value.requires_grad_(argument.requires_grad) if value.is_floating_point() else value
+        return argument.detach().float().requires_grad_(argument.requires_grad)
 
-    return [detached(argument) for argument in arguments]
+    return [widened(argument) for argument in arguments]
 
 
-def _rounded(gradients: tuple[Any, ...], dtype: torch.dtype) -> tuple[Any, ...]:
-    return tuple(
-        [None if one is None else one.to(dtype) for one in gradient]
-        if isinstance(gradient, list)
-        else None
-        if gradient is None
-        else gradient.to(dtype)
-        for gradient in gradients
-    )
+def _rounded(gradients: tuple[Any, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Each gradient in the dtype of its argument."""
+
+    def rounded(gradient: Any, argument: Any) -> Any:
+        if isinstance(gradient, list):
+            return [rounded(*pair) for pair in zip(gradient, argument, strict=True)]
+        return None if gradient is None else gradient.to(argument.dtype)
+
+    return tuple(rounded(*pair) for pair in zip(gradients, arguments, strict=True))
 
 
 _register("conv1d", conv1d_backward)

@@ -1,0 +1,144 @@
+"""Gradients: of the references against finite differences, and of the implementations under the rule of numbers.
+
+`err(fast) <= 2 * err(eager, same dtype) + floor` for every gradient, where the truth is the reference's in float64, on
+the same rounded inputs and the same rounded gradient of the result.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastvits_kernels.dispatch import registry
+from tests.support.numerics import allowed_error, converted, outputs_of, poisoned_allocations, relative_error
+from tests.support.op_cases import CASES, Case, full_arguments
+from tests.support.tolerances import OP_ERROR_CEILING
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DISCRETE = {"durations", "left_align", "monotonic_alignment"}
+"""Ops whose results are whole numbers and have no gradients."""
+
+SMALL = {
+    "conv1d": "condition-pre",
+    "conv1d_layer_norm": "one-step",
+    "conv1d_layer_norm_projection": "one-step",
+    "conv_transpose1d": "k5-s3-odd-channels",
+    "depth_separable_layer": "dilation-beyond-T-transposed",
+    "gated_activation": "saturated-transposed-192",
+    "layer_norm": "transposed-256",
+    "length_regulator": "zero-durations-at-both-ends",
+    "rational_quadratic_spline": "transposed",
+    "relative_attention": "window-beyond-T",
+    "relative_attention_weights": "window-beyond-T",
+    "resblock_pair": "ragged-mean-sliced",
+    "resblock_step": "activated-ragged",
+    "spline_coupling": "transposed-five-bins",
+    "wavenet_layer": "dilation-beyond-T",
+}
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    wide = tensor.detach().double() if tensor.is_floating_point() else tensor
+    return wide.requires_grad_(tensor.requires_grad)
+
+
+def flat(gradients: tuple[Any, ...]) -> list[Tensor | None]:
+    return [one for entry in gradients for one in (entry if isinstance(entry, list) else [entry])]
+
+
+def gradients_of_result(op: registry.Op, arguments: tuple[Any, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Drawn gradients of the op's results."""
+    generator = torch.Generator().manual_seed(3)
+    results = outputs_of(op.fake(*converted(arguments, lambda t: t.detach().to("meta"))))
+    return tuple(torch.randn(r.shape, generator=generator).to(DEVICE, dtype) for r in results)
+
+
+def test_every_op_with_gradients_has_a_small_case() -> None:
+    assert set(registry.ops()) == set(SMALL) | DISCRETE
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_references_have_the_gradients_of_finite_differences(name: str) -> None:
+    op = registry.ops()[name]
+    (case,) = [case for case in CASES if (case.op, case.name) == (name, SMALL[name])]
+    arguments = list(op.complete(converted(case.arguments(torch.float64, DEVICE), leaf)))
+    wanted = list(registry.tensors_in(tuple(arguments)))
+    wanted = [tensor for tensor in wanted if tensor.requires_grad]
+
+    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(map(id, wanted), tensors, strict=True))
+        return outputs_of(op.reference(*converted(tuple(arguments), lambda t: given.get(id(t), t))))
+
+    assert torch.autograd.gradcheck(function, tuple(wanted), fast_mode=True)
+
+
+def with_backward() -> Iterator[Any]:
+    for case in CASES:
+        for backend, implementation in registry.ops()[case.op].implementations.items():
+            if implementation.backward is not None:
+                yield pytest.param(case, backend, id=f"{case.id}-{backend}")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(("case", "backend"), list(with_backward()))
+def test_gradients_are_as_good_as_eager(case: Case, backend: str, dtype: torch.dtype) -> None:
+    op = registry.ops()[case.op]
+    implementation = op.implementations[backend]
+    arguments = op.complete(converted(case.arguments(dtype, DEVICE), leaf))
+    if implementation.supports(*arguments) is not None:
+        pytest.skip(str(implementation.supports(*arguments)))
+    grads = gradients_of_result(op, arguments, dtype)
+    exact = converted(arguments, in_float64)
+    expected = flat(registry.gradients_of(op.reference, exact, tuple(g.double() for g in grads)))
+    eager = flat(registry.gradients_of(op.reference, arguments, grads))
+    before = converted(arguments, lambda tensor: tensor.detach().clone())
+    with torch.no_grad(), poisoned_allocations() as check_fences:
+        first = flat(implementation.backward(grads, arguments))  # type: ignore[misc]
+        second = flat(implementation.backward(grads, arguments))  # type: ignore[misc]
+        check_fences()
+    for old, new in zip(registry.tensors_in(before), registry.tensors_in(arguments), strict=True):
+        assert torch.equal(old, new.detach()), "an input was changed"
+    for one, other, plain, truth in zip(first, second, eager, expected, strict=True):
+        assert (one is None) == (truth is None)
+        if one is None or other is None or plain is None or truth is None:
+            continue
+        assert (one.shape, one.dtype) == (plain.shape, plain.dtype)
+        assert torch.equal(one, other), "two runs differ"
+        error, eager_error = relative_error(one, truth), relative_error(plain, truth)
+        # Behind a leaky ReLU in half precision eager itself may be beyond the ceiling: rounding moves signs.
+        allowed = max(allowed_error(eager_error, dtype), eager_error)
+        assert error <= allowed, f"relative error {error:.3g}, allowed {allowed:.3g}"
+
+
+OWN = [
+    (name, backend)
+    for name, op in sorted(registry.ops().items())
+    for backend, found in op.implementations.items()
+    if found.backward is not None
+]
+
+
+@pytest.mark.parametrize(("name", "backend"), OWN)
+def test_autograd_takes_the_gradients_of_what_ran_and_of_what_is_wanted_only(name: str, backend: str) -> None:
+    """Chosen when the op runs, also where the backward pass has left the block; weights that learn nothing get none."""
+    op = registry.ops()[name]
+    arguments = converted(tuple(full_arguments(name, DEVICE).values()), lambda tensor: tensor.detach().clone())
+    tensors = [t for t in registry.tensors_in(arguments) if t.is_floating_point()]
+    tensors[0].requires_grad_()
+    with registry.use_backend("auto", **{name: backend}):
+        results = outputs_of(op(*arguments))
+    with patch.object(op, "reference", side_effect=AssertionError("the reference ran")):
+        (found,) = torch.autograd.grad(results[0].sum(), tensors[0])
+    (expected,) = torch.autograd.grad(outputs_of(op.reference(*arguments))[0].sum(), tensors[0])
+    assert relative_error(found, expected) < OP_ERROR_CEILING[torch.float32]
+    backward = op.implementations[backend].backward
+    assert backward is not None
+    alone = flat(backward(tuple(torch.ones_like(result) for result in results), op.complete(arguments)))
+    assert [one is not None for one in alone].count(True) == 1
