@@ -60,8 +60,8 @@ def _calm(model: VitsModel) -> None:
     ids = torch.randint(1, 38, (1, 88), generator=torch.Generator().manual_seed(0)).to(model.device)
     model.noise_scale = model.noise_scale_duration = 0.0
     with use_backend("eager"):
-        hidden = model.text_encoder(ids, None, False).hidden
-        log_durations = model.duration_predictor(hidden, None, None, hidden.new_zeros(1, 88, 2))
+        hidden = model.text_encoder.encode(ids, None, False).hidden
+        log_durations = model.duration_predictor.predict(hidden, None, None, hidden.new_zeros(1, 88, 2))
     # Durations are rounded up, by half a frame on average.
     model.speaking_rate = log_durations.exp().mean().item() / (SAMPLING_RATE / FRAME / TOKENS_A_SECOND - 0.5)
 

@@ -240,7 +240,7 @@ def _decoder_least(context: Context, speaker: VitsModel, batch: int, frames: int
         twin = VitsModel(speaker.config, inference_only=True).eval().to(speaker.dtype)
     latents = torch.empty(batch, frames, speaker.config.flow_size, dtype=speaker.dtype, device="meta")
     with devices.assume(context.device), use_backend("eager"), registry.dry_run() as calls:
-        twin.decoder(latents, None, None)
+        twin.decoder.decode(latents, None, None)
     return sum(peaks.least_seconds(cost_of(call.op, *call.args)) for call in calls)
 
 
@@ -269,7 +269,7 @@ def pieces(context: Context, item: str) -> None:
 
     def decode(size: int) -> Tensor:
         with patch.dict(hifigan._PIECE_BYTES, {context.device.type: size}):
-            return model.decoder(latents, lengths)
+            return model.decoder.decode(latents, lengths)
 
     sizes = [size >> 10 for size in PIECES] if context.quick else list(PIECES)
     for size in sizes:

@@ -4,29 +4,34 @@
 They compute in float32 when the model is float32 or half precision, and in float64 when the model is float64.
 """
 
+import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, gelu
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.depth_separable import depth_separable_layer_with_dropout
 
 from ..configuration import VitsConfig
-from .layers import Conv1d, Derived, Float32Module, LayerNorm
+from .layers import (
+    Derived,
+    Float32Module,
+    conditioning_of,
+    conv1d,
+    convolved,
+    empty,
+    lengths_of,
+    mask_of,
+    normalized,
+    vectors_of,
+    vectors_projected,
+)
+from .observed import known, observed
 
 
-class _DepthwiseConv1d(nn.Module):
-    """A depthwise convolution's parameters: `weight` `[C, 1, K]`, `bias` `[C]`."""
-
-    def __init__(self, channels: int, kernel_size: int, dilation: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.weight = nn.Parameter(torch.empty(channels, 1, kernel_size))
-        self.bias = nn.Parameter(torch.empty(channels))
-
-
+@known
 class VitsDilatedDepthSeparableConv(nn.Module):
     """Depth-separable layers with residuals; layer `i` has the dilation `kernel_size ** i`."""
 
@@ -35,21 +40,43 @@ class VitsDilatedDepthSeparableConv(nn.Module):
         channels, kernel_size = config.hidden_size, config.duration_predictor_kernel_size
         layers = range(config.depth_separable_num_layers)
         self.dropout = dropout_rate
-        self.convs_dilated = nn.ModuleList(_DepthwiseConv1d(channels, kernel_size, kernel_size**i) for i in layers)
-        self.convs_pointwise = nn.ModuleList(Conv1d(channels, channels, 1) for _ in layers)
-        self.norms_1 = nn.ModuleList(LayerNorm(channels) for _ in layers)
-        self.norms_2 = nn.ModuleList(LayerNorm(channels) for _ in layers)
+        self.convs_dilated = nn.ModuleList(
+            conv1d(channels, channels, kernel_size, dilation=kernel_size**i, groups=channels) for i in layers
+        )
+        self.convs_pointwise = nn.ModuleList(conv1d(channels, channels, 1) for _ in layers)
+        self.norms_1 = nn.ModuleList(empty(nn.LayerNorm, channels) for _ in layers)
+        self.norms_2 = nn.ModuleList(empty(nn.LayerNorm, channels) for _ in layers)
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """`[B, T, hidden_size]` -> the same shape, zero beyond `lengths`."""
+    def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Tensor:
+        """The published call: `[B, hidden_size, T]`, `[B, 1, T]`, something to add first or None -> `[B, hidden_size,
+        T]`, zero beyond the mask."""
+        if global_conditioning is not None:
+            inputs = inputs + global_conditioning
+        if not observed(*self.children()):
+            return self._run(inputs.transpose(1, 2), lengths_of(padding_mask)).transpose(1, 2)
         for depthwise, pointwise, norm1, norm2 in zip(
             self.convs_dilated, self.convs_pointwise, self.norms_1, self.norms_2, strict=True
         ):
-            depthwise, pointwise = cast(_DepthwiseConv1d, depthwise), cast(Conv1d, pointwise)
-            norm1, norm2 = cast(LayerNorm, norm1), cast(LayerNorm, norm2)
+            h = gelu(norm1(depthwise(inputs * padding_mask).transpose(1, 2)))
+            h = gelu(norm2(pointwise(h.transpose(1, 2)).transpose(1, 2))).transpose(1, 2)
+            inputs = inputs + dropout(h, self.dropout, self.training)
+        return inputs * padding_mask
+
+    def encode(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """`[B, T, hidden_size]` -> the same shape, zero beyond `lengths`."""
+        if not observed(self):
+            return self._run(x, lengths)
+        return cast(Tensor, self(x.transpose(1, 2), mask_of(lengths, x.shape[1], x))).transpose(1, 2)
+
+    def _run(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        for depthwise, pointwise, norm1, norm2 in zip(
+            self.convs_dilated, self.convs_pointwise, self.norms_1, self.norms_2, strict=True
+        ):
+            depthwise, pointwise = cast(nn.Conv1d, depthwise), cast(nn.Conv1d, pointwise)
+            norm1, norm2 = cast(nn.LayerNorm, norm1), cast(nn.LayerNorm, norm2)
             parameters = (
                 depthwise.weight.squeeze(1).t(),
-                depthwise.bias,
+                cast(Tensor, depthwise.bias),
                 norm1.weight,
                 norm1.bias,
                 pointwise.weight.squeeze(-1).t(),
@@ -59,15 +86,16 @@ class VitsDilatedDepthSeparableConv(nn.Module):
             )
             if self.training and self.dropout:
                 x = depth_separable_layer_with_dropout(
-                    x, *parameters, lengths, depthwise.dilation, norm1.eps, self.dropout
+                    x, *parameters, lengths, depthwise.dilation[0], norm1.eps, self.dropout
                 )
             else:
                 x = kernels.depth_separable_layer(
-                    x, *parameters, lengths=lengths, dilation=depthwise.dilation, eps=norm1.eps
+                    x, *parameters, lengths=lengths, dilation=depthwise.dilation[0], eps=norm1.eps
                 )
         return x
 
 
+@known
 class VitsConvFlow(nn.Module):
     """A spline coupling: one half of the channels chooses the spline that transforms the other (Durkan et al. 2019)."""
 
@@ -76,14 +104,37 @@ class VitsConvFlow(nn.Module):
         self.half_channels = config.depth_separable_channels // 2
         self.num_bins = config.duration_predictor_flow_bins
         self.tail_bound = config.duration_predictor_tail_bound
-        self.conv_pre = Conv1d(self.half_channels, config.hidden_size, 1)
+        self.conv_pre = conv1d(self.half_channels, config.hidden_size, 1)
         self.conv_dds = VitsDilatedDepthSeparableConv(config)
-        self.conv_proj = Conv1d(config.hidden_size, self.half_channels * (3 * self.num_bins - 1), 1)
+        self.conv_proj = conv1d(config.hidden_size, self.half_channels * (3 * self.num_bins - 1), 1)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor,
+        global_conditioning: Tensor | None = None,
+        reverse: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The published call, layer by layer: `[B, depth_separable_channels, T]`, `[B, 1, T]`, `[B, hidden_size, T]` ->
+        the same with its second half transformed, and the log-determinant `[B]` (None with `reverse`)."""
+        first, second = inputs.chunk(2, dim=1)
+        h = self.conv_dds(self.conv_pre(first), padding_mask, global_conditioning)
+        h = self.conv_proj(h) * padding_mask
+        h = h.unflatten(1, (self.half_channels, -1)).transpose(2, 3)
+        widths, heights, derivatives = h.split((self.num_bins, self.num_bins, self.num_bins - 1), dim=-1)
+        scale = 1 / math.sqrt(self.conv_pre.out_channels)
+        second, log_slope = kernels.rational_quadratic_spline(
+            second, widths * scale, heights * scale, derivatives, tail_bound=self.tail_bound, reverse=reverse
+        )
+        outputs = torch.cat([first, second], dim=1) * padding_mask
+        return outputs, None if reverse else (log_slope * padding_mask).sum((1, 2))
 
     def inverse(self, first: Tensor, second: Tensor, lengths: Tensor | None, condition: Tensor) -> Tensor:
         """The second half transformed, from two halves `[B, T, depth_separable_channels / 2]` and `condition` `[B, T,
         hidden_size]`; zero beyond `lengths`."""
-        h = self.conv_dds(self.conv_pre(first, residual=condition, lengths=lengths, ieee=True), lengths)
+        h = self.conv_dds.encode(
+            convolved(self.conv_pre, first, residual=condition, lengths=lengths, ieee=True), lengths
+        )
         second, _ = kernels.spline_coupling(
             h,
             self.conv_proj.weight.squeeze(-1).t(),
@@ -97,6 +148,7 @@ class VitsConvFlow(nn.Module):
         return second
 
 
+@known
 class VitsElementwiseAffine(nn.Module):
     """`translate + exp(log_scale) * z` a channel, parameters `[C, 1]`."""
 
@@ -106,12 +158,27 @@ class VitsElementwiseAffine(nn.Module):
         self.log_scale = nn.Parameter(torch.empty(config.depth_separable_channels, 1))
         self.derived = Derived()
 
+    def forward(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor,
+        global_conditioning: Tensor | None = None,
+        reverse: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The published call: `[B, C, T]`, `[B, 1, T]` -> `[B, C, T]` and the log-determinant `[B]` (None with
+        `reverse`)."""
+        if reverse:
+            return (inputs - self.translate) * torch.exp(-self.log_scale) * padding_mask, None
+        outputs = (self.translate + torch.exp(self.log_scale) * inputs) * padding_mask
+        return outputs, (self.log_scale * padding_mask).sum((1, 2))
+
     def inverse_of_first(self, z: Tensor) -> Tensor:
         """The first channel's values `[B, T]`, transformed back: the one of which durations are made."""
         scale = self.derived.get("scale", (self.log_scale,), lambda: torch.exp(-self.log_scale[0]))
         return (z - self.translate[0]) * scale
 
 
+@known
 class VitsStochasticDurationPredictor(Float32Module):
     """Log durations drawn from a flow of spline couplings.
 
@@ -122,30 +189,72 @@ class VitsStochasticDurationPredictor(Float32Module):
     def __init__(self, config: VitsConfig, inference_only: bool = False) -> None:
         super().__init__()
         channels, num_flows = config.hidden_size, config.duration_predictor_num_flows
-        self.conv_pre = Conv1d(channels, channels, 1)
-        self.conv_proj = Conv1d(channels, channels, 1)
+        self.conv_pre = conv1d(channels, channels, 1)
+        self.conv_proj = conv1d(channels, channels, 1)
         self.conv_dds = VitsDilatedDepthSeparableConv(config, config.duration_predictor_dropout)
         if config.speaker_embedding_size:
-            self.cond = Conv1d(config.speaker_embedding_size, channels, 1)
+            self.cond = conv1d(config.speaker_embedding_size, channels, 1)
         # Flow 1 keeps its place in the list, and so its neighbours their names, when it is left out.
         self.flows = nn.ModuleList([VitsElementwiseAffine(config)])
         self.flows.extend(
             nn.Identity() if inference_only and i == 0 else VitsConvFlow(config) for i in range(num_flows)
         )
         if not inference_only:
-            self.post_conv_pre = Conv1d(1, channels, 1)
-            self.post_conv_proj = Conv1d(channels, channels, 1)
+            self.post_conv_pre = conv1d(1, channels, 1)
+            self.post_conv_proj = conv1d(channels, channels, 1)
             self.post_conv_dds = VitsDilatedDepthSeparableConv(config, config.duration_predictor_dropout)
             self.post_flows = nn.ModuleList([VitsElementwiseAffine(config)])
             self.post_flows.extend(VitsConvFlow(config) for _ in range(num_flows))
 
-    def forward(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor,
+        global_conditioning: Tensor | None = None,
+        durations: Tensor | None = None,
+        reverse: bool = False,
+        noise_scale: float = 1.0,
+        *,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The published call with `reverse=True`: `[B, hidden_size, T_text]`, `[B, 1, T_text]`, `[B,
+        speaker_embedding_size, 1]` or None -> log durations `[B, 1, T_text]`.
+
+        The noise is drawn as published, or given, `[B, 2, T_text]` and scaled already.
+        """
+        if not reverse:
+            raise NotImplementedError("the likelihood of durations is not computed here: call with reverse=True")
+        if noise is None:
+            noise = torch.randn(inputs.shape[0], 2, inputs.shape[2]).to(inputs) * noise_scale
+        if not observed(*self.children()):
+            lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
+            made = self._run(inputs.transpose(1, 2), lengths, speaker, noise.transpose(1, 2))
+            return made.unsqueeze(1) * padding_mask
+        x = self.conv_pre(inputs.detach())
+        if global_conditioning is not None:
+            x = x + self.cond(global_conditioning.detach())
+        x = self.conv_proj(self.conv_dds(x, padding_mask)) * padding_mask
+        for flow in (*reversed(self.flows[2:]), self.flows[0]):
+            noise, _ = flow(noise.flip(1), padding_mask, global_conditioning=x, reverse=True)
+        return noise[:, :1]
+
+    def predict(
+        self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor | None = None
+    ) -> Tensor:
         """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None, `noise` `[B, T_text,
         2]` (already scaled) -> log durations `[B, T_text]`."""
-        cond = None if speaker is None else self.cond.project(speaker.detach(), ieee=True)
+        assert noise is not None
+        if not observed(self):
+            return self._run(hidden, lengths, speaker, noise)
+        mask = mask_of(lengths, hidden.shape[1], hidden)
+        options = {"reverse": True, "noise": noise.transpose(1, 2)}
+        return cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker), **options)).squeeze(1)
+
+    def _run(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor) -> Tensor:
+        cond = None if speaker is None else vectors_projected(self.cond, speaker.detach(), ieee=True)
         # What is beyond the lengths is read as zero by the first layer of conv_dds.
-        x = self.conv_pre(hidden.detach(), cond=cond, lengths=lengths, ieee=True)
-        x = self.conv_proj(self.conv_dds(x, lengths), lengths=lengths, ieee=True)
+        x = convolved(self.conv_pre, hidden.detach(), cond=cond, lengths=lengths, ieee=True)
+        x = convolved(self.conv_proj, self.conv_dds.encode(x, lengths), lengths=lengths, ieee=True)
         # Each flow is preceded by a reversal of the channels, which swaps the halves, and reverses these.
         first, second = noise.chunk(2, dim=-1)
         for flow in reversed(self.flows[2:]):
@@ -158,6 +267,7 @@ def _reversed_channels(x: Tensor) -> Tensor:
     return x if x.shape[-1] == 1 else x.flip(-1)
 
 
+@known
 class VitsDurationPredictor(Float32Module):
     """Log durations predicted by two convolutions; no randomness."""
 
@@ -165,20 +275,43 @@ class VitsDurationPredictor(Float32Module):
         super().__init__()
         channels, kernel_size = config.duration_predictor_filter_channels, config.duration_predictor_kernel_size
         self.dropout = config.duration_predictor_dropout
-        self.conv_1 = Conv1d(config.hidden_size, channels, kernel_size)
-        self.norm_1 = LayerNorm(channels, config.layer_norm_eps)
-        self.conv_2 = Conv1d(channels, channels, kernel_size)
-        self.norm_2 = LayerNorm(channels, config.layer_norm_eps)
-        self.proj = Conv1d(channels, 1, 1)
+        self.conv_1 = conv1d(config.hidden_size, channels, kernel_size)
+        self.norm_1 = empty(nn.LayerNorm, channels, config.layer_norm_eps)
+        self.conv_2 = conv1d(channels, channels, kernel_size)
+        self.norm_2 = empty(nn.LayerNorm, channels, config.layer_norm_eps)
+        self.proj = conv1d(channels, 1, 1)
         if config.speaker_embedding_size:
-            self.cond = Conv1d(config.speaker_embedding_size, config.hidden_size, 1)
+            self.cond = conv1d(config.speaker_embedding_size, config.hidden_size, 1)
 
-    def forward(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
+    def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Tensor:
+        """The published call: `[B, hidden_size, T_text]`, `[B, 1, T_text]`, `[B, speaker_embedding_size, 1]` or None ->
+        log durations `[B, 1, T_text]`, zero beyond the mask."""
+        if not observed(*self.children()):
+            lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
+            return self._run(inputs.transpose(1, 2), lengths, speaker).unsqueeze(1)
+        x = inputs.detach()
+        if global_conditioning is not None:
+            x = x + self.cond(global_conditioning.detach())
+        for conv, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
+            x = norm(conv(x * padding_mask).relu().transpose(1, 2)).transpose(1, 2)
+            x = dropout(x, self.dropout, self.training)
+        return cast(Tensor, self.proj(x * padding_mask)) * padding_mask
+
+    def predict(
+        self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor | None = None
+    ) -> Tensor:
         """`hidden` `[B, T_text, hidden_size]`, `speaker` `[B, speaker_embedding_size]` or None -> log durations `[B,
-        T_text]`."""
+        T_text]`; takes no noise, whatever is given."""
+        if not observed(self):
+            return self._run(hidden, lengths, speaker)
+        mask = mask_of(lengths, hidden.shape[1], hidden)
+        return cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker))).squeeze(1)
+
+    def _run(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         x = hidden.detach()
         if speaker is not None:
-            x = x + self.cond.project(speaker.detach(), ieee=True).unsqueeze(1)
+            x = x + vectors_projected(self.cond, speaker.detach(), ieee=True).unsqueeze(1)
         for conv, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
-            x = dropout(norm(conv(x, activation="relu", lengths=lengths, ieee=True)), self.dropout, self.training)
-        return cast(Tensor, self.proj(x, lengths=lengths, ieee=True)).squeeze(-1)
+            x = normalized(norm, convolved(conv, x, activation="relu", lengths=lengths, ieee=True))
+            x = dropout(x, self.dropout, self.training)
+        return convolved(self.proj, x, lengths=lengths, ieee=True).squeeze(-1)

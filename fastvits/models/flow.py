@@ -1,6 +1,6 @@
 """The normalising flow between the prior and the latents that the decoder hears (Kim et al. 2021, section 2.1.3)."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,22 +8,45 @@ from torch import Tensor, nn
 import fastvits_kernels as kernels
 
 from ..configuration import VitsConfig
-from .layers import Conv1d, Derived, taps_first
+from .layers import Derived, conditioning_of, conv1d, lengths_of, mask_of, taps_first, vectors_of
+from .observed import known, observed
 from .wavenet import VitsWaveNet
 
 
+@known
 class VitsResidualCouplingLayer(nn.Module):
     """An affine coupling of unit scale: one half of the channels shifts the other (Dinh et al. 2017, equation 7)."""
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
         self.half_channels = config.flow_size // 2
-        self.conv_pre = Conv1d(self.half_channels, config.hidden_size, 1)
+        self.conv_pre = conv1d(self.half_channels, config.hidden_size, 1)
         self.wavenet = VitsWaveNet(config, config.prior_encoder_num_wavenet_layers)
-        self.conv_post = Conv1d(config.hidden_size, self.half_channels, 1)
+        self.conv_post = conv1d(config.hidden_size, self.half_channels, 1)
         self.derived = Derived()
 
     def forward(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor,
+        global_conditioning: Tensor | None = None,
+        reverse: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The published call: `[B, flow_size, T]`, `[B, 1, T]`, `[B, speaker_embedding_size, 1]` or None -> the same
+        with its second half shifted, and the log-determinant `[B]`, which is 0 (None with `reverse`)."""
+        first, second = inputs.chunk(2, dim=1)
+        if observed(*self.children()):
+            h = self.wavenet(self.conv_pre(first) * padding_mask, padding_mask, global_conditioning)
+            shift = self.conv_post(h) * padding_mask
+            second = (second - shift) * padding_mask if reverse else shift + second * padding_mask
+        else:
+            lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
+            halves = first.transpose(1, 2), second.transpose(1, 2)
+            second = self.shift(*halves, lengths, speaker, reverse=reverse).transpose(1, 2)
+        outputs = torch.cat([first, second], dim=1)
+        return outputs, None if reverse else second.new_zeros(second.shape[0])
+
+    def shift(
         self,
         first: Tensor,
         second: Tensor,
@@ -37,11 +60,11 @@ class VitsResidualCouplingLayer(nn.Module):
 
         With `flipped` the channels of both halves, and of the result, are in reverse order.
         """
-        h = self.wavenet(self._convolve(self.conv_pre, 1, flipped, first, lengths=lengths), lengths, speaker)
+        h = self.wavenet.encode(self._convolve(self.conv_pre, 1, flipped, first, lengths=lengths), lengths, speaker)
         alpha = -1.0 if reverse else 1.0
         return self._convolve(self.conv_post, 0, flipped, h, residual=second, alpha=alpha, lengths=lengths)
 
-    def _convolve(self, conv: Conv1d, side: int, flipped: bool, x: Tensor, **options: Any) -> Tensor:
+    def _convolve(self, conv: nn.Conv1d, side: int, flipped: bool, x: Tensor, **options: Any) -> Tensor:
         """The convolution of kernel size 1; with `flipped` its outputs (`side` 0) or inputs (1) in reverse order."""
         weight, bias = conv.weight, conv.bias
         assert bias is not None
@@ -54,6 +77,7 @@ class VitsResidualCouplingLayer(nn.Module):
         return kernels.conv1d(x, taps_first(weight), bias, **options)
 
 
+@known
 class VitsResidualCouplingBlock(nn.Module):
     """Residual couplings with the channels reversed in between.
 
@@ -66,17 +90,47 @@ class VitsResidualCouplingBlock(nn.Module):
         self.flows = nn.ModuleList(VitsResidualCouplingLayer(config) for _ in range(config.prior_encoder_num_flows))
 
     def forward(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        global_conditioning: Tensor | None = None,
+        reverse: bool = False,
+    ) -> Tensor:
+        """The published call: `[B, flow_size, T]`, `[B, 1, T]` (None: nothing is padding), `[B,
+        speaker_embedding_size, 1]` or None -> `[B, flow_size, T]`: latents to the prior's, or from them with
+        `reverse`; zero beyond the mask."""
+        if not observed(*self.children()):
+            lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
+            return self._run(inputs.transpose(1, 2), lengths, speaker, reverse).transpose(1, 2)
+        if padding_mask is None:
+            padding_mask = mask_of(None, inputs.shape[2], inputs)
+        for flow in reversed(self.flows) if reverse else self.flows:
+            if reverse:
+                inputs, _ = flow(inputs.flip(1), padding_mask, global_conditioning, reverse=True)
+            else:
+                inputs, _ = flow(inputs, padding_mask, global_conditioning)
+                inputs = inputs.flip(1)
+        return inputs
+
+    def transform(
         self, x: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None, *, reverse: bool = False
     ) -> Tensor:
-        """`[B, T, flow_size]` to latents of the prior, or from them with `reverse`; zero beyond `lengths`."""
+        """The same on `[B, T, flow_size]`, with lengths `[B]` and speakers `[B, speaker_embedding_size]`, or None."""
+        if not observed(self):
+            return self._run(x, lengths, speaker, reverse)
+        mask = mask_of(lengths, x.shape[1], x)
+        return cast(Tensor, self(x.transpose(1, 2), mask, conditioning_of(speaker), reverse=reverse)).transpose(1, 2)
+
+    def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:
         low, high = x.chunk(2, dim=-1)
         # Forwards a reversal follows each coupling, backwards it goes before it.
         flipped = reverse
         for flow in reversed(self.flows) if reverse else self.flows:
+            flow = cast(VitsResidualCouplingLayer, flow)
             if flipped:
-                low = flow(high, low, lengths, speaker, reverse=reverse, flipped=True)
+                low = flow.shift(high, low, lengths, speaker, reverse=reverse, flipped=True)
             else:
-                high = flow(low, high, lengths, speaker, reverse=reverse)
+                high = flow.shift(low, high, lengths, speaker, reverse=reverse)
             flipped = not flipped
         out = torch.cat([low, high], dim=-1)
         return out.flip(-1) if len(self.flows) % 2 else out

@@ -6,12 +6,24 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import devices, registry
 
 from ..configuration import VitsConfig
-from .layers import Conv1d, ConvTranspose1d, taps_first
+from .layers import (
+    conditioning_of,
+    conv1d,
+    convolved,
+    empty,
+    mask_of,
+    taps_first,
+    upsampled,
+    vectors_of,
+    vectors_projected,
+)
+from .observed import known, observed
 
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
@@ -84,19 +96,39 @@ def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]
     return begin - 3, end + 3  # conv_pre
 
 
+def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """`x` `[B, C, T]` with zeros beyond the lengths."""
+    return x if lengths is None else x * mask_of(lengths, x.shape[2], x)
+
+
+@known
 class HifiGanResidualBlock(nn.Module):
-    """A residual block's parameters: pairs of convolutions (first type), or single dilated ones (second type)."""
+    """A residual block: pairs of convolutions (first type), or single dilated ones (second type)."""
 
     def __init__(self, config: VitsConfig, channels: int, kernel_size: int, dilations: list[int]) -> None:
         super().__init__()
-        dilated = nn.ModuleList(Conv1d(channels, channels, kernel_size, dilation=d) for d in dilations)
+        self.slope = config.leaky_relu_slope
+        dilated = nn.ModuleList(conv1d(channels, channels, kernel_size, dilation=d) for d in dilations)
         if config.resblock_type == 1:
             self.convs1 = dilated
-            self.convs2 = nn.ModuleList(Conv1d(channels, channels, kernel_size) for _ in dilations)
+            self.convs2 = nn.ModuleList(conv1d(channels, channels, kernel_size) for _ in dilations)
         else:
             self.convs = dilated
 
+    def forward(self, hidden_states: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The published call, layer by layer: `[B, C, T]` -> `[B, C, T]`; with lengths `[B]` nothing beyond them is
+        heard."""
+        x = hidden_states
+        pairs = zip(self.convs1, self.convs2, strict=True) if hasattr(self, "convs1") else ((c,) for c in self.convs)
+        for pair in pairs:
+            h = x
+            for conv in pair:
+                h = conv(_masked(leaky_relu(h, self.slope), lengths))
+            x = x + h
+        return x
 
+
+@known
 class VitsHifiGan(nn.Module):
     """Latents `[B, T_frames, flow_size]` -> waveform `[B, T_samples]` in [-1, 1].
 
@@ -114,9 +146,16 @@ class VitsHifiGan(nn.Module):
         self.in_step = len({len(dilations) for dilations in config.resblock_dilation_sizes}) == 1
         self.op = "resblock_pair" if config.resblock_type == 1 else "resblock_step"
         channels = [config.upsample_initial_channel // 2**i for i in range(len(config.upsample_rates) + 1)]
-        self.conv_pre = Conv1d(config.flow_size, channels[0], 7)
+        self.conv_pre = conv1d(config.flow_size, channels[0], 7)
         self.upsampler = nn.ModuleList(
-            ConvTranspose1d(channels[i], channels[i + 1], kernel_size, stride)
+            empty(
+                nn.ConvTranspose1d,
+                channels[i],
+                channels[i + 1],
+                kernel_size,
+                stride=stride,
+                padding=(kernel_size - stride) // 2,
+            )
             for i, (stride, kernel_size) in enumerate(
                 zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True)
             )
@@ -126,14 +165,43 @@ class VitsHifiGan(nn.Module):
             for width in channels[1:]
             for kernel_size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
         )
-        self.conv_post = Conv1d(channels[-1], 1, 7, bias=False)
+        self.conv_post = conv1d(channels[-1], 1, 7, bias=False)
         if config.speaker_embedding_size:
-            self.cond = Conv1d(config.speaker_embedding_size, channels[0], 1)
+            self.cond = conv1d(config.speaker_embedding_size, channels[0], 1)
 
-    def forward(self, latents: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
-        """`lengths` `[B]` in frames: an item's samples are the same alone and in any batch, and 0 beyond its length."""
-        cond = None if speaker is None else self.cond.project(speaker)
-        x = self.conv_pre(latents, cond=cond, lengths=lengths)
+    def forward(
+        self, spectrogram: Tensor, global_conditioning: Tensor | None = None, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """The published call: latents `[B, flow_size, T_frames]`, `[B, speaker_embedding_size, 1]` or None -> waveform
+        `[B, 1, T_samples]`; with lengths `[B]` in frames 0 beyond them, and nothing there is heard."""
+        if observed(*self.children()):
+            return self._layer_by_layer(spectrogram, global_conditioning, lengths)
+        return self._run(spectrogram.transpose(1, 2), lengths, vectors_of(global_conditioning)).unsqueeze(1)
+
+    def decode(self, latents: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
+        """`[B, T_frames, flow_size]`, `lengths` `[B]` in frames, speakers `[B, speaker_embedding_size]` -> `[B,
+        T_samples]`: an item's samples are the same alone and in any batch, and 0 beyond its length."""
+        if not observed(self):
+            return self._run(latents, lengths, speaker)
+        options = {} if lengths is None else {"lengths": lengths}
+        return cast(Tensor, self(latents.transpose(1, 2), conditioning_of(speaker), **options)).squeeze(1)
+
+    def _layer_by_layer(self, x: Tensor, global_conditioning: Tensor | None, lengths: Tensor | None) -> Tensor:
+        h = self.conv_pre(_masked(x, lengths))
+        if global_conditioning is not None:
+            h = h + self.cond(global_conditioning)
+        for stage, upsample in enumerate(self.upsampler):
+            h = upsample(_masked(leaky_relu(h, self.slope), lengths))
+            if lengths is not None:
+                lengths = lengths * self.config.upsample_rates[stage]
+            h = _masked(h, lengths)
+            blocks = [block(h) if lengths is None else block(h, lengths=lengths) for block in self._branches(stage)]
+            h = sum(blocks[1:], blocks[0]) / self.num_branches
+        return _masked(self.conv_post(_masked(leaky_relu(h, LAST_SLOPE), lengths)).tanh(), lengths)
+
+    def _run(self, latents: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
+        cond = None if speaker is None else vectors_projected(self.cond, speaker)
+        x = convolved(self.conv_pre, latents, cond=cond, lengths=lengths)
         # Once for all stages and pieces, which hand on what they store. Of a smaller slope the inverse is not exact.
         activated = self.in_step and self.slope >= 1e-3 and _stores_activations(x, self.op)
         stages = len(self.upsampler)
@@ -193,15 +261,16 @@ class VitsHifiGan(nn.Module):
         Every tensor is read behind a leaky ReLU, and perhaps stored so (`activated`): what stages hand on then is, too.
         """
         for stage in range(first, last):
-            upsample = cast(ConvTranspose1d, self.upsampler[stage])
+            upsample = cast(nn.ConvTranspose1d, self.upsampler[stage])
             done = activated and stage > 0
-            x = upsample(x, lengths, 1.0 if done else self.slope, self.slope if activated else 1.0)
+            x = upsampled(upsample, x, lengths, 1.0 if done else self.slope, self.slope if activated else 1.0)
             if lengths is not None:
-                lengths = lengths * upsample.stride
+                lengths = lengths * upsample.stride[0]
             x = self._fuse(x, stage, lengths, activated)
         if last < len(self.upsampler):
             return x
-        return self.conv_post(x, slope=1.0 if activated else LAST_SLOPE, activation="tanh", lengths=lengths)
+        slope = 1.0 if activated else LAST_SLOPE
+        return convolved(self.conv_post, x, slope=slope, activation="tanh", lengths=lengths)
 
     def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
         # Not a slice of the list, which would be a new module.
@@ -218,8 +287,8 @@ class VitsHifiGan(nn.Module):
         x = x.unsqueeze(0)
         following = LAST_SLOPE if stage == len(self.upsampler) - 1 else self.slope
         for step in range(len(dilated[0])):
-            first = [cast(Conv1d, convs[step]) for convs in dilated]
-            second = [cast(Conv1d, block.convs2[step]) for block in branches] if self.resblock_type == 1 else None
+            first = [cast(nn.Conv1d, convs[step]) for convs in dilated]
+            second = [cast(nn.Conv1d, block.convs2[step]) for block in branches] if self.resblock_type == 1 else None
             mean = step == len(dilated[0]) - 1
             out_slope = 1.0 if not activated else following if mean else self.slope
             x = self._step(x, first, second, lengths, mean=mean, activated=activated, out_slope=out_slope)
@@ -233,8 +302,8 @@ class VitsHifiGan(nn.Module):
         for block, convs in zip(branches, dilated, strict=True):
             y = x.unsqueeze(0)
             for step, conv in enumerate(convs):
-                second = [cast(Conv1d, block.convs2[step])] if self.resblock_type == 1 else None
-                y = self._step(y, [cast(Conv1d, conv)], second, lengths, mean=False)
+                second = [cast(nn.Conv1d, block.convs2[step])] if self.resblock_type == 1 else None
+                y = self._step(y, [cast(nn.Conv1d, conv)], second, lengths, mean=False)
             total = y[0] if total is None else total + y[0]
         assert total is not None
         return total / len(branches)
@@ -242,8 +311,8 @@ class VitsHifiGan(nn.Module):
     def _step(
         self,
         x: Tensor,
-        first: list[Conv1d],
-        second: list[Conv1d] | None,
+        first: list[nn.Conv1d],
+        second: list[nn.Conv1d] | None,
         lengths: Tensor | None,
         *,
         mean: bool,
@@ -255,7 +324,7 @@ class VitsHifiGan(nn.Module):
         biases = [cast(Tensor, conv.bias) for conv in first]
         options: dict[str, Any] = {
             "lengths": lengths,
-            "dilations": [conv.dilation for conv in first],
+            "dilations": [conv.dilation[0] for conv in first],
             "slope": self.slope,
             "mean": mean,
             "activated": activated,

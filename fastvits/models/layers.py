@@ -1,19 +1,24 @@
-"""The parameter holders that the model's modules are built of, and weights derived from parameters.
+"""What the model's modules share: torch's own layers, the ops that stand for them, and weights derived from parameters.
 
-A holder keeps its parameters under the names and shapes of published checkpoints (`weight` `[C_out, C_in, K]`, weight
-norm as `parametrizations.weight.original0` and `original1`) and calls the ops, which want taps-first weights `[K,
-C_in, C_out]`. Holders leave their parameters uninitialised: `VitsModel` initialises all of them, unless they are on
-the meta device.
+The layers are `torch.nn`'s, with the names and shapes of published checkpoints (`weight` `[C_out, C_in, K]`, weight
+norm as `parametrizations.weight.original0` and `original1`), so that whoever looks for layers finds them. Functions
+here run them as ops, on `[B, T, C]`; ops want taps-first weights `[K, C_in, C_out]`. Layers are made without values:
+`VitsModel` initialises all parameters, unless they are on the meta device.
 """
 
+import copy
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import packing
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Derived:
@@ -53,11 +58,6 @@ class Derived:
         return {"_kept": {}}
 
 
-def taps_first(weight: Tensor) -> Tensor:
-    """The view `[K, C_in, C_out]` of a convolution's weight `[C_out, C_in, K]`."""
-    return weight.permute(2, 1, 0)
-
-
 class Float32Module(nn.Module):
     """A module that stays in float32 when the model goes to half precision, and in float64 when it goes there.
 
@@ -75,124 +75,145 @@ class Float32Module(nn.Module):
         return super()._apply(keep_precision, recurse)
 
 
-class Conv1d(nn.Module):
-    """A convolution's parameters: `weight` `[C_out, C_in / groups, K]`, `bias` `[C_out]` or None."""
-
-    bias: Tensor | None
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1, bias: bool = True):
-        super().__init__()
-        self.dilation = dilation
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
-        if bias:
-            self.bias = nn.Parameter(torch.empty(out_channels))
-        else:
-            self.register_parameter("bias", None)
-
-    def forward(self, x: Tensor, **options: Any) -> Tensor:
-        """`[B, T, C_in]` -> `[B, T, C_out]`; `options` are those of `fastvits_kernels.conv1d`."""
-        return kernels.conv1d(x, taps_first(self.weight), self.bias, dilation=self.dilation, **options)
-
-    def project(self, x: Tensor, ieee: bool = False) -> Tensor:
-        """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`; `ieee` as in
-        `fastvits_kernels.conv1d`."""
-        if ieee:
-            return kernels.conv1d(x.unsqueeze(1), taps_first(self.weight), self.bias, ieee=True).squeeze(1)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return nn.functional.linear(x, self.weight.squeeze(-1).to(x.dtype), bias)
+def empty(layer: type[Layer], *arguments: Any, **options: Any) -> Layer:
+    """A layer of torch's whose parameters have no values yet: no random number is drawn."""
+    return layer(*arguments, **options, device="meta").to_empty(device=torch.get_default_device())
 
 
-class _WeightNorm(nn.Module):
-    """Magnitude `original0` `[C_out, 1, 1]` and direction `original1` `[C_out, C_in, K]` of a weight."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__()
-        self.original0 = nn.Parameter(torch.empty(out_channels, 1, 1))
-        self.original1 = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
-
-
-class WeightNormConv1d(nn.Module):
-    """A convolution with weight normalisation, `weight = g * v / |v|` (Salimans and Kingma 2016, equation 2)."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.bias = nn.Parameter(torch.empty(out_channels))
-        self.parametrizations = nn.ModuleDict({"weight": _WeightNorm(in_channels, out_channels, kernel_size)})
-        self.derived = Derived()
-
-    @property
-    def weight(self) -> Tensor:
-        """The normalised weight `[C_out, C_in, K]`, computed anew: the caller's own."""
-        return _normalized(*self._parts())
-
-    def folded(self) -> Tensor:
-        """The same for an op, which does not write to it: kept for as long as its two parts are what they were."""
-        parts = self._parts()
-        return cast(Tensor, self.derived.get("weight", parts, lambda: _normalized(*parts)))
-
-    def _parts(self) -> tuple[Tensor, Tensor]:
-        parts = self.parametrizations["weight"]
-        return cast(Tensor, parts.original0), cast(Tensor, parts.original1)
-
-    def project(self, x: Tensor) -> Tensor:
-        """As `Conv1d.project`."""
-        return nn.functional.linear(x, self.folded().squeeze(-1).to(x.dtype), self.bias.to(x.dtype))
+def conv1d(
+    in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1, bias: bool = True, groups: int = 1
+) -> nn.Conv1d:
+    """An `nn.Conv1d` that keeps the length, without values."""
+    return empty(
+        nn.Conv1d,
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding=(kernel_size - 1) * dilation // 2,
+        dilation=dilation,
+        bias=bias,
+        groups=groups,
+    )
 
 
-def _normalized(g: Tensor, v: Tensor) -> Tensor:
-    return v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))
+def weight_norm_conv1d(in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1) -> nn.Conv1d:
+    """The same with weight normalisation, `weight = g * v / |v|` (Salimans and Kingma 2016, equation 2)."""
+    conv = parametrizations.weight_norm(conv1d(in_channels, out_channels, kernel_size, dilation=dilation))
+    # torch gives each parametrized module a class of its own, which forbids pickling.
+    cls: Any = type(conv)
+    cls.__reduce_ex__ = _reduce_weight_norm
+    cls.__deepcopy__ = _copy_weight_norm
+    return cast(nn.Conv1d, conv)
 
 
-class ConvTranspose1d(nn.Module):
-    """A transposed convolution that multiplies the length by `stride`: `weight` `[C_in, C_out, K]`, `bias`
-    `[C_out]`."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.padding = (kernel_size - stride) // 2
-        self.weight = nn.Parameter(torch.empty(in_channels, out_channels, kernel_size))
-        self.bias = nn.Parameter(torch.empty(out_channels))
-
-    def forward(self, x: Tensor, lengths: Tensor | None, slope: float, out_slope: float = 1.0) -> Tensor:
-        """`[B, T, C_in]` -> `[B, T * stride, C_out]`, with leaky ReLUs of `slope` in front and `out_slope` behind (1:
-        none)."""
-        return kernels.conv_transpose1d(
-            x,
-            self.weight.permute(2, 0, 1),
-            self.bias,
-            lengths=lengths,
-            stride=self.stride,
-            padding=self.padding,
-            slope=slope,
-            out_slope=out_slope,
-        )
+def _reduce_weight_norm(conv: nn.Conv1d, protocol: Any) -> tuple[Any, ...]:
+    # The rebuilt one has torch's hook for older names, a local function, which has no name to pickle.
+    hooks = conv.__dict__["_load_state_dict_pre_hooks"].items()
+    kept = {key: hook for key, hook in hooks if "_weight_norm_compat_hook" not in repr(getattr(hook, "hook", hook))}
+    state = dict(conv.__dict__)
+    if kept:
+        state["_load_state_dict_pre_hooks"] = OrderedDict(kept)
+    else:
+        del state["_load_state_dict_pre_hooks"]
+    return _rebuilt_weight_norm, (), state
 
 
-class LayerNorm(nn.Module):
-    """Layer normalisation over the channels: `weight`, `bias` `[C]`."""
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(channels))
-        self.bias = nn.Parameter(torch.empty(channels))
-
-    def forward(self, x: Tensor, residual: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """`LayerNorm(x + residual)`, `[B, T, C]`, zero beyond `lengths`."""
-        return kernels.layer_norm(x, residual, self.weight, self.bias, lengths=lengths, eps=self.eps)
+def _rebuilt_weight_norm() -> nn.Conv1d:
+    return weight_norm_conv1d(1, 1, 1)
 
 
-class Linear(nn.Module):
-    """An affine map's parameters: `weight` `[C_out, C_in]`, `bias` `[C_out]` or None."""
+def _copy_weight_norm(conv: nn.Conv1d, memo: dict[int, Any]) -> nn.Conv1d:
+    copied = _rebuilt_weight_norm()
+    memo[id(conv)] = copied
+    copied.__dict__ = {name: copy.deepcopy(value, memo) for name, value in conv.__dict__.items()}
+    return copied
 
-    bias: Tensor | None
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
-        if bias:
-            self.bias = nn.Parameter(torch.empty(out_channels))
-        else:
-            self.register_parameter("bias", None)
+def folded(conv: nn.Conv1d, derived: Derived, name: str) -> Tensor:
+    """The weight `[C_out, C_in, K]` of a convolution with weight norm, for an op, which does not write to it.
+
+    It is kept under `name` for as long as its two parts are what they were. That of any other convolution is its own.
+    """
+    if "weight" in conv._parameters:
+        return conv.weight
+    parts = conv.get_submodule("parametrizations.weight")
+    g, v = parts.get_parameter("original0"), parts.get_parameter("original1")
+    return cast(
+        Tensor,
+        derived.get(name, (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))),
+    )
+
+
+def taps_first(weight: Tensor) -> Tensor:
+    """The view `[K, C_in, C_out]` of a convolution's weight `[C_out, C_in, K]`."""
+    return weight.permute(2, 1, 0)
+
+
+def convolved(conv: nn.Conv1d, x: Tensor, **options: Any) -> Tensor:
+    """`[B, T, C_in]` -> `[B, T, C_out]`; `options` are those of `fastvits_kernels.conv1d`."""
+    return kernels.conv1d(x, taps_first(conv.weight), conv.bias, dilation=conv.dilation[0], **options)
+
+
+def vectors_projected(conv: nn.Conv1d, x: Tensor, *, ieee: bool = False, weight: Tensor | None = None) -> Tensor:
+    """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`; `ieee` as in
+    `fastvits_kernels.conv1d`, `weight` the convolution's where it is at hand."""
+    weight = conv.weight if weight is None else weight
+    if ieee:
+        return kernels.conv1d(x.unsqueeze(1), taps_first(weight), conv.bias, ieee=True).squeeze(1)
+    bias = None if conv.bias is None else conv.bias.to(x.dtype)
+    return nn.functional.linear(x, weight.squeeze(-1).to(x.dtype), bias)
+
+
+def upsampled(conv: nn.ConvTranspose1d, x: Tensor, lengths: Tensor | None, slope: float, out_slope: float) -> Tensor:
+    """`[B, T, C_in]` -> `[B, T * stride, C_out]`, with leaky ReLUs of `slope` in front and `out_slope` behind (1:
+    none)."""
+    return kernels.conv_transpose1d(
+        x,
+        conv.weight.permute(2, 0, 1),
+        conv.bias,
+        lengths=lengths,
+        stride=conv.stride[0],
+        padding=cast(int, conv.padding[0]),
+        slope=slope,
+        out_slope=out_slope,
+    )
+
+
+def normalized(norm: nn.LayerNorm, x: Tensor, residual: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+    """`LayerNorm(x + residual)`, `[B, T, C]`, zero beyond `lengths`."""
+    return kernels.layer_norm(x, residual, norm.weight, norm.bias, lengths=lengths, eps=norm.eps)
+
+
+def mask_of(lengths: Tensor | None, steps: int, like: Tensor) -> Tensor:
+    """The published padding mask `[B, 1, T]` of the dtype of `like` `[B, ...]`: 1 up to each length, then 0."""
+    if lengths is None:
+        return like.new_ones(like.shape[0], 1, steps)
+    return (torch.arange(steps, device=like.device) < lengths.unsqueeze(1)).to(like.dtype).unsqueeze(1)
+
+
+def lengths_of(mask: Tensor | None) -> Tensor | None:
+    """The lengths `[B]` that a published padding mask `[B, 1, T]` means, None where nothing is masked.
+
+    Raises ValueError where the mask is not one run of 1 from the first step on.
+    """
+    if mask is None:
+        return None
+    valid = mask[:, 0] != 0
+    lengths = valid.sum(-1)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or mask.is_meta:
+        return lengths
+    if bool(valid.all()):
+        return None
+    if not bool((valid == (torch.arange(mask.shape[2], device=mask.device) < lengths.unsqueeze(1))).all()):
+        raise ValueError("padding_mask must hold a run of 1 from the first step on in each item, and 0 behind it")
+    return lengths
+
+
+def vectors_of(conditioning: Tensor | None) -> Tensor | None:
+    """Speakers `[B, C]` from the published form, `[B, C, 1]`."""
+    return None if conditioning is None else conditioning.squeeze(-1)
+
+
+def conditioning_of(speaker: Tensor | None) -> Tensor | None:
+    """Speakers `[B, C]` in the published form, `[B, C, 1]`."""
+    return None if speaker is None else speaker.unsqueeze(-1)

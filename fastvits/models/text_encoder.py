@@ -4,18 +4,20 @@ It computes in float32 when the model is float32 or half precision, and in float
 """
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding
+from torch.nn.functional import dropout, embedding, pad
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.attention import attention_with_dropout
+from fastvits_kernels.ops.conv import apply_activation
 
 from ..configuration import VitsConfig
-from .layers import Conv1d, Derived, Float32Module, LayerNorm, Linear, taps_first
+from .layers import Derived, Float32Module, conv1d, convolved, empty, mask_of, normalized, taps_first
+from .named_output import VitsEncoderOutput, VitsTextEncoderOutput
+from .observed import known, observed
 
 Projection = tuple[Tensor, Tensor | None]
 """A matrix `[C, P]` and a bias `[P]`, or None, that a step's channels are projected with."""
@@ -27,15 +29,19 @@ def projected(x: Tensor, projection: Projection, lengths: Tensor | None) -> Tens
     return kernels.conv1d(x, weight.unsqueeze(0), bias, lengths=lengths, ieee=True)
 
 
-def have_to_be_called(modules: Iterable[nn.Module]) -> bool:
-    """Whether one of the modules is in training mode, or has hooks, which see and may change what goes in and comes
-    out."""
-    return any(
-        m.training or m._forward_pre_hooks or m._forward_hooks or m._backward_pre_hooks or m._backward_hooks
-        for m in modules
-    )
+def additive_mask(attention_mask: Tensor | None, x: Tensor) -> Tensor | None:
+    """What a published mask adds to scores `[B, H, T, T]`: 0, or the lowest number where keys are masked. From `[B, T]`
+    of 0 and 1, or `[B, 1, T, T]` that is such a sum already, or boolean."""
+    if attention_mask is None:
+        return None
+    if attention_mask.dim() == 2:
+        attention_mask = (attention_mask != 0)[:, None, None, :].expand(-1, 1, x.shape[1], -1)
+    if attention_mask.dtype == torch.bool:
+        attention_mask = x.new_zeros(attention_mask.shape).masked_fill(~attention_mask, torch.finfo(x.dtype).min)
+    return attention_mask
 
 
+@known
 class VitsAttention(nn.Module):
     """Multi-head attention with relative key and value embeddings `[1, 2 * window_size + 1, head_dim]`."""
 
@@ -44,10 +50,10 @@ class VitsAttention(nn.Module):
         self.num_heads = config.num_attention_heads
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.dropout = config.attention_dropout
-        self.k_proj = Linear(config.hidden_size, config.hidden_size, config.use_bias)
-        self.v_proj = Linear(config.hidden_size, config.hidden_size, config.use_bias)
-        self.q_proj = Linear(config.hidden_size, config.hidden_size, config.use_bias)
-        self.out_proj = Linear(config.hidden_size, config.hidden_size, config.use_bias)
+        self.k_proj = empty(nn.Linear, config.hidden_size, config.hidden_size, config.use_bias)
+        self.v_proj = empty(nn.Linear, config.hidden_size, config.hidden_size, config.use_bias)
+        self.q_proj = empty(nn.Linear, config.hidden_size, config.hidden_size, config.use_bias)
+        self.out_proj = empty(nn.Linear, config.hidden_size, config.hidden_size, config.use_bias)
         self.derived = Derived()
         if config.window_size:
             shape = (1, 2 * config.window_size + 1, self.head_dim)
@@ -64,12 +70,44 @@ class VitsAttention(nn.Module):
         biases = tuple(layer.bias for layer in layers if layer.bias is not None)
         return weight, self.derived.get("bias", biases, lambda: torch.cat(biases)) if biases else None
 
-    def forward(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        hidden_states: Tensor,
+        key_value_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The published call, layer by layer: `[B, T, C]`, a mask as for `additive_mask` -> `[B, T, C]` and, if asked
+        for, weights `[B, H, T, T]`. As there, `key_value_states` are not looked at."""
+        batch, steps, channels = hidden_states.shape
+        q, k, v = (
+            layer(hidden_states).view(batch, steps, self.num_heads, self.head_dim).transpose(1, 2)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q = q * self.head_dim**-0.5
+        scores, mask = q @ k.transpose(2, 3), additive_mask(attention_mask, hidden_states)
+        if self.emb_rel_k is not None and self.emb_rel_v is not None:
+            window = self.emb_rel_k.shape[1] // 2
+            positions = torch.arange(steps, device=q.device)
+            offsets = positions - positions.unsqueeze(1) + window
+            near = ((offsets >= 0) & (offsets <= 2 * window)).to(q.dtype)
+            places = offsets.clamp(0, 2 * window).expand(batch, self.num_heads, steps, steps)
+            scores = scores + (q @ self.emb_rel_k[0].t()).gather(3, places) * near
+        weights = (scores if mask is None else scores + mask).softmax(-1)
+        dropped = dropout(weights, self.dropout, self.training)
+        heads = dropped @ v
+        if self.emb_rel_k is not None and self.emb_rel_v is not None:
+            relative = q.new_zeros(batch, self.num_heads, steps, 2 * window + 1).scatter_add(3, places, dropped * near)
+            heads = heads + relative @ self.emb_rel_v[0]
+        out = self.out_proj(heads.transpose(1, 2).reshape(batch, steps, channels))
+        return out, weights if output_attentions else None
+
+    def heads(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
         """`[B, T, C]` -> what the heads say `[B, T, C]`, not projected, and, if asked for, weights `[B, H, T, T]`."""
         return self.attend(projected(x, self.projection(), lengths), lengths, need_weights)
 
     def attend(self, qkv: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """As `forward`, of what `projection` makes of `x`, `[B, T, 3 C]`."""
+        """As `heads`, of what `projection` makes of `x`, `[B, T, 3 C]`."""
         batch, steps, channels = qkv.shape
         q, k, v = qkv.view(batch, steps, 3, self.num_heads, self.head_dim).unbind(2)
         rel_k = None if self.emb_rel_k is None else self.emb_rel_k[0]
@@ -84,53 +122,87 @@ class VitsAttention(nn.Module):
         return out.reshape(batch, steps, channels // 3), weights if need_weights else None
 
 
+def _unpadded(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv1d:
+    return empty(nn.Conv1d, in_channels, out_channels, kernel_size)
+
+
+@known
 class VitsFeedForward(nn.Module):
     """Two convolutions around an activation; padded `(K - 1) // 2` on the left and `K // 2` on the right."""
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
-        self.conv_1 = Conv1d(config.hidden_size, config.ffn_dim, config.ffn_kernel_size)
-        self.conv_2 = Conv1d(config.ffn_dim, config.hidden_size, config.ffn_kernel_size)
+        self.conv_1 = _unpadded(config.hidden_size, config.ffn_dim, config.ffn_kernel_size)
+        self.conv_2 = _unpadded(config.ffn_dim, config.hidden_size, config.ffn_kernel_size)
         self.pad_left = (config.ffn_kernel_size - 1) // 2
         self.activation = config.hidden_act
         self.dropout = config.activation_dropout
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def forward(self, hidden_states: Tensor, padding_mask: Tensor) -> Tensor:
+        """The published call, layer by layer: `[B, T, C]`, `[B, T, 1]` -> `[B, T, C]`."""
+        padding = self.pad_left, self.conv_1.kernel_size[0] - 1 - self.pad_left
+        mask = padding_mask.transpose(1, 2)
+        h = self.conv_1(pad(hidden_states.transpose(1, 2) * mask, padding))
+        h = apply_activation(h, self.activation) if isinstance(self.activation, str) else self.activation(h)
+        h = dropout(h, self.dropout, self.training)
+        return (self.conv_2(pad(h * mask, padding)) * mask).transpose(1, 2)
+
+    def first_half(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """`[B, T, C]` -> the input `[B, T, ffn_dim]` of the second convolution."""
         if isinstance(self.activation, str):
-            h = self.conv_1(x, pad_left=self.pad_left, activation=self.activation, lengths=lengths, ieee=True)
+            options: dict[str, Any] = {"activation": self.activation}
+            h = convolved(self.conv_1, x, pad_left=self.pad_left, lengths=lengths, ieee=True, **options)
         else:  # the configuration's own function; conv_2 reads zeros beyond `lengths` whatever it makes of the padding
-            h = self.activation(self.conv_1(x, pad_left=self.pad_left, lengths=lengths, ieee=True))
-        return dropout(cast(Tensor, h), self.dropout, self.training)
+            h = self.activation(convolved(self.conv_1, x, pad_left=self.pad_left, lengths=lengths, ieee=True))
+        return dropout(h, self.dropout, self.training)
 
 
+@known
 class VitsEncoderLayer(nn.Module):
     """Attention and feed-forward, each with a residual and a layer normalisation behind it."""
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
         self.attention = VitsAttention(config)
-        self.layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.layer_norm = empty(nn.LayerNorm, config.hidden_size, config.layer_norm_eps)
         self.feed_forward = VitsFeedForward(config)
-        self.final_layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.final_layer_norm = empty(nn.LayerNorm, config.hidden_size, config.layer_norm_eps)
         self.dropout = config.hidden_dropout
 
-    def forward(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        hidden_states: Tensor,
+        padding_mask: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """The published call, layer by layer: `[B, T, C]`, `[B, T, 1]`, a mask as for `additive_mask` -> `[B, T, C]`
+        and, if asked for, the attention weights `[B, H, T, T]`."""
+        heads, weights = self.attention(
+            hidden_states, attention_mask=attention_mask, output_attentions=output_attentions
+        )
+        x = self.layer_norm(hidden_states + dropout(heads, self.dropout, self.training))
+        h = dropout(self.feed_forward(x, padding_mask), self.dropout, self.training)
+        x = self.final_layer_norm(x + h)
+        return (x, weights) if output_attentions else (x,)
+
+    def encode(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[Tensor, Tensor | None]:
         """`[B, T, C]` -> `[B, T, C]` and perhaps the attention weights `[B, H, T, T]`."""
-        heads, weights = self.attention(x, lengths, need_weights)
+        heads, weights = self.attention.heads(x, lengths, need_weights)
         x, ffn = self._attended(heads, x, lengths), self.feed_forward
         weight, bias = taps_first(ffn.conv_2.weight), ffn.conv_2.bias
-        return self._added(ffn(x, lengths), weight, bias, ffn.pad_left, x, self.final_layer_norm, lengths), weights
+        h = self._added(ffn.first_half(x, lengths), weight, bias, ffn.pad_left, x, self.final_layer_norm, lengths)
+        return h, weights
 
     def between(
         self, x: Tensor, qkv: Tensor, lengths: Tensor | None, need_weights: bool, following: Projection
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The layer without dropout, from one projection to the next: of `x` and its projection `[B, T, 3 C]`, what
-        `forward` gives, with the projection `following` of its first result in second place."""
+        `encode` gives, with the projection `following` of its first result in second place."""
         heads, weights = self.attention.attend(qkv, lengths, need_weights)
         x, ffn, norm = self._attended(heads, x, lengths), self.feed_forward, self.final_layer_norm
         x, y = kernels.conv1d_layer_norm_projection(
-            ffn(x, lengths),
+            ffn.first_half(x, lengths),
             taps_first(ffn.conv_2.weight),
             ffn.conv_2.bias,
             x,
@@ -155,18 +227,19 @@ class VitsEncoderLayer(nn.Module):
         bias: Tensor | None,
         pad_left: int,
         x: Tensor,
-        norm: LayerNorm,
+        norm: nn.LayerNorm,
         lengths: Tensor | None,
     ) -> Tensor:
         """`norm(x + dropout(convolution of h))`."""
         if self.training and self.dropout:
             y = kernels.conv1d(h, weight, bias, pad_left=pad_left, lengths=lengths, ieee=True)
-            return norm(dropout(y, self.dropout), x, lengths)
+            return normalized(norm, dropout(y, self.dropout), x, lengths)
         return kernels.conv1d_layer_norm(
             h, weight, bias, x, norm.weight, norm.bias, lengths=lengths, pad_left=pad_left, eps=norm.eps
         )
 
 
+@known
 class VitsEncoder(nn.Module):
     """The stack of encoder layers."""
 
@@ -176,15 +249,45 @@ class VitsEncoder(nn.Module):
         self.layerdrop = config.layerdrop
 
     def forward(
-        self, x: Tensor, lengths: Tensor | None, need_weights: bool
-    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        self,
+        hidden_states: Tensor,
+        padding_mask: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> VitsEncoderOutput | tuple[Any, ...]:
+        """The published call, layer by layer: `[B, T, C]`, `[B, T, 1]`, a mask as for `additive_mask` -> all hidden
+        states and attention weights that are asked for."""
+        mask = additive_mask(attention_mask, hidden_states)
+        x = hidden_states * padding_mask
+        states, attentions = [], []
+        for layer in self.layers:
+            states.append(x)
+            weights = None
+            if not self._left_out():
+                x, *rest = layer(x, padding_mask, attention_mask=mask, output_attentions=bool(output_attentions))
+                weights = rest[0] if rest else None
+            attentions.append(weights)
+        x = x * padding_mask
+        output = VitsEncoderOutput(
+            last_hidden_state=x,
+            hidden_states=(*states, x) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _left_out(self) -> bool:
+        """LayerDrop (Fan et al. 2020): in training a layer is left out with this probability."""
+        return self.training and bool(self.layerdrop) and torch.rand(()).item() < self.layerdrop
+
+    def encode(self, x: Tensor, lengths: Tensor | None, need_weights: bool) -> tuple[list[Tensor], list[Tensor | None]]:
         """All hidden states, the input first and the output last, and each layer's attention weights (or None)."""
         states, attentions = [x], []
-        for layer in self.layers:
-            # LayerDrop (Fan et al. 2020): in training a layer is left out with this probability.
+        for layer in cast(list[VitsEncoderLayer], list(self.layers)):
             weights = None
-            if not (self.training and self.layerdrop and torch.rand(()).item() < self.layerdrop):
-                x, weights = layer(x, lengths, need_weights)
+            if not self._left_out():
+                x, weights = layer.encode(x, lengths, need_weights)
             states.append(x)
             attentions.append(weights)
         return states, attentions
@@ -192,7 +295,7 @@ class VitsEncoder(nn.Module):
     def between(
         self, x: Tensor, lengths: Tensor | None, need_weights: bool, last: Projection
     ) -> tuple[list[Tensor], list[Tensor | None], Tensor]:
-        """As `forward`, where nothing has to be called, and the projection `last` of the output.
+        """As `encode`, where nothing is dropped, and the projection `last` of the output.
 
         A layer ends with the projection that the next one begins with, in one op.
         """
@@ -206,11 +309,6 @@ class VitsEncoder(nn.Module):
             attentions.append(weights)
         return states, attentions, y
 
-    def has_to_be_called(self) -> bool:
-        """Whether `forward` has to run, module by module."""
-        layers = cast(list[VitsEncoderLayer], list(self.layers))
-        return have_to_be_called([self, *layers, *(layer.attention for layer in layers)])
-
 
 class TextEncoding(NamedTuple):
     """What the text encoder makes of a text."""
@@ -222,6 +320,7 @@ class TextEncoding(NamedTuple):
     attentions: list[Tensor | None]  # num_hidden_layers of [B, H, T_text, T_text]
 
 
+@known
 class VitsTextEncoder(Float32Module):
     """Token ids -> hidden states, and the means and log standard deviations of the prior."""
 
@@ -232,7 +331,67 @@ class VitsTextEncoder(Float32Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.encoder = VitsEncoder(config)
         self.derived = Derived()
-        self.project = Conv1d(config.hidden_size, 2 * config.flow_size, 1)
+        self.project = conv1d(config.hidden_size, 2 * config.flow_size, 1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        padding_mask: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = True,
+    ) -> VitsTextEncoderOutput | tuple[Any, ...]:
+        """The published call: `input_ids` `[B, T_text]`, `padding_mask` `[B, T_text, 1]`, 1 for tokens and 0 behind
+        them, `attention_mask` `[B, T_text]`, the same or None -> hidden states, and means and log standard deviations
+        of the prior, `[B, T_text, ...]`.
+
+        Masks that do not say one and the same length of each item are followed to the letter, layer by layer.
+        """
+        lengths = None if observed(*self.children()) else _same_lengths(padding_mask, attention_mask)
+        if lengths is not None:
+            full = None if _is_full(lengths, input_ids.shape[1]) else lengths
+            made = self._run(input_ids, full, bool(output_attentions))
+            mask = padding_mask.to(made.hidden.dtype)
+            states = [state * mask for state in made.hidden_states]
+            encoded = VitsEncoderOutput(
+                last_hidden_state=states[-1],
+                hidden_states=tuple(states) if output_hidden_states else None,
+                attentions=tuple(cast(list[Tensor], made.attentions)) if output_attentions else None,
+            )
+            means, log_scales = made.means, made.log_scales
+        else:
+            encoded = self.encoder(
+                self.embed_tokens(input_ids) * self.embedding_scale,
+                padding_mask,
+                attention_mask,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
+            stats = self.project(encoded.last_hidden_state.transpose(1, 2)).transpose(1, 2) * padding_mask
+            means, log_scales = stats.split(self.flow_size, dim=-1)
+        output = VitsTextEncoderOutput(
+            last_hidden_state=encoded.last_hidden_state,
+            prior_means=means,
+            prior_log_variances=log_scales,
+            hidden_states=encoded.hidden_states,
+            attentions=cast(tuple[Tensor, ...] | None, encoded.attentions),
+        )
+        return output if return_dict is None or return_dict else output.to_tuple()
+
+    def encode(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool = False) -> TextEncoding:
+        """`input_ids` `[B, T_text]`, `lengths` `[B]`; all results are zero beyond `lengths`, but for the embeddings:
+        layers do not read what is there."""
+        if not observed(self):
+            return self._run(input_ids, lengths, need_weights)
+        mask = mask_of(lengths, input_ids.shape[1], self.embed_tokens.weight.new_empty(input_ids.shape[0], 0))
+        padding_mask, attention_mask = mask.transpose(1, 2), None if lengths is None else mask[:, 0]
+        made = self(input_ids, padding_mask, attention_mask, output_attentions=need_weights, output_hidden_states=True)
+        attentions = list(made.attentions or [None] * len(self.encoder.layers))
+        return TextEncoding(
+            made.last_hidden_state, made.prior_means, made.prior_log_variances, list(made.hidden_states), attentions
+        )
 
     def _embedded(self, input_ids: Tensor) -> Tensor:
         """Scaled embeddings `[B, T_text, hidden_size]`; without gradients from a table that is scaled already."""
@@ -241,15 +400,34 @@ class VitsTextEncoder(Float32Module):
             return cast(Tensor, self.embed_tokens(input_ids)) * self.embedding_scale
         return embedding(input_ids, self.derived.get("table", (table,), lambda: table * self.embedding_scale))
 
-    def forward(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool = False) -> TextEncoding:
-        """`input_ids` `[B, T_text]`, `lengths` `[B]`; all results are zero beyond `lengths`, but for the embeddings:
-        layers do not read what is there."""
+    def _run(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool) -> TextEncoding:
         x = self._embedded(input_ids)
-        if self.encoder.has_to_be_called() or have_to_be_called([self.project]):
-            states, attentions = self.encoder(x, lengths, need_weights)
-            prior = self.project(states[-1], lengths=lengths, ieee=True)
+        if any(module.training for module in self.encoder.modules()):
+            states, attentions = self.encoder.encode(x, lengths, need_weights)
+            prior = convolved(self.project, states[-1], lengths=lengths, ieee=True)
         else:
             last = self.project.weight.squeeze(-1).t(), self.project.bias
             states, attentions, prior = self.encoder.between(x, lengths, need_weights, last)
         means, log_scales = prior.split(self.flow_size, dim=-1)
         return TextEncoding(states[-1], means, log_scales, states, attentions)
+
+
+def _same_lengths(padding_mask: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+    """The lengths `[B]` that both published masks mean, or None where they mean anything else."""
+    valid = padding_mask[..., 0] != 0
+    lengths = valid.sum(-1)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or padding_mask.is_meta:
+        return lengths
+    runs = torch.arange(valid.shape[1], device=valid.device) < lengths.unsqueeze(1)
+    right = bool((valid == runs).all()) and bool((lengths > 0).all())
+    if attention_mask is None:
+        right = right and bool(valid.all())
+    else:
+        right = right and attention_mask.dim() == 2 and bool(((attention_mask != 0) == valid).all())
+    return lengths if right else None
+
+
+def _is_full(lengths: Tensor, steps: int) -> bool:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or lengths.is_meta:
+        return False
+    return bool((lengths == steps).all())

@@ -64,7 +64,7 @@ class VitsModel(VitsPreTrainedModel):
         self.flow = VitsResidualCouplingBlock(config)
         self.decoder = VitsHifiGan(config)
         if config.use_stochastic_duration_prediction:
-            self.duration_predictor: nn.Module = VitsStochasticDurationPredictor(config, inference_only)
+            self.duration_predictor: Any = VitsStochasticDurationPredictor(config, inference_only)
         else:
             self.duration_predictor = VitsDurationPredictor(config)
         if config.num_speakers > 1:
@@ -199,7 +199,11 @@ class VitsModel(VitsPreTrainedModel):
             with torch.no_grad(), self.selected_backend():
                 yield self.stage_runner(self.graph_limits())
 
-        stages = PieceStages(partial(self.flow, reverse=True), self.decoder, entered)
+        stages = PieceStages(
+            partial(VitsResidualCouplingBlock.transform, self.flow, reverse=True),
+            partial(VitsHifiGan.decode, self.decoder),
+            entered,
+        )
         return stream_pieces(self.config, prior, stages, chunk_frames, first_chunk_frames)
 
     def warmup(
@@ -310,7 +314,7 @@ class VitsModel(VitsPreTrainedModel):
             if made is not None:
                 return made
         compile_text_ahead(runner, self._text, text, speaker, inverse_rates, request.output_attentions, stochastic)
-        encoding = self.text_encoder(text.ids, text.lengths, request.output_attentions)
+        encoding = VitsTextEncoder.encode(self.text_encoder, text.ids, text.lengths, request.output_attentions)
         # Drawn even where durations are given, so that the prior's noise does not depend on that; and drawn here,
         # because dropout in training draws before it.
         if runner.limits is None:
@@ -329,7 +333,7 @@ class VitsModel(VitsPreTrainedModel):
         need_weights: bool = False,
     ) -> TimedText:
         """Text alone -> its encoding and durations, as a function of tensors."""
-        encoding = self.text_encoder(ids, lengths, need_weights)
+        encoding = VitsTextEncoder.encode(self.text_encoder, ids, lengths, need_weights)
         return TimedText(encoding, *self._durations(encoding.hidden, lengths, speaker, inverse_rates, noise))
 
     def _durations(
@@ -342,7 +346,8 @@ class VitsModel(VitsPreTrainedModel):
     ) -> tuple[Tensor, Tensor]:
         """Predicted frames of each token `[B, T_text]`, and of each item `[B]`."""
         inputs = (hidden, lengths, None if speaker is None else speaker.to(hidden.dtype))
-        log_duration = self.duration_predictor(*inputs) if noise is None else self.duration_predictor(*inputs, noise)
+        kind = VitsDurationPredictor if noise is None else VitsStochasticDurationPredictor
+        log_duration = kind.predict(self.duration_predictor, *inputs, noise)
         return kernels.durations(log_duration, inverse_rates, lengths=lengths)
 
     def waveform(
@@ -365,8 +370,8 @@ class VitsModel(VitsPreTrainedModel):
         def compute(x: Tensor, lengths: Tensor | None, voice: Tensor | None) -> tuple[Tensor, Tensor]:
             x = kernels.onednn.widened(x)
             voice = None if voice is None else voice.to(x.dtype)
-            x = self.flow(x, lengths, voice, reverse=True)
-            return x.to(self.dtype), self.decoder(x, lengths, voice).to(self.dtype)
+            x = VitsResidualCouplingBlock.transform(self.flow, x, lengths, voice, reverse=True)
+            return x.to(self.dtype), VitsHifiGan.decode(self.decoder, x, lengths, voice).to(self.dtype)
 
         runner = self.stage_runner(limits)
         heard, samples = from_latents(runner, "waveform", compute, latents, lengths, frames, speaker, at_once=at_once)

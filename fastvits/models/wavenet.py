@@ -1,15 +1,30 @@
 """The WaveNet stack of the residual couplings and the posterior encoder (van den Oord et al. 2016; Prenger et al.
 2019)."""
 
+from typing import cast
+
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.wavenet import wavenet_layer_with_dropout
 
 from ..configuration import VitsConfig
-from .layers import WeightNormConv1d, taps_first
+from .layers import (
+    Derived,
+    conditioning_of,
+    folded,
+    lengths_of,
+    mask_of,
+    taps_first,
+    vectors_of,
+    vectors_projected,
+    weight_norm_conv1d,
+)
+from .observed import known, observed
 
 
+@known
 class VitsWaveNet(nn.Module):
     """Dilated, gated convolutions whose skip connections are summed: `[B, T, hidden_size]` -> `[B, T, hidden_size]`.
 
@@ -23,50 +38,75 @@ class VitsWaveNet(nn.Module):
         self.channels = channels
         self.dropout = config.wavenet_dropout
         self.in_layers = nn.ModuleList(
-            WeightNormConv1d(
+            weight_norm_conv1d(
                 channels, 2 * channels, config.wavenet_kernel_size, dilation=config.wavenet_dilation_rate**i
             )
             for i in range(num_layers)
         )
         self.res_skip_layers = nn.ModuleList(
-            WeightNormConv1d(channels, channels if i == num_layers - 1 else 2 * channels, 1) for i in range(num_layers)
+            weight_norm_conv1d(channels, channels if i == num_layers - 1 else 2 * channels, 1)
+            for i in range(num_layers)
         )
         if config.speaker_embedding_size:
-            self.cond_layer = WeightNormConv1d(config.speaker_embedding_size, 2 * channels * num_layers, 1)
+            self.cond_layer = weight_norm_conv1d(config.speaker_embedding_size, 2 * channels * num_layers, 1)
+        self.derived = Derived()
 
-    def forward(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
+    def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Tensor:
+        """The published call: `[B, hidden_size, T]`, `[B, 1, T]`, `[B, speaker_embedding_size, 1]` or None ->
+        `[B, hidden_size, T]`, zero beyond the mask."""
+        if observed(*self.children()):
+            return self._layer_by_layer(inputs, padding_mask, global_conditioning)
+        x = inputs.transpose(1, 2)
+        return self._run(x, lengths_of(padding_mask), vectors_of(global_conditioning)).transpose(1, 2)
+
+    def encode(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         """`x` `[B, T, C]`, `speaker` `[B, speaker_embedding_size]` or None; the result is zero beyond `lengths`."""
-        conditions = None if speaker is None else self.cond_layer.project(speaker).split(2 * self.channels, dim=1)
+        if observed(self):
+            mask = mask_of(lengths, x.shape[1], x)
+            return cast(Tensor, self(x.transpose(1, 2), mask, conditioning_of(speaker))).transpose(1, 2)
+        return self._run(x, lengths, speaker)
+
+    def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
+        conditions = None
+        if speaker is not None:
+            weight = folded(self.cond_layer, self.derived, "cond")
+            conditions = vectors_projected(self.cond_layer, speaker, weight=weight).split(2 * self.channels, dim=1)
         state, skip = x, None
         for i, (in_layer, out_layer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
-            assert isinstance(in_layer, WeightNormConv1d)
-            assert isinstance(out_layer, WeightNormConv1d)
+            in_layer, out_layer = cast(nn.Conv1d, in_layer), cast(nn.Conv1d, out_layer)
             cond = None if conditions is None else conditions[i]
-            in_weight, out_weight = taps_first(in_layer.folded()), out_layer.folded().squeeze(-1).t()
+            in_weight = taps_first(folded(in_layer, self.derived, f"in {i}"))
+            out_weight = folded(out_layer, self.derived, f"out {i}").squeeze(-1).t()
+            in_bias, out_bias, dilation = (
+                cast(Tensor, in_layer.bias),
+                cast(Tensor, out_layer.bias),
+                in_layer.dilation[0],
+            )
             if self.training and self.dropout:
                 state = wavenet_layer_with_dropout(
-                    x,
-                    skip,
-                    in_weight,
-                    in_layer.bias,
-                    cond,
-                    out_weight,
-                    out_layer.bias,
-                    lengths,
-                    in_layer.dilation,
-                    self.dropout,
+                    x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, self.dropout
                 )
             else:
                 state = kernels.wavenet_layer(
-                    x,
-                    skip,
-                    in_weight,
-                    in_layer.bias,
-                    out_weight,
-                    out_layer.bias,
-                    cond=cond,
-                    lengths=lengths,
-                    dilation=in_layer.dilation,
+                    x, skip, in_weight, in_bias, out_weight, out_bias, cond=cond, lengths=lengths, dilation=dilation
                 )
             x, skip = state[..., : self.channels], state[..., self.channels :]
         return state
+
+    def _layer_by_layer(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None) -> Tensor:
+        conditions = None
+        if global_conditioning is not None:
+            conditions = self.cond_layer(global_conditioning).split(2 * self.channels, dim=1)
+        last, total = len(self.in_layers) - 1, None
+        for i, (in_layer, out_layer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
+            hidden = in_layer(inputs)
+            if conditions is not None:
+                hidden = hidden + conditions[i]
+            a, b = hidden.chunk(2, dim=1)
+            made = out_layer(dropout(a.tanh() * b.sigmoid(), self.dropout, self.training))
+            if i < last:
+                inputs = (inputs + made[:, : self.channels]) * padding_mask
+                made = made[:, self.channels :]
+            total = made if total is None else total + made
+        assert total is not None
+        return total * padding_mask

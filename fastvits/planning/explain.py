@@ -127,18 +127,17 @@ def planned_calls(
     with model.selected_backend(), devices.assume(device), registry.dry_run() as calls:
         kernels.left_align(ids, ids if masked else None, config.vocab_size)
         speaker = twin.embed_speaker(ids[:, 0]) if config.num_speakers > 1 else None
-        encoding = twin.text_encoder(ids, text_lengths, output_attentions)
+        encoding = twin.text_encoder.encode(ids, text_lengths, output_attentions)
+        noise = None
         if config.use_stochastic_duration_prediction:
             noise = encoding.hidden.new_empty(batch, 2, tokens).transpose(1, 2)
-            log_durations = twin.duration_predictor(encoding.hidden, text_lengths, speaker, noise)
-        else:
-            log_durations = twin.duration_predictor(encoding.hidden, text_lengths, speaker)
+        log_durations = twin.duration_predictor.predict(encoding.hidden, text_lengths, speaker, noise)
         scale = encoding.means.new_empty(batch)
         kernels.durations(log_durations, scale, lengths=text_lengths)
         noise = torch.empty(batch, frames, config.flow_size, dtype=twin.dtype, device="meta")
         latents = kernels.length_regulator(encoding.means, encoding.log_scales, ids, noise, scale)
         speaker = None if speaker is None else speaker.to(latents.dtype)
-        twin.decoder(twin.flow(latents, lengths, speaker, reverse=True), lengths, speaker)
+        twin.decoder.decode(twin.flow.transform(latents, lengths, speaker, reverse=True), lengths, speaker)
     return calls
 
 

@@ -125,13 +125,13 @@ def launches_of_model(model: Any, frames: int, batch: int, allow_tf32: bool) -> 
         registry.use_backend("triton"),
         jit.recording() as launches,
     ):
-        encoding = model.text_encoder(ids, lengths)
-        model.duration_predictor(encoding.hidden, lengths, None, encoding.hidden.new_empty(batch, 2, tokens).mT)
+        encoding = model.text_encoder.encode(ids, lengths)
+        model.duration_predictor.predict(encoding.hidden, lengths, None, encoding.hidden.new_empty(batch, 2, tokens).mT)
         noise = torch.empty(batch, frames, model.config.flow_size, dtype=model.dtype, device="meta")
         latents = registry.ops()["length_regulator"](
             encoding.means, encoding.log_scales, ids, noise, encoding.means.new_empty(batch)
         )
-        model.decoder(model.flow(latents, valid, None, reverse=True), valid, None)
+        model.decoder.decode(model.flow.transform(latents, valid, None, reverse=True), valid, None)
     return [compile_plan.configuration_of(launch, "") for launch in launches]
 
 

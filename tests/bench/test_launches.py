@@ -102,12 +102,12 @@ def recorded(model: VitsModel) -> Iterator[tuple[bool, jit.Launch]]:
     with torch.no_grad(), devices.assume(torch.device("cuda")), registry.use_backend("triton"):
         with jit.recording() as exact:
             speaker = model.embed_speaker(ids[:, 0]) if config.num_speakers > 1 else None
-            hidden = model.text_encoder(ids, ids.new_empty(1)).hidden
+            hidden = model.text_encoder.encode(ids, ids.new_empty(1)).hidden
             noise = (hidden.new_empty(1, 40, 2),) if config.use_stochastic_duration_prediction else ()
-            model.duration_predictor(hidden, ids.new_empty(1), speaker, *noise)
+            model.duration_predictor.predict(hidden, ids.new_empty(1), speaker, *noise)
         with jit.recording() as others:
             latents = torch.empty(1, 70, config.flow_size, dtype=model.dtype, device="meta")
-            model.decoder(model.flow(latents, None, None, reverse=True), None, None)
+            model.decoder.decode(model.flow.transform(latents, None, None, reverse=True), None, None)
     yield from ((True, launch) for launch in exact)
     yield from ((False, launch) for launch in others)
 

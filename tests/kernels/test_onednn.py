@@ -198,8 +198,8 @@ def test_half_precision(
     latents = torch.randn(1, 30, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
     with torch.no_grad():
         speaker = torch.randn(1, 8, generator=torch.Generator().manual_seed(2)).to(dtype)
-        half = model.decoder(latents, None, speaker)
-        full = model.to(torch.float32).decoder(latents.float(), None, speaker.float())
+        half = model.decoder.decode(latents, None, speaker)
+        full = model.to(torch.float32).decoder.decode(latents.float(), None, speaker.float())
     assert relative_rms(half.float(), full) < HALF_PRECISION_MODEL[dtype]
 
 

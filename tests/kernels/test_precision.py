@@ -40,9 +40,9 @@ def frames_of(model: VitsModel) -> torch.Tensor:
     found = []
     for first in range(0, TEXTS, BATCH):
         chosen = slice(first, first + BATCH)
-        hidden = model.text_encoder(ids[chosen], lengths[chosen]).hidden
+        hidden = model.text_encoder.encode(ids[chosen], lengths[chosen]).hidden
         scaled = noise[chosen].to(hidden.dtype) * model.noise_scale_duration
-        frames = model.duration_predictor(hidden, lengths[chosen], None, scaled).exp()
+        frames = model.duration_predictor.predict(hidden, lengths[chosen], None, scaled).exp()
         found.append(frames.masked_fill(torch.arange(80) >= lengths[chosen, None], 0))
     return torch.cat(found)
 

@@ -209,13 +209,13 @@ def test_the_computed_receptive_field_is_the_real_one(name: str) -> None:
     model = own_model(settings).double()
     frames, start, stop = 120, 57, 60
     latents = torch.randn(1, frames, model.config.flow_size, dtype=torch.float64, requires_grad=True)
-    waveform = model.decoder(latents)
+    waveform = model.decoder.decode(latents)
     hop = waveform.shape[1] // frames
     (gradient,) = torch.autograd.grad(waveform[:, start * hop : stop * hop].sum(), latents)
     heard = gradient[0].abs().sum(1).nonzero().flatten()
     assert (int(heard[0]), int(heard[-1]) + 1) == decoder_window(model.config, start, stop)
 
-    out = model.flow(latents, reverse=True)
+    out = model.flow.transform(latents, reverse=True)
     (gradient,) = torch.autograd.grad(out[:, start].sum(), latents)
     heard = gradient[0].abs().sum(1).nonzero().flatten()
     radius = flow_receptive_radius(model.config)

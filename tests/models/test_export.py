@@ -72,16 +72,16 @@ def close(actual: Any, expected: Any) -> None:
 
 def front(model: VitsModel, ids: Tensor, lengths: Tensor | None, speaker: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """From a text to what decides the number of frames, and the prior."""
-    encoding = model.text_encoder(ids, lengths)
-    log_duration = model.duration_predictor(encoding.hidden, lengths, speaker, noise)
+    encoding = model.text_encoder.encode(ids, lengths)
+    log_duration = model.duration_predictor.predict(encoding.hidden, lengths, speaker, noise)
     durations = log_duration.exp().ceil()
     return durations.sum(1), log_duration, encoding.means, encoding.log_scales
 
 
 def back(model: VitsModel, latents: Tensor, lengths: Tensor | None, speaker: Tensor) -> tuple[Tensor, ...]:
     """From latents of the prior to the waveform."""
-    latents = model.flow(latents, lengths, speaker, reverse=True)
-    return latents, model.decoder(latents, lengths, speaker)
+    latents = model.flow.transform(latents, lengths, speaker, reverse=True)
+    return latents, model.decoder.decode(latents, lengths, speaker)
 
 
 def front_inputs(batch: int = 2, tokens: int = 12) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,7 +206,7 @@ def test_the_text_encoder_exports(model: VitsModel) -> None:
     for tokens_now in (12, 31):
         ids = random_ids(2, tokens_now)
         lengths = torch.tensor([tokens_now, 3])
-        found, expected = exported.module()(ids, lengths), model.text_encoder(ids, lengths)
+        found, expected = exported.module()(ids, lengths), model.text_encoder.encode(ids, lengths)
         close(found[:3], expected[:3])
 
 
@@ -223,4 +223,4 @@ def test_the_decoder_exports_and_is_read_back(model: VitsModel, tmp_path: Any) -
     restored = torch.export.load(tmp_path / "decoder.pt2").module()
     latents, speaker = back_inputs(model, batch=3, frames=21)
     lengths = torch.tensor([21, 1, 20])
-    close([restored(latents, lengths, speaker)], [model.decoder(latents, lengths, speaker)])
+    close([restored(latents, lengths, speaker)], [model.decoder.decode(latents, lengths, speaker)])

@@ -236,9 +236,9 @@ def test_hooks_of_the_text_encoder_are_called_and_may_change_its_way(name: str) 
     encoder = own_model(SMALL).text_encoder
     ids, lengths = random_ids(2, 9), torch.tensor([9, 4])
     module, seen = encoder.get_submodule(name), []
-    expected = encoder(ids, lengths)
+    expected = encoder.encode(ids, lengths)
     hook = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs, output)))
-    hooked = encoder(ids, lengths)
+    hooked = encoder.encode(ids, lengths)
     hook.remove()
     assert len(seen) == 1
     for one, other in zip(hooked[:3], expected[:3], strict=True):
@@ -248,15 +248,15 @@ def test_hooks_of_the_text_encoder_are_called_and_may_change_its_way(name: str) 
         return (2 * inputs[0], *inputs[1:])
 
     hook = module.register_forward_pre_hook(doubled)
-    changed = encoder(ids, lengths)
+    changed = encoder.encode(ids, lengths)
     hook.remove()
     assert relative_rms(changed.means, expected.means) > 0.01
     backward: list[Any] = []
     hook = module.register_full_backward_hook(lambda *call: backward.append(call))
-    encoder(ids, lengths).means.sum().backward()
+    encoder.encode(ids, lengths).means.sum().backward()
     hook.remove()
     assert len(backward) == (name != "encoder")  # whose results are lists, in which torch looks for no tensor
-    assert torch.equal(encoder(ids, lengths).means, expected.means)
+    assert torch.equal(encoder.encode(ids, lengths).means, expected.means)
 
 
 @pytest.mark.parametrize("trained", ["", "encoder.layers.1", "encoder.layers.0.attention"])
@@ -267,7 +267,7 @@ def test_a_text_encoder_without_dropout_is_the_same_in_training(trained: str) ->
     expected, found = model.text_encoder, copy.deepcopy(model.text_encoder)
     found.get_submodule(trained).train()
     ids, lengths = random_ids(2, 9), torch.tensor([9, 4])
-    one, other = expected(ids, lengths, True), found(ids, lengths, True)
+    one, other = expected.encode(ids, lengths, True), found.encode(ids, lengths, True)
     for encoding in (one, other):
         (encoding.hidden.sum() + encoding.means.square().sum() + encoding.attentions[1][0].square().sum()).backward()
     for a, b in zip(
@@ -290,11 +290,11 @@ def test_a_text_encoder_without_dropout_is_the_same_in_training(trained: str) ->
 def test_a_change_in_the_text_encoder_is_seen_by_the_next_call(name: str) -> None:
     encoder = own_model(SMALL).text_encoder.requires_grad_(False)
     ids, lengths = random_ids(1, 9), torch.tensor([9])
-    before = encoder(ids, lengths)
+    before = encoder.encode(ids, lengths)
     # Not all of them alike: a shift of all keys changes no attention, of all sums before a norm nothing.
     parameter = encoder.get_parameter(name)
     parameter.add_(torch.linspace(-1, 1, parameter.numel()).view(parameter.shape))
-    after, fresh = encoder(ids, lengths), copy.deepcopy(encoder)(ids, lengths)
+    after, fresh = encoder.encode(ids, lengths), copy.deepcopy(encoder).encode(ids, lengths)
     assert torch.equal(after.means, fresh.means)
     if name.endswith("k_proj.bias"):
         # Nor does the bias of the keys, one for all: it is seen where it is used.

@@ -1,0 +1,109 @@
+"""Results with names: the base of the model's, and those of the text encoder."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+class Output(OrderedDict[str, Any]):
+    """The fields of a dataclass that are not None, as an ordered dictionary, as transformers' outputs are.
+
+    Reads by attribute, by name (`output["waveform"]`) and by position (`output[0]`, `output[:2]`); iterating gives the
+    names. Fields are set by attribute or by name; a field set to None is absent. In place of its first field it takes a
+    mapping or pairs of names and values, which is how torch's `DataParallel` puts the outputs of several devices
+    together.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        name = f"{cls.__module__}.{cls.__name__}"
+        pytree.register_pytree_node(
+            cls,
+            lambda output: (list(output.values()), list(output)),
+            lambda values, names: cls(dict(zip(names, values, strict=True))),
+            serialized_type_name=name,
+        )
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        names = self._names()
+        given = {name: self.__dict__[name] for name in names}
+        first = given[names[0]]
+        whole = isinstance(first, Mapping) or (isinstance(first, Iterable) and not isinstance(first, (Tensor, tuple)))
+        if whole and all(given[name] is None for name in names[1:]):
+            self.__dict__[names[0]] = None
+            given = dict(first)
+        for name, value in given.items():
+            self[name] = value
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]  # type: ignore[arg-type]
+
+    def _field(self, name: Any) -> bool:
+        return isinstance(name, str) and name in self._names()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not self._field(name):
+            raise KeyError(name)
+        object.__setattr__(self, name, value)
+        if value is not None:
+            OrderedDict.__setitem__(self, name, value)
+            names = self._names()
+            for later in names[names.index(name) + 1 :]:
+                if later in self:
+                    self.move_to_end(later)  # keeps the order of the fields
+        elif name in self:
+            OrderedDict.__delitem__(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._field(name) and name in self.__dict__:
+            self[name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return OrderedDict.__getitem__(self, key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def __reduce__(self) -> Any:
+        extra = {name: value for name, value in self.__dict__.items() if not self._field(name)}
+        return type(self), (dict(self),), extra
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The fields that are not None, in order."""
+        return tuple(self.values())
+
+
+@dataclass(repr=False, eq=False)
+class VitsEncoderOutput(Output):
+    """The result of the text encoder's stack of layers."""
+
+    last_hidden_state: Tensor | None = None
+    """`[B, T_text, hidden_size]`."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """`num_hidden_layers + 1` of the same shape."""
+    attentions: tuple[Tensor | None, ...] | None = None
+    """`num_hidden_layers` of `[B, H, T_text, T_text]`."""
+
+
+@dataclass(repr=False, eq=False)
+class VitsTextEncoderOutput(Output):
+    """The result of the text encoder."""
+
+    last_hidden_state: Tensor | None = None
+    """`[B, T_text, hidden_size]`."""
+    prior_means: Tensor | None = None
+    """`[B, T_text, flow_size]`."""
+    prior_log_variances: Tensor | None = None
+    """`[B, T_text, flow_size]`: logarithms of standard deviations, whatever the published name says."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """`num_hidden_layers + 1` of `[B, T_text, hidden_size]`."""
+    attentions: tuple[Tensor, ...] | None = None
+    """`num_hidden_layers` of `[B, H, T_text, T_text]`."""
