@@ -2,8 +2,9 @@
 
 `fastvits.text.sentences` cuts the text. Each sentence is one call of the model, with a seed of its own, so that its
 samples are those of the plain call on that sentence: `say.sentences(text, seed=7)` gives for sentence `i` what
-`say(sentence.text, seed=7 + i)` gives. Between sentences there is silence, exact zeros. Nothing is kept of a sentence
-that has been handed out. On a CPU the allocator and oneDNN's cache of generated code grow on the way, ever more slowly.
+`say(sentence.text, seed=7 + i)` gives with the same preparation (`fastvits.text.preparation`). Between sentences there
+is silence, exact zeros. Nothing is kept of a sentence that has been handed out. On a CPU the allocator and oneDNN's
+cache of generated code grow on the way, ever more slowly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..text.batch_encoding import BatchEncoding
+from ..text.preparation import Preparation
 from ..text.sentences import DEFAULT_MAX_LENGTH, Boundary, Sentence, split_sentences
 from .controls import CONTROLS
 from .synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES, Synthesizer
@@ -33,6 +35,8 @@ __all__ = [
     "stream_speech",
 ]
 
+DEFAULT_PREPARATION = Preparation()
+"""What is done to long texts: everything that there is."""
 DEFAULT_SENTENCE_SILENCE = 0.2
 """Seconds of silence between two sentences."""
 MAX_SILENCE = 3600
@@ -143,6 +147,7 @@ def speak_sentences(
     max_length: int = DEFAULT_MAX_LENGTH,
     seed: int | Sequence[int] | None = None,
     return_timestamps: bool = False,
+    preparation: Preparation | None = DEFAULT_PREPARATION,
     **controls: Any,
 ) -> Iterator[SpokenSentence]:
     """Speak a text of any length, sentence by sentence, each when it is asked for.
@@ -159,6 +164,8 @@ def speak_sentences(
         seed: sentence `i` has the seed `seed + i`, or of a sequence its number `i`; None draws from torch's global
             generators.
         return_timestamps: tell when the tokens, characters and words are heard.
+        preparation: how texts are mended before they are read, all kinds of it where it is not given
+            (`fastvits.text.preparation.AS_PUBLISHED` for none); None means as the tokenizer is set.
         controls: `speaker` or `speaker_id` or `speaker_embedding`, `speaking_rate`, `noise_scale` and
             `noise_scale_duration`, one for the text.
 
@@ -174,6 +181,7 @@ def speak_sentences(
         max_length=max_length,
         seed=seed,
         return_timestamps=return_timestamps,
+        preparation=preparation,
         **controls,
     )
     return (
@@ -234,6 +242,7 @@ def sentence_streams(
     max_length: int = DEFAULT_MAX_LENGTH,
     seed: int | Sequence[int] | None = None,
     return_timestamps: bool = False,
+    preparation: Preparation | None = DEFAULT_PREPARATION,
     chunk_frames: int | None = None,
     first_chunk_frames: int | None = None,
     **controls: Any,
@@ -249,7 +258,8 @@ def sentence_streams(
     pauses = silences(sentence_silence, paragraph_silence, synthesizer.sampling_rate)
     sentence_seed(seed, 0)
     given = {name: value for name, value in controls.items() if value is not None}
-    sentences = split_sentences(text, max_length)
+    sentences = split_sentences(text, max_length, language=synthesizer.tokenizer.language_code)
+    reported: set[str] = set()  # what the voice lacks is told once a text
     first = next(sentences, None)
     if first is None:
         what = "has no letter, number or symbol" if text.strip() else "is empty"
@@ -263,7 +273,9 @@ def sentence_streams(
             following = next(sentences, None)
             own_seed = sentence_seed(seed, index)
             # A sentence of nothing but what the voice cannot say (the tokenizer warns of it) is passed over.
-            encoding = synthesizer.tokenizer([sentence.text], return_tensors="pt")
+            encoding = synthesizer.tokenizer(
+                [sentence.text], return_tensors="pt", preparation=preparation, reported=reported
+            )
             if synthesizer.says_something(encoding):
                 said = True
                 keywords = given if own_seed is None else {**given, "seed": own_seed}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..storage import write_text
+from ..text.abbreviations import stop_goes_on
 from .timestamps import TimeSpan
 
 __all__ = ["Cue", "cues", "to_json", "to_srt", "to_webvtt", "write_timestamps"]
@@ -106,8 +107,24 @@ def _begins_line(line: Sequence[TimeSpan], word: TimeSpan, text: str | None) -> 
         len(_line_text([*line, word], text)) > LONGEST_LINE
         or word.end - line[0].start > LONGEST_CUE
         or word.start - before.end >= LONGEST_PAUSE
-        or (_SENTENCE_END.search(before.text) is not None and word.start - before.end >= SENTENCE_PAUSE)
+        or (_ends_sentence(before, word, text) and word.start - before.end >= SENTENCE_PAUSE)
     )
+
+
+def _ends_sentence(before: TimeSpan, word: TimeSpan, text: str | None) -> bool:
+    """Whether a sentence ends behind a word; behind the stop of an abbreviation, none does."""
+    if _SENTENCE_END.search(before.text) is None:
+        return False
+    stop = before.text.rstrip("\"'”’»)]」』")
+    if not stop.endswith(".") or stop.endswith(".."):
+        return True
+    if text is None:
+        text, dot, following = f"{before.text} {word.text}", len(stop) - 1, len(before.text) + 1
+    else:
+        dot, following = before.text_start + len(stop) - 1, word.text_start
+    while following < len(text) and text[following] in "\"'“‘„«‹([¿¡":
+        following += 1
+    return not stop_goes_on(text, dot, dot + 1 - len(stop), following, capitals=any(map(str.isupper, text)))
 
 
 def _line_text(line: Sequence[TimeSpan], text: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from .batch_encoding import BatchEncoding, tensor_type_name
 from .front_ends.base import FrontEnd
 from .padding import Padding
+from .preparation import Preparation, check_preparation
 from .sources import TokenSource
 from .spans import Spanned
 from .tokenizer_arguments import (
@@ -50,10 +51,27 @@ class Encoding(Padding):
     def front_end(self) -> FrontEnd:
         """What reads texts."""
 
-    def read(self, texts: Iterable[str], normalize: bool, split_special_tokens: bool) -> list[Spanned]:
-        """Tokens of one text, given whole or in words, and one warning about all it has that the vocabulary lacks."""
+    @abstractmethod
+    def prepared_front_end(self, preparation: Preparation | None) -> FrontEnd:
+        """What reads texts, which are prepared first as `preparation` says, or as the tokenizer's own where None."""
+
+    def read(
+        self,
+        texts: Iterable[str],
+        normalize: bool,
+        split_special_tokens: bool,
+        preparation: Preparation | None = None,
+        reported: set[str] | None = None,
+    ) -> list[Spanned]:
+        """Tokens of one text, given whole or in words, and one warning about all it has that the vocabulary lacks.
+
+        Args:
+            texts: the text.
+            normalize, split_special_tokens, preparation: the settings of the call.
+            reported: characters that were warned of before, and are not again; what is warned of joins them.
+        """
         texts = list(texts)
-        front_end = self.front_end
+        front_end = self.prepared_front_end(preparation)
         missing: dict[str, None] = {}
         unknown: dict[str, None] = {}
         found = []
@@ -62,6 +80,10 @@ class Encoding(Padding):
             found.append(reading.pieces)
             missing.update(reading.missing)
             unknown.update(reading.unknown)
+        if reported is not None:
+            missing = {character: None for character in missing if character not in reported}
+            unknown = {character: None for character in unknown if character not in reported}
+            reported.update(missing, unknown)
         reports = []
         if missing:
             reports.append(f"{_name_characters(missing)} (left out)")
@@ -107,6 +129,8 @@ class Encoding(Padding):
         *,
         normalize: bool | None = None,
         split_special_tokens: bool | None = None,
+        preparation: Preparation | None = None,
+        reported: set[str] | None = None,
     ) -> BatchEncoding:
         """Token ids of one text or of a batch of texts.
 
@@ -136,7 +160,9 @@ class Encoding(Padding):
             return_length: number of ids as `length`.
             verbose: warn once about a text longer than `model_max_length`.
             tokenizer_kwargs: further arguments by name; they win over the ones given directly, as in transformers.
-            normalize, split_special_tokens: override the tokenizer's own settings.
+            normalize, split_special_tokens, preparation: override the tokenizer's own settings.
+            reported: characters that earlier calls on parts of the same text warned of: they are not warned of again,
+                and those that this call warns of join them.
 
         Returns:
             `input_ids` and what else was asked for: a list (one text) or a list of lists, int64 tensors of shape
@@ -166,6 +192,8 @@ class Encoding(Padding):
             "verbose": verbose,
             "normalize": normalize,
             "split_special_tokens": split_special_tokens,
+            "preparation": preparation,
+            "reported": reported,
         }
         if tokenizer_kwargs is not None:
             if not isinstance(tokenizer_kwargs, Mapping):
@@ -293,6 +321,8 @@ class Encoding(Padding):
             add_special_tokens=bool(named["add_special_tokens"]),
             normalize=normalize,
             split_special_tokens=split_special_tokens,
+            preparation=check_preparation(named["preparation"]),
+            reported=named["reported"],
         )
 
     @staticmethod
@@ -321,7 +351,9 @@ class Encoding(Padding):
             parts = tuple(str(word) for word in item)
         else:
             return [self.token_id(str(token)) for token in item], None, []
-        readings = self.read(parts, options.normalize, options.split_special_tokens)
+        readings = self.read(
+            parts, options.normalize, options.split_special_tokens, options.preparation, options.reported
+        )
         return [self.token_id(token) for reading in readings for token in reading.characters], parts, readings
 
     def _encode_work(self, work: Work, options: Options) -> BatchEncoding:

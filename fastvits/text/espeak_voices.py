@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["espeak_voice_for"]
+__all__ = ["espeak_voice_for", "short_code"]
 
 # ISO 639-3 -> espeak-ng voice, for the languages that espeak-ng 1.52 has a dictionary of. Macrolanguages stand beside
 # the member that espeak-ng speaks. Of several voices for a language, the one that its short code chooses.
@@ -37,3 +37,16 @@ def espeak_voice_for(iso_code: str) -> str | None:
             "uzb-script_cyrillic" of an MMS model, is left aside.
     """
     return VOICE_OF_LANGUAGE.get(iso_code.strip().lower().split("-")[0])
+
+
+def short_code(language: str | None, espeak_voice: str | None = None) -> str | None:
+    """The two-letter code of a language, as espeak-ng spells it ("en", "cmn"); None where it is not known.
+
+    Args:
+        language: its ISO 639-3 code.
+        espeak_voice: the espeak-ng voice of the texts, which counts where there is one.
+    """
+    voice = espeak_voice
+    if voice is None and language is not None:
+        voice = espeak_voice_for(language)
+    return None if voice is None else voice.split("-")[0].lower()

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Literal
 
+from .abbreviations import stop_goes_on
+
 __all__ = ["DEFAULT_MAX_LENGTH", "Boundary", "Sentence", "split_sentences"]
 
 DEFAULT_MAX_LENGTH = 400
@@ -85,7 +87,7 @@ _FREE_MARKS = _characters(
 # The Greek question mark looks like a semicolon, and is usually typed as one.
 _GREEK_QUESTION_MARKS = ";\u037e"
 
-_MARKS = re.compile(f"[{re.escape(_SPACED_MARKS + _FREE_MARKS)}]+|[{_GREEK_QUESTION_MARKS}]")
+_MARKS = re.compile(rf"\.(?:[^\S\n]\.)+|[{re.escape(_SPACED_MARKS + _FREE_MARKS)}]+|[{_GREEK_QUESTION_MARKS}]")
 _LINE_BREAK = r"(?:\r\n|\n|\r(?!\n)|\x85|\u2028)"
 _PARAGRAPH_BREAK = re.compile(rf"{_LINE_BREAK}\s*{_LINE_BREAK}\s*|\u2029\s*|\x0c\s*")
 # A line that begins with a bullet or a number is an item of a list.
@@ -105,46 +107,6 @@ _CLAUSE_END = re.compile(
 # A place to breathe: white space, and the mark between Tibetan syllables.
 _SPACE = re.compile(r"\s+|\u0f0b")
 
-# Abbreviations that a sentence does not end with, without their last dot, in lower case.
-_ABBREVIATIONS = frozenset(
-    word
-    for line in (
-        # English
-        "mr mrs ms messrs mx dr prof rev hon gov sen rep gen col capt cmdr lt sgt maj adm sr st mt ft vs viz cf e.g",
-        "eg i.e ie approx dept assn ave blvd rd",
-        # German
-        "bzw ca d.h dipl ehem evtl frl ggf hr hrsg inkl ing jh mio mrd o.ä s.o s.u sog str tel u.a u.ä u.u vgl z.b",
-        "z.t zzgl bspw allg",
-        # French, Italian, Spanish, Portuguese, Catalan, Romanian
-        "mm mme mlle mmes mgr env p.ex sigg sig.ra dott prof.ssa sra sras srta dña ud uds vd exmo dra lic arq dl",
-        "dna",
-        # Dutch, Scandinavian
-        "dhr mevr mw drs blz bijv m.a.w t.a.v o.a d.w.z bl.a t.ex dvs f.eks",
-        # Polish, Czech, Hungarian, Turkish
-        "np tzn tzw ul im godz wg tj mgr inż hab např tzv sz vö bkz örn sn doç",
-        # Russian, Ukrainian, Bulgarian, Greek
-        "т.е т.к т.н т.п ул им тов проф акад руб коп тыс млн млрд напр вул див π.χ δηλ βλ",
-    )
-    for word in line.split()
-)
-# Words that are abbreviations only where a number follows: "no. 5", "Fig. 2", "Jan. 3".
-_ABBREVIATIONS_OF_NUMBERED = frozenset(
-    word
-    for line in (
-        "no nos nr nº núm num vol p pp pg pag pág págs fig figs eq ch sec art cap op ed abb kap ex str č рис стр гл",
-        "κεφ σελ jan feb mar apr jun jul aug sep sept oct nov dec janv févr avr juil déc ene abr ago dic gen mag",
-        "giu lug set ott",
-    )
-    for word in line.split()
-)
-# Months in languages that write ordinal numbers with a dot, by their first letters.
-_MONTHS = re.compile(
-    r"(?:jan|feb|febr|mär|maer|mar|apr|mai|maj|may|jun|jul|aug|sep|okt|oct|nov|dez|dec|des|únor|led|břez|dub|květ|červ|srp|zář|říj"
-    r"|list|pros|stycz|lut|kwie|czerw|lip|sierp|wrze|paźdz|grud|syys|loka|marras|joulu|tammi|helmi|maalis|huhti|touko|kesä|heinä|elo"
-    r"|ocak|şubat|nisan|haz|tem|ağu|eyl|eki|kas|ara)",
-    re.IGNORECASE,
-)
-_DOTTED = re.compile(r"(?:[^\W\d_]{1,2}\.\s?)*[^\W\d_]")
 _QUOTES_JAPANESE_CONTINUES = ("と", "って", "なんて", "、", "，", "の", "が", "は", "を", "に", "も", "だ", "で")
 
 
@@ -179,7 +141,9 @@ def _is_speakable(text: str) -> bool:
     return any(unicodedata.category(character)[0] in "LNS" for character in text)
 
 
-def split_sentences(text: str, max_length: int = DEFAULT_MAX_LENGTH) -> Iterator[Sentence]:
+def split_sentences(
+    text: str, max_length: int = DEFAULT_MAX_LENGTH, *, language: str | None = None
+) -> Iterator[Sentence]:
     """Cut a text into sentences, and sentences that are too long into clauses.
 
     The spans of the sentences are contiguous and cover the text; each has something to speak. A text without a letter,
@@ -188,8 +152,8 @@ def split_sentences(text: str, max_length: int = DEFAULT_MAX_LENGTH) -> Iterator
     Args:
         text: the text, of any length and in any script.
         max_length: the most characters of a piece as it is spoken (`Sentence.text`); ideographs and syllables of Hangul
-        count for
-            three. It takes 20 at least.
+            count for three. It takes 20 at least.
+        language: a two-letter code, for the abbreviations of that language; None knows those of many.
 
     Raises:
         TypeError: `text` is no str, or `max_length` no whole number.
@@ -201,14 +165,14 @@ def split_sentences(text: str, max_length: int = DEFAULT_MAX_LENGTH) -> Iterator
         raise TypeError(f"max_length must be a whole number of characters, not {max_length!r}")
     if max_length < 20:
         raise ValueError(f"max_length must be at least 20 characters, not {max_length}")
-    return _pieces(text, max_length)
+    return _pieces(text, max_length, language)
 
 
-def _pieces(text: str, max_length: int) -> Iterator[Sentence]:
+def _pieces(text: str, max_length: int, language: str | None) -> Iterator[Sentence]:
     """`split_sentences`, arguments checked."""
     waiting: Sentence | None = None
     start = 0
-    for end, boundary in _sentence_ends(text):
+    for end, boundary in _sentence_ends(text, language):
         for first, last, kind in _parts(text, start, end, boundary, max_length):
             if not _is_speakable(text[first:last]):
                 # It goes with the piece before it (the first piece takes what is before): in the span, not in the
@@ -254,22 +218,22 @@ def _spoken(text: str, start: int, end: int, boundary: Boundary) -> Sentence:
     return Sentence(start, end, "".join(characters), tuple(positions), boundary)
 
 
-def _sentence_ends(text: str) -> Iterator[tuple[int, Boundary]]:
+def _sentence_ends(text: str, language: str | None) -> Iterator[tuple[int, Boundary]]:
     """Ends of sentences, the white space behind them included, in order; the last one is the end of the text."""
     start = 0
     for match in _PARAGRAPH_BREAK.finditer(text):
         if match.end() == len(text):
             break
-        for end in _ends_in_paragraph(text, start, match.start()):
+        for end in _ends_in_paragraph(text, start, match.start(), language):
             yield end, "sentence"
         yield match.end(), "paragraph"
         start = match.end()
-    for end in _ends_in_paragraph(text, start, len(text)):
+    for end in _ends_in_paragraph(text, start, len(text), language):
         yield end, "sentence"
     yield len(text), "end"
 
 
-def _ends_in_paragraph(text: str, start: int, stop: int) -> list[int]:
+def _ends_in_paragraph(text: str, start: int, stop: int, language: str | None) -> list[int]:
     """Ends of sentences within `text[start:stop]`, without its own end."""
     paragraph = text[start:stop]
     raw = [match.span() for match in _RAW_PHONEMES.finditer(paragraph)] if "[[" in paragraph else []
@@ -279,19 +243,19 @@ def _ends_in_paragraph(text: str, start: int, stop: int) -> list[int]:
     for match in _MARKS.finditer(paragraph):
         if any(begin <= match.start() < finish for begin, finish in raw):
             continue
-        end = _sentence_end(paragraph, match.start(), match.end(), first, capitals)
+        end = _sentence_end(paragraph, match.start(), match.end(), first, capitals, language)
         if end is not None and end < len(paragraph):
             ends.add(end)
             first = end
     return [start + end for end in sorted(ends)]
 
 
-def _sentence_end(text: str, begin: int, end: int, first: int, capitals: bool) -> int | None:
+def _sentence_end(text: str, begin: int, end: int, first: int, capitals: bool, language: str | None) -> int | None:
     """Where the sentence ends that the marks `text[begin:end]` may end, or None if it goes on.
 
     `first` is where the sentence began, `capitals` whether the paragraph distinguishes small letters from capitals.
     """
-    marks = text[begin:end]
+    marks = "".join(text[begin:end].split())  # ". . ." is one mark
     before = text[begin - 1] if begin else ""
     if marks in _GREEK_QUESTION_MARKS and not ("\u0370" <= before <= "\u03ff" or "\u1f00" <= before <= "\u1fff"):
         return None
@@ -317,36 +281,14 @@ def _sentence_end(text: str, begin: int, end: int, first: int, capitals: bool) -
         word = following
         while word < len(text) and (_opens(text[word]) or text[word].isspace()):
             word += 1
-        if word < len(text) and text[word].islower() and capitals:
+        is_ellipsis = marks == "\u2026" or (len(marks) > 1 and not marks.strip("."))
+        if word < len(text) and text[word].islower() and (capitals or is_ellipsis):
             return None
-        if marks == "." and not closed and _dot_goes_on(text, begin, first, word):
+        if marks == "." and not closed and stop_goes_on(text, begin, first, word, capitals=capitals, language=language):
             return None
     elif text[position] in _FREE_CLAUSE_MARKS or (closed and text.startswith(_QUOTES_JAPANESE_CONTINUES, position)):
         return None
     return following
-
-
-def _dot_goes_on(text: str, dot: int, first: int, next_word: int) -> bool:
-    """Whether a full stop belongs to an abbreviation, an initial or an ordinal number."""
-    begin = dot
-    while begin > first and dot - begin < 24 and not text[begin - 1].isspace():
-        begin -= 1
-    word = text[begin:dot].lstrip("\"'“‘„«»‹›([{¿¡-–—")
-    if not word:
-        return False
-    if word.lower() in _ABBREVIATIONS:
-        return True
-    if word.lower() in _ABBREVIATIONS_OF_NUMBERED:
-        return text[next_word : next_word + 1].isdigit()
-    if word.isdigit() and len(word) <= 2:
-        # "3. Mai", "im 19. Jahrhundert", the numbers of a list; but a sentence of 30 words may as well end with a
-        # number.
-        return text.count(" ", first, dot) < 30 or _MONTHS.match(text, next_word) is not None
-    if _DOTTED.fullmatch(word) is None:
-        return False
-    if "." in word:
-        return word.isupper()  # "U.S. Senate" goes on; "5 p.m. He" does not
-    return word.islower() or word.isupper()  # scripts without capitals have no initials
 
 
 def _parts(text: str, start: int, end: int, boundary: Boundary, max_length: int) -> Iterator[tuple[int, int, Boundary]]:

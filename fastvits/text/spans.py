@@ -15,7 +15,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ __all__ = [
     "Within",
     "decomposed",
     "hull",
+    "substituted",
     "with_single_spaces",
 ]
 
@@ -76,12 +77,13 @@ class Spanned(ABC):
 
 @dataclass
 class Original(Spanned):
-    """The text itself."""
+    """The text itself, or a stretch of it that begins at `start`."""
 
     characters: str
+    start: int = 0
 
     def spans(self) -> list[MaybeSpan]:
-        return [(number, number + 1) for number in range(len(self.characters))]
+        return [(number, number + 1) for number in range(self.start, self.start + len(self.characters))]
 
 
 @dataclass
@@ -217,6 +219,38 @@ class Within(Spanned):
                 known[span] = hull(outer[slice(*span)])
             found.append(None if span is None else known[span])
         return found
+
+
+def _common_prefix(first: str, second: str) -> int:
+    """How many characters two strings begin with alike."""
+    length = 0
+    while length < min(len(first), len(second)) and first[length] == second[length]:
+        length += 1
+    return length
+
+
+def substituted(text: Spanned, pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str | None]) -> Spanned:
+    """A text with what `pattern` finds replaced; a match for which `replacement` gives None stays.
+
+    A replacement stands for the whole match, but for what it shares with it at both ends.
+    """
+    written = str(text)
+    pieces: list[tuple[str, int, int]] = []
+    position = 0
+    for match in pattern.finditer(written):
+        new = replacement(match)
+        old = match.group()
+        if new is None or new == old:
+            continue
+        same = _common_prefix(old, new)
+        same_after = _common_prefix(old[same:][::-1], new[same:][::-1])
+        start, end = match.start() + same, match.end() - same_after
+        pieces.append((written[position:start], position, start))
+        pieces.append((new[same : len(new) - same_after], start, end))
+        position = end
+    if not pieces:
+        return text
+    return Rewritten.of(text, [*pieces, (written[position:], position, len(written))])
 
 
 def decomposed(text: Spanned) -> Rewritten:

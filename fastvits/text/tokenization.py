@@ -15,13 +15,14 @@ from typing import Any
 
 from .decoding import Decoding
 from .encoding import Encoding
-from .espeak_voices import espeak_voice_for
+from .espeak_voices import espeak_voice_for, short_code
 from .front_ends.base import FrontEnd
 from .front_ends.characters import CharacterFrontEnd
 from .front_ends.phonemized import PhonemizedFrontEnd
 from .front_ends.piper import PiperLetterFrontEnd, PiperPhonemeFrontEnd
 from .front_ends.romanized import RomanizedFrontEnd
 from .front_ends.symbols import SymbolFrontEnd
+from .preparation import AS_PUBLISHED, Preparation, PreparedFrontEnd, check_preparation
 from .tokenizer_arguments import (
     CLEANING_STEPS,
     FRONTENDS,
@@ -68,6 +69,7 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         extra_special_tokens: tokens that are special without having a name.
         added_tokens_decoder: id and content (or settings) of tokens beyond the vocabulary.
         name_or_path: where it was loaded from.
+        preparation: how texts are mended before they are read; None, as published, does nothing to them.
 
     Raises:
         OSError: the vocabulary file cannot be read.
@@ -110,6 +112,7 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         extra_special_tokens: Sequence[str] = (),
         added_tokens_decoder: Mapping[int | str, Any] | None = None,
         name_or_path: str = "",
+        preparation: Preparation | Mapping[str, Any] | None = None,
     ) -> None:
         for name, flag in (
             ("add_blank", add_blank),
@@ -146,6 +149,7 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
         self.split_special_tokens = split_special_tokens
         self.name_or_path = name_or_path
+        self.preparation = check_preparation(preparation) or AS_PUBLISHED
         self._foreign_settings = {}
         self._warned_of_length = False
 
@@ -205,6 +209,22 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
     @property
     def front_end(self) -> FrontEnd:
         """What reads texts, as the tokenizer is set now: `tokenizer.front_end.pieces(text)` gives tokens and spans."""
+        return self.prepared_front_end(None)
+
+    def prepared_front_end(self, preparation: Preparation | None) -> FrontEnd:
+        """The front end for texts that are prepared as `preparation` says; None means the tokenizer's own."""
+        preparation = self.preparation if preparation is None else preparation
+        front_end = self._published_front_end()
+        if preparation.changes_nothing:
+            return front_end
+        return PreparedFrontEnd(front_end, preparation, self.language_code)
+
+    @property
+    def language_code(self) -> str | None:
+        """Two-letter code of the texts' language, as espeak-ng spells it; None where it is not known."""
+        return short_code(self.language, self._espeak_voice() if self.phonemize else self.espeak_voice)
+
+    def _published_front_end(self) -> FrontEnd:
         if self.frontend == "piper":
             marks: dict[str, Any] = {
                 "bos": str(self.bos_token),

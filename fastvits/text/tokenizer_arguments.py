@@ -54,6 +54,8 @@ class Options:
     add_special_tokens: bool
     normalize: bool
     split_special_tokens: bool
+    preparation: Any = None
+    reported: set[str] | None = None
 
 
 def describe(value: Any) -> str:

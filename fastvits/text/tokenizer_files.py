@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..storage import read_json, write_json
+from .preparation import Preparation
 from .special_tokens import SPECIAL_TOKEN_NAMES, SpecialTokens
 from .tokenizer_arguments import describe
 from .vocabulary import token_text
@@ -26,7 +28,7 @@ class TokenizerFiles(SpecialTokens):
     """The part of a tokenizer that is loaded and saved.
 
     Attributes:
-        language, add_blank, normalize, phonemize, is_uroman, model_max_length: settings that every file holds.
+        language, add_blank, normalize, phonemize, is_uroman, model_max_length, preparation: settings that files hold.
     """
 
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": VOCABULARY_FILE}
@@ -36,6 +38,7 @@ class TokenizerFiles(SpecialTokens):
     phonemize: bool
     is_uroman: bool
     model_max_length: int
+    preparation: Preparation
     # Settings of a loaded file that mean nothing here, kept for `save_pretrained`.
     _foreign_settings: dict[str, Any]
 
@@ -167,6 +170,8 @@ class TokenizerFiles(SpecialTokens):
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 settings[name] = getattr(self, name)
+        if not self.preparation.changes_nothing:
+            settings["preparation"] = dataclasses.asdict(self.preparation)
         prefix = filename_prefix + "-" if filename_prefix else ""
         written = []
         for name, content in (

@@ -9,6 +9,7 @@ import torch
 
 import fastvits
 from fastvits.speech.long_form import place_timestamps, sentence_seed
+from fastvits.text.preparation import AS_PUBLISHED, Preparation
 from fastvits.text.sentences import split_sentences
 from fastvits.voices.folders import DEFAULT_VOICE, voice_folder
 from tests.support.small_voices import save_small_voice
@@ -47,10 +48,15 @@ def test_a_sentence_is_the_plain_call_on_it(say):
 def test_the_real_voice_says_long_texts_and_streams_as_the_plain_call():
     say = fastvits.pipeline(model=voice_folder(DEFAULT_VOICE), device="cpu")
     text = "Mr. Smith is here. Is he?"
+    for one in say.sentences(text, seed=11, preparation=AS_PUBLISHED):
+        numpy.testing.assert_array_equal(one.audio, say(one.sentence.text, seed=one.seed)["audio"])
     spoken = list(say.sentences(text, seed=11))
     assert [one.sentence.text for one in spoken] == ["Mr. Smith is here.", "Is he?"]
+    prepared = {"preparation": Preparation()}
     for one in spoken:
-        numpy.testing.assert_array_equal(one.audio, say(one.sentence.text, seed=one.seed)["audio"])
+        numpy.testing.assert_array_equal(
+            one.audio, say(one.sentence.text, seed=one.seed, preprocess_params=prepared)["audio"]
+        )
     expected = numpy.concatenate([one.audio_with_pause for one in spoken])
     actual = numpy.concatenate(list(say.stream(text, seed=11, chunk_frames=40, first_chunk_frames=10)))
     assert actual.shape == expected.shape
@@ -213,3 +219,11 @@ def test_a_control_that_does_not_fit_is_refused(say):
         next(say.stream(TEXT, chunk_frames=0))
     with pytest.raises(TypeError, match="timestamps"):
         say.stream(TEXT, return_timestamps=True)
+
+
+def test_what_a_voice_lacks_is_told_once_a_text(say, caplog):
+    with caplog.at_level("WARNING", logger="fastvits"):
+        list(say.sentences("Hello ☃ one. Then ☃ two. And ☃ ♥ three.", seed=1))
+    messages = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
+    assert sum("U+2603" in message for message in messages) == 1
+    assert sum("U+2665" in message for message in messages) == 1

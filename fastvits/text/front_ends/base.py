@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ..spans import Piece, Spanned
@@ -32,12 +33,19 @@ class FrontEnd(ABC):
         blank: the token that stands between all others, or None.
         silent: tokens that nothing is heard of: blanks, marks of beginning and end.
         normalize, split_special_tokens: what `read` does where it is not told.
+        reads_letters: whether letters of the text are what the voice knows, as they are or romanised; False for
+            phonemes.
+        alphabet: the characters that a voice of letters knows as they are; None for all others.
+        reads_raw_phonemes: whether text in double brackets is taken for phonemes.
     """
 
     blank: str | None
     silent: frozenset[str]
     normalize: bool = True
     split_special_tokens: bool = False
+    reads_letters: bool = False
+    alphabet: Container[str] | None = None
+    reads_raw_phonemes: bool = False
 
     @abstractmethod
     def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:

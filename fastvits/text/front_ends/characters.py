@@ -28,6 +28,8 @@ class CharacterFrontEnd(FrontEnd):
         language: ISO 639-3 code; "ron" turns `ț` into `ţ`.
     """
 
+    reads_letters = True
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -39,6 +41,7 @@ class CharacterFrontEnd(FrontEnd):
         language: str | None = None,
     ) -> None:
         self.vocabulary = vocabulary
+        self.alphabet = vocabulary.encoder
         self.blank = vocabulary.decoder[0] if add_blank else None
         self.silent = silent if self.blank is None else silent | {self.blank}
         self.normalize = normalize

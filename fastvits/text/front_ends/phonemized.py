@@ -88,6 +88,8 @@ class PhonemizedFrontEnd(CharacterFrontEnd):
         **settings: those of `CharacterFrontEnd`.
     """
 
+    reads_letters = False
+
     def __init__(
         self,
         *arguments: Any,
@@ -98,6 +100,7 @@ class PhonemizedFrontEnd(CharacterFrontEnd):
     ) -> None:
         super().__init__(*arguments, **settings)
         self.voice = voice
+        self.alphabet = None
         self.romanize = romanize
         self.uroman_language = uroman_language
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from ..espeak_clauses import CLAUSE_END_MARKS, phonemes_of_clauses, without_language_flags
 from ..spans import Arranged, Chained, Original, Placed, Spanned, decomposed
@@ -74,6 +74,13 @@ class _PiperFrontEnd(FrontEnd):
 class PiperLetterFrontEnd(_PiperFrontEnd):
     """Letters: the code points of the text in canonical decomposition, as one sentence."""
 
+    reads_letters = True
+
+    @property
+    def alphabet(self) -> Container[str]:  # type: ignore[override]
+        """The letters of the voice."""
+        return self.vocabulary.encoder
+
     def sentences(self, text: str) -> Sequence[Spanned]:
         return [decomposed(Original(text))] if text else []
 
@@ -86,6 +93,8 @@ class PiperPhonemeFrontEnd(_PiperFrontEnd):
         vowel_clusters: sequences of phonemes that are joined into one.
         **settings: those of every front end of Piper's.
     """
+
+    reads_raw_phonemes = True
 
     def __init__(
         self,

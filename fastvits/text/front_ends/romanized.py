@@ -58,6 +58,7 @@ class RomanizedFrontEnd(CharacterFrontEnd):
     def __init__(self, *arguments: Any, uroman_language: str | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.uroman_language = uroman_language
+        self.alphabet = None
 
     def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, None]) -> Spanned:
         return super().transcribed(romanized(text, self.uroman_language), normalize, missing)

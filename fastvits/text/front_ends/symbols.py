@@ -125,6 +125,7 @@ class SymbolFrontEnd(FrontEnd):
     ) -> None:
         self.vocabulary = vocabulary
         self.steps = tuple(steps)
+        self.reads_letters = "phonemize" not in self.steps
         self.blank = blank
         self.silent = silent if blank is None else silent | {blank}
         self.voice = voice
