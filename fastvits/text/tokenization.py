@@ -295,6 +295,7 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         *,
         normalize: bool | None = None,
         split_special_tokens: bool | None = None,
+        preparation: Preparation | None = None,
     ) -> list[str]:
         """The tokens of a text, blanks included.
 
@@ -303,8 +304,10 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
             pair, add_special_tokens: accepted and not used, as in transformers.
             normalize: override the tokenizer's own setting.
             split_special_tokens: override the tokenizer's own setting.
+            preparation: override the tokenizer's own setting.
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, not {describe(text)}.")
-        (reading,) = self.read([text], *self.text_settings(normalize, split_special_tokens))
+        settings = self.text_settings(normalize, split_special_tokens)
+        (reading,) = self.read([text], *settings, check_preparation(preparation))
         return list(reading.characters)
