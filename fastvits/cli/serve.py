@@ -1,0 +1,175 @@
+"""`fastvits serve`: voices behind HTTP and Wyoming."""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from functools import partial
+from typing import Any
+
+from ..voices.folders import DEFAULT_VOICE
+from .arguments import InputError, OneLineParser, positive, voice, whole_number
+
+EXAMPLES = """examples:
+  fastvits serve
+  fastvits serve --voice en=en_US-lessac-medium.onnx --voice fr=fr_FR-siwis-medium.onnx --port 8000
+  fastvits serve --wyoming-port 10200 --api-key-file keys.txt --memory 2000
+  curl localhost:8000/v1/audio/speech -H 'Content-Type: application/json' \\
+       -d '{"model": "tts-1", "voice": "en_US-joe-medium", "input": "Hello."}' --output hello.mp3
+"""
+
+
+def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="answer HTTP and Wyoming requests with speech",
+        description="Answer requests with speech: OpenAI's route, Piper's, and Wyoming's protocol. Sound leaves while "
+        "the rest is being computed.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument(
+        "--voice",
+        metavar="[NAME=]VOICE",
+        action="append",
+        type=_named_voice,
+        help="a voice, and what clients call it (default: the bundled one); may be given several times, and the first "
+        "one speaks where a client names none",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: this machine only)")
+    parser.add_argument("--port", type=whole_number(65535), default=8000, help="of HTTP (default: 8000; 0: any)")
+    parser.add_argument(
+        "--wyoming-port", metavar="PORT", type=whole_number(65535, 1), help="of Wyoming (default: none)"
+    )
+    parser.add_argument("--threads", metavar="N", type=whole_number(1024, 1), help="processors to use (default: all)")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=whole_number(1024, 1),
+        help="texts computed at the same time; the threads are shared evenly (default: one a thread)",
+    )
+    parser.add_argument(
+        "--max-queue", metavar="N", type=whole_number(100_000, 1), default=64, help="texts that may wait (default: 64)"
+    )
+    parser.add_argument(
+        "--max-input", metavar="N", type=whole_number(10**7, 1), default=100_000, help="characters of a text at most"
+    )
+    parser.add_argument("--timeout", metavar="SECONDS", type=positive, default=300.0, help="for a text (default: 300)")
+    parser.add_argument("--rate", metavar="N", type=positive, help="requests a minute for each address (default: any)")
+    parser.add_argument("--memory", metavar="MB", type=positive, help="for loaded voices (default: no limit)")
+    parser.add_argument("--api-key", metavar="KEY", action="append", default=[], help="a key that requests must bring")
+    parser.add_argument("--api-key-file", metavar="FILE", help="keys, one a line, which no list of processes shows")
+    parser.add_argument(
+        "--cors", metavar="ORIGIN", action="append", default=[], help="a page's origin that may ask, or *"
+    )
+    parser.add_argument(
+        "--openai-voices", metavar="NAME", help="the voice that OpenAI's own names (alloy, nova, ...) stand for"
+    )
+    parser.add_argument("--log", choices=("off", "text", "json"), default="off", help="the access log (default: off)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until the process is told to end (SIGINT or SIGTERM), and finish what is being spoken."""
+    try:
+        import prometheus_client  # noqa: F401 - before any voice is loaded
+        import uvicorn
+
+        from ..serving.app import make_app
+    except ImportError as error:
+        raise ImportError(f"serving needs the extra: install `fastvits[serve]` ({error.name} is missing)") from error
+    from ..serving.engine import Engine
+    from ..serving.voices import OPENAI_VOICES, VoiceStore
+
+    sources: dict[str, str] = {}
+    for name, source in options.voice or [(DEFAULT_VOICE, DEFAULT_VOICE)]:
+        if name in sources:
+            raise InputError(f"two voices are called {name}: give one another name, as in --voice other={source}")
+        sources[name] = source
+    aliases: dict[str, str] = {}
+    if options.openai_voices is not None:
+        if options.openai_voices not in sources:
+            raise InputError(f"--openai-voices: there is no voice {options.openai_voices!r}: {', '.join(sources)}")
+        aliases = {name: options.openai_voices for name in OPENAI_VOICES if name not in sources}
+    memory = None if options.memory is None else int(options.memory * 1e6)
+    voices = VoiceStore(sources, aliases=aliases, memory=memory)
+    voices.preload(voices.default)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = options.threads or allowed or 1
+    engine = Engine(
+        voices,
+        workers=options.workers or threads,
+        threads=threads,
+        max_queue=options.max_queue,
+        timeout=options.timeout,
+        max_characters=options.max_input,
+    )
+    background: Any = None
+    if options.wyoming_port is not None:
+        from ..serving.wyoming import serve_wyoming
+
+        background = partial(serve_wyoming, engine, options.host, options.wyoming_port)
+    if options.log != "off":
+        _write_access_log()
+    app = make_app(
+        engine,
+        api_keys=[*options.api_key, *_keys(options.api_key_file)],
+        rate=options.rate,
+        cors=options.cors,
+        log=options.log,
+        background=background,
+    )
+
+    class Server(uvicorn.Server):
+        """Tells where it listens once it does: port 0 takes any."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            for listening in self.servers:
+                for socket in listening.sockets:
+                    print(f"fastvits: listening on http://{options.host}:{socket.getsockname()[1]}", file=sys.stderr)
+                    sys.stderr.flush()
+
+    # Answers are finished before the process ends, for as long as a text may take.
+    configuration = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=int(options.timeout),
+    )
+    Server(configuration).run()
+    return 0
+
+
+def _named_voice(text: str) -> tuple[str, str]:
+    name, equals, source = text.partition("=")
+    if not equals:
+        return re.sub(r"\.onnx$", "", os.path.basename(text.rstrip("/"))) or text, voice(text)
+    if re.fullmatch(r"[\w.:-]{1,100}", name) is None:
+        raise argparse.ArgumentTypeError(f"a voice's name has letters, digits, _ . : and -, not {name!r}")
+    return name, voice(source)
+
+
+def _keys(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            keys = [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if not keys:
+        raise InputError(f"{path} holds no key")
+    return keys
+
+
+def _write_access_log() -> None:
+    log = logging.getLogger("fastvits.access")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

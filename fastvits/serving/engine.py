@@ -1,0 +1,138 @@
+"""Texts to steps for an event loop: what every protocol of the server stands on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+
+from .metrics import Metrics
+from .scheduler import Scheduler, Step, Utterance
+from .steps import spoken_steps
+from .voices import VoiceStore
+
+__all__ = ["Engine", "Spoken"]
+
+
+class Spoken:
+    """An utterance as its listener sees it: an asynchronous iterator of steps. Leaving its block ends it.
+
+    Attributes:
+        sampling_rate: samples a second.
+        samples: how many were handed out so far.
+    """
+
+    def __init__(self, sampling_rate: int) -> None:
+        self.sampling_rate = sampling_rate
+        self.samples = 0
+        self.utterance: Utterance | None = None
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.Queue[tuple[Step | None, BaseException | None]] = asyncio.Queue()
+        self._over = False
+        self._first: Step | None = None
+
+    def hear(self, step: Step | None, error: BaseException | None) -> None:
+        """The scheduler's listener."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._waiting.put_nowait, (step, error))
+
+    def __aiter__(self) -> Spoken:
+        return self
+
+    async def __anext__(self) -> Step:
+        if self._first is not None:
+            step, self._first = self._first, None
+            return step
+        if self._over:
+            raise StopAsyncIteration
+        taken, error = await self._waiting.get()
+        if taken is None:
+            self._over = True
+            if error is not None:
+                raise error
+            raise StopAsyncIteration
+        if isinstance(taken, np.ndarray):
+            self.samples += len(taken)
+            assert self.utterance is not None
+            self.utterance.taken(len(taken))
+        return taken
+
+    async def begin(self) -> None:
+        """Wait for the first step: what is wrong with a text shows before anything is sent."""
+        with contextlib.suppress(StopAsyncIteration):
+            self._first = await anext(self)
+
+    def close(self) -> None:
+        """End it where it has not ended."""
+        if not self._over and self.utterance is not None:
+            self._over = True
+            self.utterance.cancel()
+
+
+class Engine:
+    """The voices and the scheduler of a server.
+
+    Args:
+        voices: the voices.
+        workers, threads, max_queue: as of `Scheduler`.
+        timeout: seconds that a text may take from its arrival to its last sample; None: any time.
+        max_characters: characters of a text at the most.
+    """
+
+    def __init__(
+        self,
+        voices: VoiceStore,
+        *,
+        workers: int,
+        threads: int,
+        max_queue: int = 64,
+        timeout: float | None = 300.0,
+        max_characters: int = 100_000,
+    ) -> None:
+        self.voices = voices
+        self.timeout = timeout
+        self.max_characters = max_characters
+        self.scheduler = Scheduler(workers, threads=threads, max_queue=max_queue, watch=self._watch)
+        self.metrics = Metrics(self.scheduler, voices)
+
+    @contextlib.asynccontextmanager
+    async def speak(
+        self, voice: str, text: str, *, timestamps: bool = False, speed: float | None = None, **options: Any
+    ) -> AsyncIterator[Spoken]:
+        """Speak a text with a voice; the block gets its steps, and leaving it ends the work.
+
+        Args:
+            voice: its name or alias.
+            text: the text.
+            timestamps: tell when words are heard.
+            speed: how much faster than the voice's own rate.
+            options: those of `Speaker.sentence_streams`.
+
+        Raises:
+            UnknownVoice, VoiceUnavailable: of `VoiceStore.use`.
+            Busy: the queue is full.
+            ValueError, TypeError: a text or an option that does not fit.
+            TooLate: not even the first step was done in time.
+        """
+        if len(text) > self.max_characters:
+            raise ValueError(f"the text has {len(text)} characters; {self.max_characters} are allowed")
+        name = self.voices.resolve(voice)
+        async with self.voices.use(name) as speaker:
+            if speed is not None:
+                options["speaking_rate"] = speed * speaker.model.speaking_rate
+            steps = await asyncio.to_thread(spoken_steps, speaker, text, timestamps=timestamps, **options)
+            spoken = Spoken(speaker.sampling_rate)
+            spoken.utterance = self.scheduler.submit(
+                steps, spoken.hear, speaker.sampling_rate, timeout=self.timeout, label=name
+            )
+            try:
+                await spoken.begin()
+                yield spoken
+            finally:
+                spoken.close()
+
+    def _watch(self, utterance: Utterance, error: BaseException | None) -> None:
+        self.metrics.utterance(utterance.label, utterance, utterance.sampling_rate, error)

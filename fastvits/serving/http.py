@@ -1,0 +1,103 @@
+"""What the HTTP protocols share: bodies within limits, answers that stream, faults as answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from .fields import BadRequest, read_json
+from .scheduler import Busy, Draining, TooLate
+from .voices import UnknownVoice, VoiceUnavailable
+
+if TYPE_CHECKING:
+    from .engine import Engine, Spoken
+
+__all__ = ["MAX_BODY", "body_of", "fault_response", "speech_response"]
+
+MAX_BODY = 1 << 20
+"""Bytes of a request's body."""
+
+
+async def body_of(request: Request, limit: int = MAX_BODY) -> Any:
+    """The JSON of a request; raises `BadRequest`, with status 413 before a body that is too large is read."""
+    declared = request.headers.get("content-length", "")
+    body = b""
+    if not (declared.isdecimal() and int(declared) > limit):
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                break
+        else:
+            return read_json(body)
+    raise BadRequest(f"the body is larger than {limit} bytes", status=413, code="body_too_large")
+
+
+async def speech_response(
+    engine: Engine,
+    voice: str,
+    text: str,
+    respond: Callable[[Spoken], tuple[AsyncIterator[bytes], str]],
+    *,
+    headers: dict[str, str] | None = None,
+    **options: Any,
+) -> Response:
+    """An answer that streams what `respond` makes of the utterance.
+
+    The first step is waited for: a text that cannot be spoken gets its status. When the client goes, the answer is
+    cancelled, and with it the utterance.
+    """
+    stack = contextlib.AsyncExitStack()
+    try:
+        spoken = await stack.enter_async_context(engine.speak(voice, text, **options))
+        content, media_type = respond(spoken)
+    except BaseException:
+        await stack.aclose()
+        raise
+
+    return _Streaming(content, stack, media_type=media_type, headers={"Cache-Control": "no-store", **(headers or {})})
+
+
+class _Streaming(StreamingResponse):
+    """Ends the utterance whatever ends the answer, a client that has gone before the first byte included."""
+
+    def __init__(self, content: AsyncIterator[bytes], stack: contextlib.AsyncExitStack, **options: Any) -> None:
+        super().__init__(content, **options)
+        self._stack = stack
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+def fault_response(fault: BaseException) -> JSONResponse:
+    """The answer for what went wrong, in the form of OpenAI's errors."""
+    status, kind, param, code, headers = 500, "server_error", None, None, {}
+    message = "something went wrong inside the server"
+    if isinstance(fault, BadRequest):
+        status, kind, param, code, message = fault.status, "invalid_request_error", fault.param, fault.code, str(fault)
+    elif isinstance(fault, UnknownVoice):
+        status, kind, param, code = 404, "invalid_request_error", "voice", "voice_not_found"
+        message = str(fault.args[0])
+    elif isinstance(fault, VoiceUnavailable):
+        status, code, message, headers = 503, "voice_unavailable", str(fault), {"Retry-After": "30"}
+    elif isinstance(fault, Busy):
+        draining = isinstance(fault, Draining)
+        status, kind, code = (503, "server_error", "draining") if draining else (429, "rate_limit_error", "queue_full")
+        message, headers = str(fault), {"Retry-After": str(fault.retry_after)}
+    elif isinstance(fault, TooLate):
+        status, code, message, headers = 503, "too_late", str(fault), {"Retry-After": "10"}
+    elif isinstance(fault, ValueError | TypeError):
+        status, kind, message = 400, "invalid_request_error", str(fault)
+    content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    # ASCII: a message may quote half a surrogate pair of a request, which UTF-8 does not have.
+    return _AsciiJSON(content, status_code=status, headers=headers)
+
+
+class _AsciiJSON(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()
