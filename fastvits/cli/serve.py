@@ -92,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         if options.openai_voices not in sources:
             raise InputError(f"--openai-voices: there is no voice {options.openai_voices!r}: {', '.join(sources)}")
         aliases = {name: options.openai_voices for name in OPENAI_VOICES if name not in sources}
+    keys = [*options.api_key, *_keys(options.api_key_file)]
     memory = None if options.memory is None else int(options.memory * 1e6)
     voices = VoiceStore(sources, aliases=aliases, memory=memory)
     voices.preload(voices.default)
@@ -114,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
         _write_access_log()
     app = make_app(
         engine,
-        api_keys=[*options.api_key, *_keys(options.api_key_file)],
+        api_keys=keys,
         rate=options.rate,
         cors=options.cors,
         log=options.log,

@@ -194,7 +194,7 @@ class Scheduler:
             deadline = None if timeout is None else time.monotonic() + timeout
             utterance = Utterance(steps, listener, sampling_rate, label, deadline, self)
             self._utterances.append(utterance)
-            self._changed.notify()
+            self._changed.notify_all()
         return utterance
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -216,7 +216,7 @@ class Scheduler:
 
     def _wake(self) -> None:
         with self._changed:
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _cancel(self, utterance: Utterance) -> None:
         with self._changed:
@@ -273,7 +273,7 @@ class Scheduler:
         with self._changed:
             utterance._running = False
             over = over or utterance.cancelled
-            self._changed.notify()
+            self._changed.notify_all()
         if over:
             self._end(utterance, error)
 

@@ -134,14 +134,11 @@ def test_a_body_without_a_length_is_cut_off_too(server):
         ("GET", "/nothing", 404),
         ("GET", "/v1/audio/speech", 405),
         ("DELETE", "/voices", 405),
-        ("GET", "/../page.js", 404),
+        ("GET", "/app.py", 404),
     ],
 )
 def test_paths_and_methods_that_are_none(server, method, path, status):
     answer = httpx.request(method, server.url + path)
-    if path == "/../page.js":  # the client itself has taken the dots away
-        assert answer.status_code in (200, 404)
-        return
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -150,12 +147,8 @@ def test_a_key_is_needed_where_there_are_keys(folders):
     with running(folders, app={"api_keys": ["secret", "other"]}) as server:
         assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
         assert httpx.get(f"{server.url}/").status_code == 200
-        for headers in (
-            {},
-            {"Authorization": "Bearer wrong"},
-            {"Authorization": "secret"},
-            {"Authorization": "Bearer "},
-        ):
+        for given in ("", "Bearer wrong", "secret", "Bearer", "Bearer secret other"):
+            headers = {"Authorization": given}
             for ask in (
                 lambda path, h=headers: httpx.get(server.url + path, headers=h),
                 lambda path, h=headers: httpx.post(server.url + path, headers=h, json={}),
@@ -315,8 +308,7 @@ def test_the_description_names_what_the_routes_take(server):
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():
         for method in methods:
-            answer = httpx.request(
-                method.upper(), server.url + path, content=b"" if method == "post" else None, timeout=60
-            )
+            content = b"" if method == "post" else None
+            answer = httpx.request(method.upper(), server.url + path, content=content, timeout=60)
             assert answer.status_code in (200, 400)
             assert str(answer.status_code) in methods[method]["responses"]

@@ -1,0 +1,86 @@
+"""`fastvits serve` as a process: it says where it listens, finishes what it speaks when told to end, and refuses."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from fastvits.cli import main
+from tests.support.small_voices import save_small_voice
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_small_voice(tmp_path_factory.mktemp("voice"))
+
+
+def start(*arguments):
+    """A server in a process of its own, and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastvits", "serve", "--port", "0", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"},
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        found = re.search(r"listening on (http://\S+)", line)
+        if found:
+            # What nobody reads would fill the pipe and hold the server.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return process, found[1]
+    raise AssertionError("".join(lines))
+
+
+def test_a_server_drains_when_it_is_told_to_end(folder):
+    process, url = start("--voice", f"mine={folder}", "--openai-voices", "mine", "--workers", "1")
+    try:
+        text = " ".join(["hello my dog is cute."] * 30)
+        body = {"model": "x", "voice": "nova", "input": text, "response_format": "wav", "seed": 1}
+        whole = httpx.post(f"{url}/v1/audio/speech", json=body, timeout=60).content
+        with httpx.Client(timeout=60) as client, client.stream("POST", f"{url}/v1/audio/speech", json=body) as answer:
+            parts = answer.iter_raw()
+            data = next(parts)
+            process.send_signal(signal.SIGTERM)
+            data += b"".join(parts)
+        assert data == whole
+        assert process.wait(60) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--voice", "a b=x.onnx"], "a voice's name has letters"),
+        (["--voice", "nowhere/at/all"], "folder nowhere/at/all does not exist"),
+        (["--port", "70000"], "must be a whole number from 0 to 65535"),
+        (["--workers", "0"], "must be a whole number from 1"),
+        (["--timeout", "-1"], "must be above 0"),
+        (["--openai-voices", "nobody"], "--openai-voices: there is no voice 'nobody'"),
+        (["--api-key-file", "/nowhere/keys"], "cannot read /nowhere/keys"),
+    ],
+)
+def test_options_that_do_not_fit(folder, arguments, message, capsys):
+    given = ["serve", *([] if "--voice" in arguments else ["--voice", f"mine={folder}"]), *arguments]
+    try:
+        status = main(given)
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_voices_of_one_name(folder, capsys):
+    assert main(["serve", "--voice", f"mine={folder}", "--voice", f"mine={folder}"]) == 2
+    assert "two voices are called mine" in capsys.readouterr().err
