@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -16,8 +16,14 @@ import torch
 from ..audio.compressed import COMPRESSED_FORMATS, require_av
 from ..audio.files import FILE_FORMATS, FORMATS, AudioWriter, audio_format
 from ..audio.levels import Levels
+from ..audio.playback import find_player, playing
+from ..speech.lexicon import read_lexicon
+from ..speech.script import Script, parse_breaks
 from ..speech.speaker import Speaker
+from ..speech.ssml import parse_ssml
+from ..speech.subtitles import write_timestamps
 from ..speech.synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES
+from ..speech.timestamps import TimeSpan
 from ..storage import replacing
 from ..voices.speakers import speaker_in_range
 from .arguments import (
@@ -26,6 +32,7 @@ from .arguments import (
     add_level_options,
     add_voice_options,
     load_speaker,
+    not_negative,
     output_file,
     positive,
     read_input,
@@ -40,6 +47,7 @@ EPILOG = """examples:
   fastvits say "Good morning." --voice my-voices --speaker-mix 0=0.7,1=0.3 --output mixed.wav
   fastvits say --file book.txt --stream --output - | aplay
   fastvits say --file book.txt --output book.opus
+  fastvits say 'One moment. <break time="1.5s"/> Here it is.' --play
 """
 
 TIMESTAMP_FORMATS = (".json", ".srt", ".vtt")
@@ -49,8 +57,8 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "say",
-        help="synthesise a text into a file or a pipe",
-        description="Synthesise a text of any length, sentence by sentence, into one channel of audio, and report "
+        help="synthesize a text into a file, a pipe or the loudspeaker",
+        description="Synthesize a text of any length, sentence by sentence, into one channel of audio, and report "
         "its length, the time to synthesise it (from text to samples, without loading the voice) and the real-time "
         "factor (that time divided by the length).",
         epilog=EPILOG,
@@ -63,8 +71,11 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         help="what to say (behind -- if it begins with a hyphen); - reads standard input",
     )
     parser.add_argument("--file", metavar="TEXTFILE", help="read the text from this UTF-8 file; - reads standard input")
+    parser.add_argument("--output", metavar="FILE", type=output_file, help="where the audio goes; - is standard output")
     parser.add_argument(
-        "--output", metavar="FILE", required=True, type=output_file, help="where the audio goes; - is standard output"
+        "--play",
+        action="store_true",
+        help="play it while it is spoken, by the player that this machine has (FASTVITS_PLAYER names another)",
     )
     parser.add_argument(
         "--format",
@@ -81,6 +92,24 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         metavar="FILE",
         type=_timestamp_file,
         help="write when each word is heard: .json (tokens, characters and words), .srt (SubRip) or .vtt (WebVTT)",
+    )
+    parser.add_argument(
+        "--ssml",
+        action="store_true",
+        help="the text is SSML: speak, p, s, break, prosody rate, phoneme, sub, say-as characters; without this, only "
+        '<break time="500ms"/> is markup',
+    )
+    parser.add_argument(
+        "--lexicon",
+        metavar="LEXICON",
+        help="a file of words that are read otherwise: a word, a tab, and a spelling or [[phonemes]], line by line",
+    )
+    parser.add_argument(
+        "--tail",
+        metavar="SECONDS",
+        type=not_negative,
+        default=0.0,
+        help="silence behind the last sentence (default: 0)",
     )
     parser.add_argument(
         "--seed",
@@ -143,35 +172,43 @@ def run(options: argparse.Namespace) -> None:
     text = _text(options)
     if not text.strip():
         raise InputError("the text is empty, so that there is nothing to say")
-    if options.timestamps is not None and options.timestamps.resolve() == options.output.resolve():
+    if options.output is None and not options.play:
+        raise InputError("the following arguments are required: --output (or --play)")
+    to_file = options.output is not None
+    if options.timestamps is not None and to_file and options.timestamps.resolve() == options.output.resolve():
         raise InputError(f"--output and --timestamps are the same file, {options.output}")
     if options.speaker is not None and options.speaker_mix is not None:
         raise InputError("give either --speaker or --speaker-mix")
-    to_pipe = str(options.output) == "-"
     if options.normalize is not None and options.stream:
         raise InputError("--normalize needs whole sentences: leave out --stream, or take --volume")
-    form = _format(options)
+    if not to_file and options.format is not None:
+        raise InputError("--format is that of --output, which is missing")
+    form = _format(options) if to_file else "wav"
     if form in COMPRESSED_FORMATS and form != "flac":
         require_av()
     levels = Levels(options.volume, options.normalize)
+    script = _script(options, text)
     speaker = load_speaker(options)
+    in_pieces = options.stream or (options.play and options.normalize is None)
     spoken = speaker.sentence_streams(
-        text,
+        script,
         sentence_silence=options.sentence_silence,
+        tail=options.tail,
         seed=options.seed,
         return_timestamps=options.timestamps is not None,
-        chunk_frames=DEFAULT_CHUNK_FRAMES if options.stream else None,
-        first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES if options.stream else None,
+        chunk_frames=DEFAULT_CHUNK_FRAMES if in_pieces else None,
+        first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES if in_pieces else None,
         speaker=options.speaker,
         speaker_embedding=None if options.speaker_mix is None else mixed_voice(speaker, options.speaker_mix),
         speaking_rate=options.speaking_rate,
         noise_scale=options.noise_scale,
         noise_scale_duration=options.noise_scale_duration,
     )
-    spans: list[Any] = []
-    seconds, first, clipped = 0.0, None, 0
+    spans: list[TimeSpan] = []
+    seconds, first, clipped, samples = 0.0, None, 0, 0
     start = time.perf_counter()
-    with _opened(options.output) as file, AudioWriter(file, speaker.sampling_rate, form) as writer:
+    with contextlib.ExitStack() as stack:
+        writers = _writers(stack, options, form, speaker.sampling_rate)
         for one in spoken:
             spans.extend(one.timestamps or [])
             for piece in one.pieces:
@@ -179,20 +216,57 @@ def run(options: argparse.Namespace) -> None:
                 first = seconds if first is None else first
                 piece = levels.apply(piece, speaker.sampling_rate)
                 clipped += int(np.count_nonzero(np.abs(piece) > 1.0))
-                writer.write(piece)
+                samples += len(piece)
+                for writer in writers:
+                    writer.write(piece)
                 start = time.perf_counter()
-            if one.pause:
+            for writer in writers if one.pause else ():
                 writer.write(np.zeros(one.pause, np.float32))
-        samples = writer.samples
+            samples += one.pause
     if clipped:
         logger.warning("%d samples were too loud and are clipped: lower --volume.", clipped)
     if options.timestamps is not None:
-        _write_timestamps(options.timestamps, spans, text)
-    length = samples / speaker.sampling_rate
+        # Lines of subtitles are cut out of a plain text; where there is markup they are put together from words.
+        write_timestamps(options.timestamps, spans, text if isinstance(script, str) else None)
+    _report(options, samples / speaker.sampling_rate, seconds, first if options.stream else None)
+
+
+def _script(options: argparse.Namespace, text: str) -> str | Script:
+    """The text, or what its markup and the lexicon make of it."""
+    script: str | Script = text
+    if options.ssml:
+        script = parse_ssml(text)
+    elif "<break" in text.lower():
+        script = parse_breaks(text)
+    if options.lexicon is not None:
+        try:
+            lexicon = read_lexicon(options.lexicon)
+        except OSError as error:
+            raise InputError(f"cannot read lexicon {options.lexicon}: {error.strerror}") from None
+        script = lexicon.apply(Script.plain(text) if isinstance(script, str) else script)
+    return script
+
+
+def _writers(
+    stack: contextlib.ExitStack, options: argparse.Namespace, form: str, sampling_rate: int
+) -> list[AudioWriter]:
+    """Where the audio goes: a file or a pipe, a player, or both."""
+    files: list[tuple[BinaryIO, str]] = []
+    if options.output is not None:
+        files.append((stack.enter_context(_opened(options.output)), form))
+    if options.play:
+        player = find_player(sampling_rate)
+        files.append((stack.enter_context(playing(player)), player.format))
+    return [stack.enter_context(AudioWriter(file, sampling_rate, kind)) for file, kind in files]
+
+
+def _report(options: argparse.Namespace, length: float, seconds: float, first: float | None) -> None:
+    to_pipe = str(options.output) == "-"
     report = sys.stderr if to_pipe else sys.stdout
-    print(f"file:             {'standard output' if to_pipe else options.output.resolve()}", file=report)
+    if options.output is not None:
+        print(f"file:             {'standard output' if to_pipe else options.output.resolve()}", file=report)
     print(f"length:           {length:.2f} s", file=report)
-    if options.stream:
+    if first is not None:
         print(f"first piece:      {first:.2f} s", file=report)
     print(f"synthesis time:   {seconds:.2f} s", file=report)
     print(f"real-time factor: {seconds / length:.3f}", file=report)
@@ -223,12 +297,6 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         return
     with replacing(path) as temporary, open(temporary, "w+b") as file:
         yield file
-
-
-def _write_timestamps(path: Path, spans: list[Any], text: str) -> None:
-    from ..speech.subtitles import write_timestamps
-
-    write_timestamps(path, spans, text)
 
 
 def _text(options: argparse.Namespace) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -39,8 +38,8 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "synthesize",
-        help="synthesise many texts, an audio file each",
-        description="Synthesise the texts of a manifest into a folder, an audio file each, and write "
+        help="synthesize many texts, an audio file each",
+        description="Synthesize the texts of a manifest into a folder, an audio file each, and write "
         f"{MANIFEST_NAME} there.",
         epilog=EPILOG,
     )
@@ -77,19 +76,15 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Synthesise, report the rows that failed as they come, and sum up."""
+    """Synthesize, report the rows that failed as they come, and sum up."""
     from ..progress import ProgressLine, clock
 
     total = _count(options)
     progress = ProgressLine(total)
 
-    # What a voice's vocabulary lacks is told once, not for every sentence.
-    logger, once = logging.getLogger("fastvits"), _OncePerCharacters()
-
     def report_failure(failure: Failure) -> None:
         progress.message(f"fastvits: {' '.join(str(failure).split())}")
 
-    logger.addFilter(once)
     try:
         with _rows(options) as rows:
             report = synthesize(
@@ -114,30 +109,11 @@ def run(options: argparse.Namespace) -> int:
     except BadItem as error:
         print(f"fastvits: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    finally:
-        logger.removeFilter(once)
     factor = f", real-time factor {report.seconds / report.audio_seconds:.3f}" if report.audio_seconds else ""
     print(f"done:    {report.done} ({clock(report.audio_seconds)} of audio in {clock(report.seconds)}{factor})")
     print(f"skipped: {report.skipped} (there already)")
     print(f"failed:  {len(report.failures)}")
     return 1 if report.failures else 0
-
-
-class _OncePerCharacters(logging.Filter):
-    """Lets a warning about characters that the vocabulary lacks pass once for each set of characters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: set[object] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not str(record.msg).startswith("The vocabulary lacks") or not isinstance(record.args, tuple):
-            return True
-        characters = record.args[0]
-        if characters in self.told:
-            return False
-        self.told.add(characters)
-        return True
 
 
 def _count(options: argparse.Namespace) -> int | None:

@@ -28,7 +28,15 @@ from ..audio.levels import Levels
 from ..models.inputs import per_item
 from ..models.vits import VitsModel
 from ..progress import ProgressLine
-from ..speech.long_form import DEFAULT_SENTENCE_SILENCE, place_timestamps, sentence_seed, silences
+from ..speech.long_form import (
+    DEFAULT_PREPARATION,
+    DEFAULT_SENTENCE_SILENCE,
+    language_of,
+    place_timestamps,
+    sentence_encoding,
+    sentence_seed,
+    silences,
+)
 from ..speech.pipeline import TextToAudioPipeline
 from ..speech.speaker import Speaker
 from ..speech.timestamps import TimeSpan
@@ -98,8 +106,11 @@ def _voice_key(voice: Speaker) -> str:
     """A hash of the voice: configuration, parameters and vocabulary."""
     model, tokenizer = voice.model, voice.tokenizer
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    words = [getattr(tokenizer, name) for name in ("frontend", "add_blank", "normalize", "phonemize", "is_uroman")]
-    words += [tokenizer.language, tokenizer.espeak_voice, tokenizer.uroman_language, tokenizer.get_vocab()]
+    words = [
+        getattr(tokenizer, name, None) for name in ("frontend", "add_blank", "normalize", "phonemize", "is_uroman")
+    ]
+    words += [getattr(tokenizer, name, None) for name in ("language", "espeak_voice", "uroman_language")]
+    words.append(tokenizer.get_vocab())
     digest.update(json.dumps(words, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -257,7 +268,17 @@ class _Run:
         self.on_failure = on_failure
         self.report = CorpusReport()
         self.begun = time.perf_counter()
-        settings = [_voice_key(voice), str(model.dtype), format, self.noise, self.pauses, max_length, timestamps]
+        self.reported: set[str] = set()
+        settings = [
+            _voice_key(voice),
+            repr(DEFAULT_PREPARATION),
+            str(model.dtype),
+            format,
+            self.noise,
+            self.pauses,
+            max_length,
+            timestamps,
+        ]
         if levels != Levels():  # else a folder of an earlier version is spoken anew
             settings.append([levels.volume, levels.normalize])
         self.settings = json.dumps(settings, sort_keys=True)
@@ -301,11 +322,11 @@ class _Run:
             if folder.has(item):
                 self.report.skipped += 1
                 return None
-            sentences = list(split_sentences(item.text, self.max_length))
+            sentences = list(split_sentences(item.text, self.max_length, language=language_of(self.voice)))
             job = _Job(item, sentences, 0)
             units = []
             for index, sentence in enumerate(sentences):
-                encoding = self.voice.tokenizer([sentence.text], return_tensors="pt")
+                encoding = sentence_encoding(self.voice, sentence, DEFAULT_PREPARATION, self.reported)
                 if self.voice.says_something(encoding):
                     units.append(_Unit(job, index, sentence, encoding, sentence_seed(item.seed, index) or 0))
             if not units:

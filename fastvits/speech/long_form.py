@@ -10,6 +10,8 @@ cache of generated code grow on the way, ever more slowly.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,21 +21,28 @@ import numpy as np
 from ..text.batch_encoding import BatchEncoding
 from ..text.preparation import Preparation
 from ..text.sentences import DEFAULT_MAX_LENGTH, Boundary, Sentence, split_sentences
+from ..text.tokenization import VitsTokenizer
 from .controls import CONTROLS
+from .script import Script, ScriptSentence
 from .synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES, Synthesizer
 from .timestamps import TimeSpan
 
 __all__ = [
+    "DEFAULT_PREPARATION",
     "DEFAULT_SENTENCE_SILENCE",
     "SentenceStream",
     "SpokenSentence",
+    "language_of",
     "place_timestamps",
+    "sentence_encoding",
     "sentence_seed",
     "sentence_streams",
     "silences",
     "speak_sentences",
     "stream_speech",
 ]
+
+logger = logging.getLogger("fastvits")
 
 DEFAULT_PREPARATION = Preparation()
 """What is done to long texts: everything that there is."""
@@ -115,15 +124,22 @@ def sentence_seed(seed: int | Sequence[int] | None, index: int) -> int | None:
     return (seed + index) % (MAX_SEED + 1)
 
 
-def silences(sentence_silence: float, paragraph_silence: float | None, sampling_rate: int) -> dict[Boundary, int]:
-    """Samples of silence after a piece, by what it ends with: half a sentence's after a clause, none within one.
+def silences(
+    sentence_silence: float, paragraph_silence: float | None, sampling_rate: int, tail: float = 0.0
+) -> dict[Boundary, int]:
+    """Samples of silence after a piece, by what it ends with: half a sentence's after a clause, none within one, `tail`
+    at the very end. A time that is no whole number of samples is rounded to the nearest.
 
     Raises TypeError or ValueError for seconds that are no number, negative or more than `MAX_SILENCE`.
     """
     if paragraph_silence is None:
         is_number = isinstance(sentence_silence, int | float)
         paragraph_silence = min(sentence_silence * 2, MAX_SILENCE) if is_number else 0
-    for name, value in (("sentence_silence", sentence_silence), ("paragraph_silence", paragraph_silence)):
+    for name, value in (
+        ("sentence_silence", sentence_silence),
+        ("paragraph_silence", paragraph_silence),
+        ("tail", tail),
+    ):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number of seconds, not {value!r}")
         if not 0 <= value <= MAX_SILENCE:
@@ -134,16 +150,17 @@ def silences(sentence_silence: float, paragraph_silence: float | None, sampling_
         "clause": round(sentence_silence / 2 * sampling_rate),
         "space": 0,
         "cut": 0,
-        "end": 0,
+        "end": round(tail * sampling_rate),
     }
 
 
 def speak_sentences(
     synthesizer: Synthesizer,
-    text: str,
+    text: str | Script,
     *,
     sentence_silence: float = DEFAULT_SENTENCE_SILENCE,
     paragraph_silence: float | None = None,
+    tail: float = 0.0,
     max_length: int = DEFAULT_MAX_LENGTH,
     seed: int | Sequence[int] | None = None,
     return_timestamps: bool = False,
@@ -154,11 +171,12 @@ def speak_sentences(
 
     Args:
         synthesizer: what speaks.
-        text: the text.
+        text: the text, or a script, which has pauses and rates of its own.
         sentence_silence: seconds of silence between sentences; between the clauses of a sentence that was too long,
             half of it.
         paragraph_silence: seconds of silence between paragraphs, which empty lines separate; None means twice
             `sentence_silence`.
+        tail: seconds of silence behind the last sentence.
         max_length: the most characters of a sentence that is spoken whole, as in
             `fastvits.text.sentences.split_sentences`.
         seed: sentence `i` has the seed `seed + i`, or of a sequence its number `i`; None draws from torch's global
@@ -178,6 +196,7 @@ def speak_sentences(
         text,
         sentence_silence=sentence_silence,
         paragraph_silence=paragraph_silence,
+        tail=tail,
         max_length=max_length,
         seed=seed,
         return_timestamps=return_timestamps,
@@ -201,7 +220,7 @@ def speak_sentences(
 
 def stream_speech(
     synthesizer: Synthesizer,
-    text: str,
+    text: str | Script,
     *,
     chunk_frames: int = DEFAULT_CHUNK_FRAMES,
     first_chunk_frames: int | None = DEFAULT_FIRST_CHUNK_FRAMES,
@@ -235,10 +254,11 @@ def stream_speech(
 
 def sentence_streams(
     synthesizer: Synthesizer,
-    text: str,
+    text: str | Script,
     *,
     sentence_silence: float = DEFAULT_SENTENCE_SILENCE,
     paragraph_silence: float | None = None,
+    tail: float = 0.0,
     max_length: int = DEFAULT_MAX_LENGTH,
     seed: int | Sequence[int] | None = None,
     return_timestamps: bool = False,
@@ -255,36 +275,48 @@ def sentence_streams(
     for name in controls:
         if name not in CONTROLS and name != "speaker":
             raise TypeError(f"unknown keyword {name!r}: allowed controls are speaker, {', '.join(CONTROLS)}")
-    pauses = silences(sentence_silence, paragraph_silence, synthesizer.sampling_rate)
+    pauses = silences(sentence_silence, paragraph_silence, synthesizer.sampling_rate, tail)
     sentence_seed(seed, 0)
     given = {name: value for name, value in controls.items() if value is not None}
-    sentences = split_sentences(text, max_length, language=synthesizer.tokenizer.language_code)
+    language = language_of(synthesizer)
     reported: set[str] = set()  # what the voice lacks is told once a text
-    first = next(sentences, None)
+    if isinstance(text, Script):
+        _check_script(synthesizer, text)
+        split_sentences("", max_length)
+        units = _units_of_script(text, max_length, language, pauses, synthesizer.sampling_rate)
+    else:
+        units = ((one, pauses[one.boundary], 1.0) for one in split_sentences(text, max_length, language=language))
+    first = next(units, None)
     if first is None:
-        what = "has no letter, number or symbol" if text.strip() else "is empty"
+        written = text.written if isinstance(text, Script) else text
+        what = "has no letter, number or symbol" if written.strip() else "is empty"
         raise ValueError(f"text {what}, so that there is nothing to say")
+    lead = round(text.lead * synthesizer.sampling_rate) if isinstance(text, Script) else 0
 
     def spoken() -> Iterator[SentenceStream]:
         start, said = 0, False
-        sentence: Sentence | None = first
+        unit: _Unit | None = first
         index = 0
-        while sentence is not None:
-            following = next(sentences, None)
+        while unit is not None:
+            sentence, pause, rate = unit
+            following = next(units, None)
             own_seed = sentence_seed(seed, index)
             # A sentence of nothing but what the voice cannot say (the tokenizer warns of it) is passed over.
-            encoding = synthesizer.tokenizer(
-                [sentence.text], return_tensors="pt", preparation=preparation, reported=reported
-            )
+            encoding = sentence_encoding(synthesizer, sentence, preparation, reported)
             if synthesizer.says_something(encoding):
-                said = True
                 keywords = given if own_seed is None else {**given, "seed": own_seed}
+                if rate != 1.0:
+                    own_rate = given.get("speaking_rate", synthesizer.model.speaking_rate)
+                    keywords = {**keywords, "speaking_rate": own_rate * rate}
                 samples, pieces, spans = _begun(
                     synthesizer, encoding, keywords, chunk_frames, first_chunk_frames, return_timestamps
                 )
+                before = 0 if said else lead
+                said = True
+                if before:
+                    samples, pieces = samples + before, _behind_silence(before, pieces)
                 if spans is not None:
-                    spans = place_timestamps(spans, sentence, start / synthesizer.sampling_rate)
-                pause = pauses[sentence.boundary]
+                    spans = place_timestamps(spans, sentence, (start + before) / synthesizer.sampling_rate)
                 yield SentenceStream(index, sentence, start, samples, pause, own_seed, spans, pieces)
                 start += samples + pause
             elif following is None and not said:
@@ -292,10 +324,63 @@ def sentence_streams(
             else:
                 empty = iter([np.zeros(0, np.float32)])
                 yield SentenceStream(index, sentence, start, 0, 0, own_seed, [] if return_timestamps else None, empty)
-            sentence = following
+            unit = following
             index += 1
 
     return spoken()
+
+
+def language_of(synthesizer: Synthesizer) -> str | None:
+    """The code of the language whose abbreviations do not end sentences; None where the tokenizer does not tell."""
+    return getattr(synthesizer.tokenizer, "language_code", None)
+
+
+def sentence_encoding(
+    synthesizer: Synthesizer, sentence: Sentence, preparation: Preparation | None, reported: set[str]
+) -> BatchEncoding:
+    """The encoding of a sentence `[1, T_text]`, mended as long texts are; what the voice lacks is told once for all
+    that share `reported`."""
+    # Another library's tokenizer knows neither.
+    own: dict[str, Any] = {"preparation": preparation, "reported": reported}
+    options = own if isinstance(synthesizer.tokenizer, VitsTokenizer) else {}
+    encoding: BatchEncoding = synthesizer.tokenizer([sentence.text], return_tensors="pt", **options)
+    return encoding
+
+
+_Unit = tuple[Sentence, int, float]
+"""A sentence, the samples of silence behind it, and the factor of its rate."""
+_ENDS_SENTENCE = re.compile(r"[.!?\u2026\u0964\u3002\uff01\uff1f\u061f\u06d4][\"'”’»)\]」』]*\s*$")
+
+
+def _units_of_script(
+    script: Script, max_length: int, language: str | None, pauses: dict[Boundary, int], sampling_rate: int
+) -> Iterator[_Unit]:
+    """The sentences of a script."""
+    for number, passage in enumerate(script.passages):
+        at_end = pauses["end"]
+        if passage.pause is not None:
+            at_end = round(passage.pause * sampling_rate)
+        elif number + 1 < len(script.passages):
+            goes_on = passage.ends is None and _ENDS_SENTENCE.search(passage.text) is None
+            at_end = 0 if goes_on else pauses[passage.ends or "sentence"]
+        for sentence in split_sentences(passage.text, max_length, language=language):
+            pause = at_end if sentence.boundary == "end" else pauses[sentence.boundary]
+            yield ScriptSentence.of(sentence, passage, script.written), pause, passage.rate
+
+
+def _check_script(synthesizer: Synthesizer, script: Script) -> None:
+    """Refuse phonemes where the voice reads letters; tell where the text says that it is of another language."""
+    tokenizer = synthesizer.tokenizer
+    if script.has_phonemes and not (getattr(tokenizer, "frontend", "vits") == "piper" and tokenizer.phonemize):
+        raise ValueError("the text holds phonemes, and this voice reads none: only voices from Piper do")
+    codes = [re.split("[-_]", code.lower())[0] for code in (script.language, synthesizer.language) if code]
+    if len(codes) == 2 and len(codes[0]) == len(codes[1]) and codes[0] != codes[1]:
+        logger.warning("The text says that its language is %s; this voice's is %s.", *codes)
+
+
+def _behind_silence(samples: int, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield np.zeros(samples, np.float32)
+    yield from pieces
 
 
 def _begun(
@@ -323,6 +408,11 @@ def place_timestamps(spans: Sequence[TimeSpan], sentence: Sentence, seconds: flo
         sentence: the sentence.
         seconds: when the sentence begins.
     """
+    if isinstance(sentence, ScriptSentence):
+        return [
+            dataclasses.replace(span, start=span.start + seconds, end=span.end + seconds)
+            for span in sentence.as_written(spans)
+        ]
     placed = []
     for span in spans:
         first, last = sentence.original_span(span.text_start, span.text_end)

@@ -13,6 +13,7 @@ from ..models.vits import VitsModel
 from ..voices.folders import DEFAULT_VOICE
 from .loading import DeviceLike, load_model_and_tokenizer
 from .long_form import SentenceStream, SpokenSentence, sentence_streams, speak_sentences, stream_speech
+from .script import Script
 from .synthesis import Synthesizer
 
 __all__ = ["Speaker"]
@@ -78,11 +79,11 @@ class Speaker(Synthesizer):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(language={self.language!r}, device='{self.device}', dtype={self.dtype})"
 
-    def sentences(self, text: str, **options: Any) -> Iterator[SpokenSentence]:
+    def sentences(self, text: str | Script, **options: Any) -> Iterator[SpokenSentence]:
         """Speak a text of any length by sentences; `fastvits.speech.long_form.speak_sentences` has the options."""
         return speak_sentences(self, text, **options)
 
-    def stream(self, text: str, **options: Any) -> Iterator[np.ndarray]:
+    def stream(self, text: str | Script, **options: Any) -> Iterator[np.ndarray]:
         """Speak a text of any length piece by piece, the first one as early as the network allows.
 
         The pieces are float32 arrays `[n]` to be played one after another, pauses included; see
@@ -90,7 +91,7 @@ class Speaker(Synthesizer):
         """
         return stream_speech(self, text, **options)
 
-    def sentence_streams(self, text: str, **options: Any) -> Iterator[SentenceStream]:
+    def sentence_streams(self, text: str | Script, **options: Any) -> Iterator[SentenceStream]:
         """Speak a text of any length sentence by sentence, each told of before it is spoken: where it stands in the
         text, how long it will be, when its words are heard, and its pieces as they come; see
         `fastvits.speech.long_form.sentence_streams` for the options."""
