@@ -15,15 +15,16 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 import torch
 
-from .hub import snapshot
+from .hub import snapshot, upload
 from .storage import json_text, read_json, write_text
+from .strictness import tolerated
 
 CONFIG_NAME = "config.json"
 ACTIVATIONS = ("relu", "gelu", "selu", "gelu_new")
@@ -139,6 +140,47 @@ _GENERAL: dict[str, Any] = {
     "torch_dtype": None,
     "transformers_version": None,
 }
+# Further names that transformers' configurations take or once took: kept where they are given.
+_GENERAL_WORDS = frozenset(
+    {
+        "add_cross_attention",
+        "bos_token_id",
+        "cross_attention_hidden_size",
+        "decoder_start_token_id",
+        "eos_token_id",
+        "finetuning_task",
+        "is_decoder",
+        "num_labels",
+        "prefix",
+        "pruned_heads",
+        "sep_token_id",
+        "task_specific_params",
+        "tie_encoder_decoder",
+        "tie_word_embeddings",
+        "tokenizer_class",
+        "torchscript",
+        "use_bfloat16",
+        "use_cache",
+    }
+)
+# Arguments of transformers' loaders that ask for what holds anyway: no code of a repository is ever run.
+_LOADER_WORDS = frozenset(
+    {"_commit_hash", "_from_auto", "_from_pipeline", "mirror", "proxies", "resume_download", "trust_remote_code"}
+)
+ATTENTIONS = (None, "eager", "sdpa")
+"""What `attn_implementation` may be: attention is computed exactly, whichever of them is asked for."""
+
+# What other VITS call a field, and what to write instead.
+_OTHER_WORDS = {
+    "length_scale": "speaking_rate, which is its inverse",
+    "noise_scale_w": "noise_scale_duration",
+    "noise_w": "noise_scale_duration",
+    "n_speakers": "num_speakers",
+    "sample_rate": "sampling_rate",
+}
+_NEAR = 0.8
+"""How alike an attribute's name and a field's are where the one counts as the other misspelt, as `difflib` measures."""
+
 # Who wrote a file and where it lay: no part of what is configured, so equality does not look at it.
 _PROVENANCE = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
 # Left out of to_dict() at their defaults: transformers does not know them.
@@ -155,8 +197,9 @@ class VitsConfig:
     are set, in the constructor and later (``config.speaking_rate = 0.5``): TypeError for a wrong type, ValueError for a
     value that cannot be. How fields fit together is checked by :meth:`validate`, which the constructor,
     :meth:`from_dict`, :meth:`from_pretrained` and :meth:`save_pretrained` call; two fields that depend on each other
-    can therefore be changed one after the other. Setting an attribute that does not exist raises AttributeError, so
-    that a misspelt name does not pass in silence. Numbers are stored as ``int`` and ``float``, sequences as lists.
+    can therefore be changed one after the other. An attribute of one's own (``config.my_note = 1``) is kept and saved;
+    a name that is nearly a parameter's raises AttributeError, so that a misspelt one does not pass in silence. Numbers
+    are stored as ``int`` and ``float``, sequences as lists.
 
     Keys of a ``config.json`` that are no parameter here (``architectures``, ``dtype``, anything) pass through
     :meth:`from_dict` and :meth:`from_pretrained`, are readable as attributes, and are written again. Two configurations
@@ -278,7 +321,7 @@ class VitsConfig:
     max_frames: _Size = 200_000
 
     def __init__(self, **parameters: Any) -> None:
-        _refuse_unknown(type(self).__name__, parameters, _GENERAL)
+        _refuse_unknown(type(self).__name__, parameters, ())
         self._fill(parameters)
 
     # --- Attributes ---------------------------------------------------------------------------------------------------
@@ -286,11 +329,22 @@ class VitsConfig:
     def _fill(self, values: Mapping[str, Any]) -> None:
         """Set every field from ``values`` or its default, keep all other keys, and check the whole."""
         model_type = values.get("model_type", self.model_type)
-        if model_type != self.model_type:
+        if model_type not in (self.model_type, VitsConfig.model_type):
             raise ValueError(f"model_type must be {self.model_type!r}, not {model_type!r}: this is no VITS model.")
+        # A subclass may have set attributes of its own before.
         self.__dict__["_extra"] = {
-            key: copy.deepcopy(value) for key, value in values.items() if key not in _RULES and key != "model_type"
+            **self.__dict__.get("_extra", {}),
+            **{key: copy.deepcopy(value) for key, value in values.items() if key not in _RULES and key != "model_type"},
         }
+        for key in ("attn_implementation", "_attn_implementation"):
+            self._attn_implementation = self._extra.pop(key, self._attn_implementation)
+        labels = self._extra.get("id2label")
+        if isinstance(labels, dict):  # JSON has no integers as keys
+            self._extra["id2label"] = {int(key) if str(key).isdigit() else key: text for key, text in labels.items()}
+        if "num_labels" in self._extra:
+            count = self._extra.pop("num_labels")
+            if self._extra.get("id2label") is None:
+                self.num_labels = count
         for key in ("dtype", "torch_dtype"):
             if isinstance(self._extra.get(key), torch.dtype):
                 self._extra[key] = _dtype_name(self._extra[key])
@@ -301,13 +355,20 @@ class VitsConfig:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _RULES:
             self.__dict__[name] = _RULES[name](name, value)
-        elif name in ("dtype", "torch_dtype"):
-            self._extra.pop("torch_dtype", None)
-            self._extra["dtype"] = _dtype_name(value) if isinstance(value, torch.dtype) else value
-        elif name in self._extra or name in _GENERAL:
-            self._extra[name] = value
-        else:
+            return
+        extra = self.__dict__.setdefault("_extra", {})
+        descriptor = getattr(type(self), name, None)
+        if name in ("dtype", "torch_dtype"):
+            extra.pop("torch_dtype", None)
+            extra["dtype"] = _dtype_name(value) if isinstance(value, torch.dtype) else value
+        elif isinstance(descriptor, property) and descriptor.fset is not None:
+            descriptor.fset(self, value)
+        elif name in extra or name in _GENERAL:
+            extra[name] = value
+        elif descriptor is not None or name in _OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, _NEAR):
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
+        else:
+            extra[name] = value
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what is neither a field nor a method, so a key of a foreign file cannot hide either.
@@ -329,6 +390,69 @@ class VitsConfig:
     def torch_dtype(self) -> torch.dtype | None:
         """The older name of :attr:`dtype`."""
         return self.dtype
+
+    @property
+    def _attn_implementation(self) -> str | None:
+        return self.__dict__.get("_attention")
+
+    @_attn_implementation.setter
+    def _attn_implementation(self, value: str | None) -> None:
+        if value not in ATTENTIONS:
+            raise ValueError(
+                f"attn_implementation is {value!r}; attention is always computed exactly, by fastvits' own kernels: "
+                "leave it out, or write 'eager' or 'sdpa'."
+            )
+        self.__dict__["_attention"] = value
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels ``id2label`` has: a general field of transformers' configurations, of no use to a VITS."""
+        labels = self._extra.get("id2label")
+        return 2 if labels is None else len(labels)
+
+    @num_labels.setter
+    def num_labels(self, value: int) -> None:
+        number = _Integer(minimum=0)("num_labels", value)
+        assert number is not None
+        self._extra["id2label"] = {index: f"LABEL_{index}" for index in range(number)}
+        self._extra["label2id"] = {f"LABEL_{index}": index for index in range(number)}
+
+    @property
+    def use_return_dict(self) -> bool | None:
+        """The older name of :attr:`return_dict`."""
+        return self.return_dict
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> VitsConfig:
+        """The configuration itself: a VITS has no other one inside."""
+        return self
+
+    def update(self, config_dict: Mapping[str, Any]) -> None:
+        """Set several attributes, and check the whole behind them; nothing is set where that fails.
+
+        Raises TypeError, ValueError or AttributeError as setting them one by one and :meth:`validate` do.
+        """
+        changed = copy.deepcopy(self)
+        for name, value in config_dict.items():
+            setattr(changed, name, value)
+        changed.validate()
+        self.__dict__.update(changed.__dict__)
+
+    def update_from_string(self, update_str: str) -> None:
+        """As :meth:`update`, of a text such as ``"speaking_rate=1.2,use_bias=true"``, for attributes that are there.
+
+        Raises ValueError for a name that is not there or a value that is no such number or truth value.
+        """
+        values: dict[str, Any] = {}
+        for item in update_str.split(","):
+            name, equals, text = item.partition("=")
+            old = getattr(self, name, None)
+            kind = type(old)
+            if not equals or kind not in (bool, int, float, str):
+                raise ValueError(f"update_str has {item!r}; give name=value of a number, a text or a truth value.")
+            if kind is bool and text.lower() not in ("true", "1", "y", "yes", "false", "0", "n", "no"):
+                raise ValueError(f"{name} must be true or false, not {text!r}.")
+            values[name] = text.lower() in ("true", "1", "y", "yes") if kind is bool else kind(text)
+        self.update(values)
 
     # --- Checks -------------------------------------------------------------------------------------------------------
 
@@ -436,11 +560,15 @@ class VitsConfig:
     # --- Reading ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_dict(cls: type[_Self], config_dict: Mapping[str, Any], **overrides: Any) -> _Self:
+    def from_dict(
+        cls: type[_Self], config_dict: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
+    ) -> Any:
         """Build a configuration from a ``config.json``'s content, keeping keys that are no parameter.
 
         Args:
             config_dict: the content; it is copied and not changed.
+            return_unused_kwargs: also return the overrides that are no parameter, as a dictionary, instead of refusing
+                them.
             overrides: parameters to use instead of the content's.
 
         Raises:
@@ -449,9 +577,33 @@ class VitsConfig:
         """
         if not isinstance(config_dict, Mapping):
             raise TypeError(f"config_dict must be a dictionary, not {type(config_dict).__name__}.")
-        _refuse_unknown(cls.__name__, overrides, {*_GENERAL, *config_dict})
-        config = cls.__new__(cls)
-        config._fill({**config_dict, **overrides})
+        given = {name: value for name, value in overrides.items() if name not in _LOADER_WORDS}
+        unused = {name: given.pop(name) for name in list(given) if not cls._takes(name, config_dict)}
+        if not return_unused_kwargs:
+            _refuse_unknown(cls.__name__, unused, ())
+        for name in ("dtype", "torch_dtype"):
+            if given.get(name) == "auto":
+                del given[name]
+        config = cls._built({**config_dict, **given})
+        return (config, unused) if return_unused_kwargs else config
+
+    @classmethod
+    def _takes(cls, name: str, content: Iterable[str]) -> bool:
+        """Whether a loader's keyword says something about the configuration."""
+        known = (_RULES, _GENERAL, _GENERAL_WORDS, ("model_type", "attn_implementation"), content)
+        return any(name in names for names in known) or name in inspect.signature(cls.__init__).parameters
+
+    @classmethod
+    def _built(cls: type[_Self], values: dict[str, Any]) -> _Self:
+        if cls.__init__ is VitsConfig.__init__:
+            config = cls.__new__(cls)
+            config._fill(values)
+            return config
+        # A subclass's constructor has its own parameters; whatever else the file says is kept beside them.
+        config = cls(**{name: value for name, value in values.items() if cls._takes(name, ())})
+        for name, value in values.items():
+            if not cls._takes(name, ()):
+                config._extra[name] = copy.deepcopy(value)
         return config
 
     @classmethod
@@ -465,46 +617,73 @@ class VitsConfig:
         local_files_only: bool = False,
         token: str | bool | None = None,
         force_download: bool = False,
+        return_unused_kwargs: bool = False,
         **overrides: Any,
-    ) -> _Self:
+    ) -> Any:
         """Read ``config.json`` from a folder or a hub repository.
 
         Args:
             pretrained_model_name_or_path: a folder, a hub id, or the path of the JSON file itself.
             revision, subfolder, cache_dir, local_files_only, token, force_download: see :func:`fastvits.hub.snapshot`.
-            overrides: parameters to use instead of the file's.
+            return_unused_kwargs: also return the overrides that are no parameter, as a dictionary, instead of refusing
+                them.
+            overrides: parameters to use instead of the file's. ``trust_remote_code`` and other arguments of
+                transformers that ask for what holds anyway are taken.
 
         Raises:
             OSError: there is no such source, it has no ``config.json``, or that file is not JSON.
             TypeError: an override is unknown, or a value has the wrong type.
             ValueError: an impossible value or architecture, or the file is another kind of model's.
         """
-        path = Path(os.path.expanduser(os.fspath(pretrained_model_name_or_path)))
+        path = cls._file(
+            pretrained_model_name_or_path,
+            revision=revision,
+            subfolder=subfolder,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+            force_download=force_download,
+        )
+        content = _read_json(path)
+        unused: dict[str, Any] = {}
+        if return_unused_kwargs:
+            unused = {name: overrides.pop(name) for name in list(overrides) if not cls._takes(name, content)}
+            for name in _LOADER_WORDS:
+                unused.pop(name, None)
+        else:
+            wrong = (name for name in overrides if not cls._takes(name, content) and name not in _LOADER_WORDS)
+            _refuse_unknown(f"{cls.__name__}.from_pretrained", wrong, ())
+        try:
+            config = cls.from_dict(content, **overrides)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{path}: {error}") from error
+        config.__dict__["name_or_path"] = os.fspath(pretrained_model_name_or_path)
+        return (config, unused) if return_unused_kwargs else config
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The content of the ``config.json`` that :meth:`from_pretrained` would read, and the keywords left over."""
+        where = inspect.signature(snapshot).parameters
+        path = cls._file(pretrained_model_name_or_path, **{name: kwargs.pop(name) for name in where if name in kwargs})
+        return _read_json(path), {name: value for name, value in kwargs.items() if name not in _LOADER_WORDS}
+
+    @staticmethod
+    def _file(source: str | os.PathLike[str], *, subfolder: str = "", **where: Any) -> Path:
+        path = Path(os.path.expanduser(os.fspath(source)))
         if not (path.is_file() and not subfolder):
-            folder = snapshot(
-                pretrained_model_name_or_path,
-                allow_patterns=[CONFIG_NAME],
-                revision=revision,
-                subfolder=subfolder,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                token=token,
-                force_download=force_download,
-            )
+            folder = snapshot(source, allow_patterns=[CONFIG_NAME], subfolder=subfolder, **where)
             path = folder / CONFIG_NAME
             if not path.is_file():
                 raise FileNotFoundError(f"{folder} is no model: it has no {CONFIG_NAME}.")
-        content = _read_json(path)
-        _refuse_unknown(f"{cls.__name__}.from_pretrained", overrides, {*_GENERAL, *content})
-        try:
-            return cls.from_dict({**content, **overrides})
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{path}: {error}") from error
+        return path
 
     @classmethod
     def from_json_file(cls: type[_Self], json_file: str | os.PathLike[str]) -> _Self:
         """Read a JSON file; as :meth:`from_pretrained` with the path of a file."""
-        return cls.from_dict(_read_json(Path(json_file)))
+        config: _Self = cls.from_dict(_read_json(Path(json_file)))
+        return config
 
     # --- Writing ------------------------------------------------------------------------------------------------------
 
@@ -544,14 +723,23 @@ class VitsConfig:
         """Write :meth:`to_json_string` to a file."""
         write_text(Path(json_file_path), self.to_json_string(use_diff))
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
+    ) -> None:
         """Check the configuration and write it as ``config.json`` into a folder, which is made if it does not exist.
+
+        With ``push_to_hub`` it is uploaded too, as by :meth:`push_to_hub` with these ``options``, of which ``repo_id``
+        is the folder's name by default.
 
         Raises:
             OSError: the folder cannot be made or written to.
             TypeError: ``hidden_act`` is a function, or a kept foreign key holds what JSON cannot.
             ValueError: an impossible architecture (after changes to a configuration once valid).
         """
+        if options and not push_to_hub:
+            raise TypeError(
+                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all."
+            )
         self.validate()
         folder = Path(save_directory)
         if folder.exists() and not folder.is_dir():
@@ -559,6 +747,15 @@ class VitsConfig:
         text = self.to_json_string()
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / CONFIG_NAME, text)
+        if push_to_hub:
+            self.push_to_hub(**{"repo_id": folder.resolve().name, **options})
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload ``config.json`` to a hub repository, which is made if needed, and return the commit's address.
+
+        ``options`` are those of :func:`fastvits.hub.upload`.
+        """
+        return upload(repo_id, self.save_pretrained, **{"commit_message": "Upload configuration", **options})
 
     # --- Python's own protocols ---------------------------------------------------------------------------------------
 
@@ -576,6 +773,9 @@ class VitsConfig:
         clone = type(self).__new__(type(self))
         clone.__dict__.update(self.__dict__, _extra=dict(self._extra))
         return clone
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
 
     def __repr__(self) -> str:
         values = self.to_diff_dict()
@@ -600,14 +800,16 @@ VitsConfig.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 
 
 def _near(name: str) -> str:
+    if name in _OTHER_WORDS:
+        return f" (write {_OTHER_WORDS[name]})"
     matches = difflib.get_close_matches(name, _RULES)
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
 def _refuse_unknown(owner: str, parameters: Iterable[str], also_known: Iterable[str]) -> None:
-    known = {*_RULES, "model_type", *also_known}
+    known = {*_RULES, *_GENERAL, *_GENERAL_WORDS, "model_type", "attn_implementation", *also_known}
     unknown = [name for name in parameters if name not in known]
-    if unknown:
+    if unknown and not tolerated(f"{owner} keeps {', '.join(unknown)}, which mean nothing to a VITS"):
         listed = ", ".join(f"{name!r}{_near(name)}" for name in unknown)
         raise TypeError(f"{owner} got an unknown keyword argument: {listed}.")
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 
@@ -103,3 +104,53 @@ def _download(
         wanted = ", ".join(str(inner / pattern) for pattern in patterns)
         raise FileNotFoundError(f"The hub repository {at} has no file matching {wanted}.")
     return root / inner
+
+
+def upload(
+    repo_id: str,
+    write: Callable[[Path], object],
+    *,
+    commit_message: str = "Upload with fastvits",
+    commit_description: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Upload the files that ``write`` puts into a folder to a hub repository, in one commit.
+
+    Args:
+        repo_id: "owner/name", or "name" for the owner of the token; made if it does not exist.
+        write: is called with an empty folder.
+        commit_message, commit_description: of the commit.
+        private: whether a new repository is private; None leaves it to the owner's settings.
+        token: an access token; None and True mean the stored one.
+        revision: the branch to commit to; the main one by default.
+        create_pr: propose the commit as a pull request instead.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        OSError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        api = HfApi(token=token)
+        try:
+            full_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            commit = api.upload_folder(
+                repo_id=full_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                commit_description=commit_description,
+                revision=revision,
+                create_pr=create_pr,
+            )
+        except (OSError, ValueError, TypeError):
+            raise
+        except Exception as error:  # the errors of whichever HTTP library this version of huggingface_hub is built on
+            raise OSError(f"Cannot upload to {repo_id!r} on the hub: {error}") from error
+    return str(getattr(commit, "commit_url", commit))
