@@ -5,12 +5,14 @@ The public names are those below; everything else may move between versions.
 
 from .configuration import VitsConfig
 from .corpus.run import synthesize
+from .models.pretrained import VitsPreTrainedModel
 from .models.seeding import set_seed
 from .models.vits import VitsModel, VitsModelOutput
 from .planning.explain import BackendError, explain, set_backend, use_backend
 from .speech.pipeline import pipeline
 from .speech.speaker import Speaker
 from .speech.timestamps import TimeSpan, timestamps
+from .strictness import strict
 from .text.batch_encoding import BatchEncoding
 from .text.tokenization import VitsTokenizer
 
@@ -24,12 +26,14 @@ __all__ = [
     "VitsConfig",
     "VitsModel",
     "VitsModelOutput",
+    "VitsPreTrainedModel",
     "VitsTokenizer",
     "__version__",
     "explain",
     "pipeline",
     "set_backend",
     "set_seed",
+    "strict",
     "synthesize",
     "timestamps",
     "use_backend",

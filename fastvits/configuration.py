@@ -171,7 +171,7 @@ ATTENTIONS = (None, "eager", "sdpa")
 """What `attn_implementation` may be: attention is computed exactly, whichever of them is asked for."""
 
 # What other VITS call a field, and what to write instead.
-_OTHER_WORDS = {
+OTHER_WORDS = {
     "length_scale": "speaking_rate, which is its inverse",
     "noise_scale_w": "noise_scale_duration",
     "noise_w": "noise_scale_duration",
@@ -365,7 +365,7 @@ class VitsConfig:
             descriptor.fset(self, value)
         elif name in extra or name in _GENERAL:
             extra[name] = value
-        elif descriptor is not None or name in _OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, _NEAR):
+        elif descriptor is not None or name in OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, _NEAR):
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
         else:
             extra[name] = value
@@ -800,8 +800,8 @@ VitsConfig.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 
 
 def _near(name: str) -> str:
-    if name in _OTHER_WORDS:
-        return f" (write {_OTHER_WORDS[name]})"
+    if name in OTHER_WORDS:
+        return f" (write {OTHER_WORDS[name]})"
     matches = difflib.get_close_matches(name, _RULES)
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 

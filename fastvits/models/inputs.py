@@ -17,6 +17,8 @@ from torch import Tensor
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.left_align import BAD_MASK, BLANK, OUTSIDE_VOCABULARY, SILENT
 
+from ..strictness import tolerated
+
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
     """`x` on `device`; from the CPU to a GPU through pinned memory, so that the host does not wait."""
@@ -110,7 +112,7 @@ def speaker_input(
     num_speakers = max(num_speakers, 1)
     allowed = f"0 to {num_speakers - 1}" if num_speakers > 1 else "0, for the model has one speaker"
     if speaker_id is None:
-        if num_speakers > 1:
+        if num_speakers > 1 and not tolerated(f"a model of {num_speakers} speakers speaks without one of them"):
             raise ValueError(f"the model has {num_speakers} speakers: set speaker_id, {allowed}")
         return None, None
     if isinstance(speaker_id, Tensor):

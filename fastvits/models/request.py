@@ -1,6 +1,6 @@
 """What a call asks, checked once: ids, mask, speaker, rates, noise, seeds, durations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypedDict
 
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fastvits_kernels.ops.durations import MOST_FRAMES
 
-from ..configuration import VitsConfig
+from ..configuration import OTHER_WORDS, VitsConfig
+from ..strictness import tolerated
 from .inputs import (
     TextInput,
     durations_input,
@@ -140,9 +141,25 @@ def checked_frames(request: SpeechRequest, frames: Tensor, config: VitsConfig) -
     return values[:batch]
 
 
-def refuse_unknown(name: str, controls: Mapping[str, object]) -> None:
-    """Raise TypeError for a keyword of `name` that is no control."""
-    for one in controls:
-        if one not in Controls.__annotations__:
-            allowed = ", ".join(Controls.__annotations__)
-            raise TypeError(f"unknown keyword {one!r} of {name}: its controls are {allowed}")
+COLUMNS = (
+    "length",
+    "num_truncated_tokens",
+    "offset_mapping",
+    "overflow_to_sample_mapping",
+    "overflowing_tokens",
+    "special_tokens_mask",
+    "token_type_ids",
+)
+"""What tokenizers give beside ids and mask, and a call may be given; it says nothing to a VITS."""
+
+
+def refuse_unknown(where: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise TypeError for a keyword that is not known, unless unknown ones are tolerated (`fastvits.strict`)."""
+    for name in given:
+        if name in known or tolerated(f"the keyword {name} of {where} is ignored"):
+            continue
+        meant = f" (write {OTHER_WORDS[name]})" if name in OTHER_WORDS else ""
+        raise TypeError(f"{where} got an unexpected keyword argument {name!r}{meant}: its controls are {_CONTROLS}")
+
+
+_CONTROLS = ", ".join(Controls.__annotations__)

@@ -35,7 +35,8 @@ from .noise import duration_noise, prior_noise
 from .output import Prior, VitsModelOutput
 from .posterior_encoder import VitsPosteriorEncoder
 from .pretrained import VitsPreTrainedModel
-from .request import Controls, PerItem, SpeechRequest, checked_frames, refuse_unknown, speech_request
+from .request import COLUMNS, Controls, PerItem, SpeechRequest, checked_frames, refuse_unknown, speech_request
+from .settings import ConfiguredSetting
 from .stages import TimedText, compile_text_ahead, from_latents, text_by_graph
 from .streaming import PieceStages, stream_pieces
 from .text_encoder import VitsTextEncoder
@@ -53,8 +54,12 @@ class VitsModel(VitsPreTrainedModel):
     `inference_only` leaves out what only training needs: the posterior encoder, the posterior half of the stochastic
     duration predictor, and its one flow that synthesis omits. A new model has random weights and is in training mode;
     `from_pretrained` returns one in eval mode. `speaking_rate`, `noise_scale` and `noise_scale_duration` are
-    attributes, read at each call.
+    attributes, read at each call; the configuration's fields of these names may be set as well.
     """
+
+    speaking_rate = ConfiguredSetting()
+    noise_scale = ConfiguredSetting()
+    noise_scale_duration = ConfiguredSetting()
 
     @torch.inference_mode(False)
     def __init__(self, config: VitsConfig, *, inference_only: bool = False) -> None:
@@ -71,9 +76,7 @@ class VitsModel(VitsPreTrainedModel):
             self.embed_speaker = SpeakerEmbedding(config.num_speakers, config.speaker_embedding_size)
         if not inference_only:
             self.posterior_encoder = VitsPosteriorEncoder(config)
-        self.speaking_rate = config.speaking_rate
-        self.noise_scale = config.noise_scale
-        self.noise_scale_duration = config.noise_scale_duration
+        self._initialized = {name for name, _ in self.named_children()}
         if self.device.type != "meta":
             for module in self.modules():
                 initialize(module, config)
@@ -110,6 +113,7 @@ class VitsModel(VitsPreTrainedModel):
         speaker_embedding: Tensor | None = None,
         seed: int | Sequence[int] | None = None,
         durations: Tensor | None = None,
+        **columns: Any,
     ) -> VitsModelOutput | tuple[Any, ...]:
         """Speak.
 
@@ -129,6 +133,8 @@ class VitsModel(VitsPreTrainedModel):
         - `durations`: `[B, T_text]` integers, frames of each token instead of predicted ones (random numbers are drawn
           all the same, so a call that is given back the durations it returned says the same).
 
+        Further `columns` of a tokenizer (`token_type_ids`, `special_tokens_mask`) say nothing to a VITS and are taken.
+
         Returns a `VitsModelOutput`, or with `return_dict=False` the published tuple: its first five fields that are
         not None. An item's samples do not depend on the others in its batch but for the random numbers.
 
@@ -137,6 +143,7 @@ class VitsModel(VitsPreTrainedModel):
         """
         if labels is not None:
             raise NotImplementedError("labels: training is not supported; call the model without them")
+        refuse_unknown("a call", columns, COLUMNS)
         config = self.config
         request = self.request(
             input_ids,
@@ -186,7 +193,7 @@ class VitsModel(VitsPreTrainedModel):
         check_frames(chunk_frames, "chunk_frames")
         if first_chunk_frames is not None:
             check_frames(first_chunk_frames, "first_chunk_frames")
-        refuse_unknown("stream", controls)
+        refuse_unknown("stream", controls, Controls.__annotations__)
         with torch.no_grad(), self.selected_backend():
             prior = self.prior(self.request(input_ids, attention_mask, **controls))
         return self.pieces(prior, chunk_frames, first_chunk_frames or chunk_frames)
@@ -314,7 +321,8 @@ class VitsModel(VitsPreTrainedModel):
             if made is not None:
                 return made
         compile_text_ahead(runner, self._text, text, speaker, inverse_rates, request.output_attentions, stochastic)
-        encoding = VitsTextEncoder.encode(self.text_encoder, text.ids, text.lengths, request.output_attentions)
+        encode = partial(VitsTextEncoder.encode, self.text_encoder)
+        encoding = self.checkpointed(encode, text.ids, text.lengths, request.output_attentions)
         # Drawn even where durations are given, so that the prior's noise does not depend on that; and drawn here,
         # because dropout in training draws before it.
         if runner.limits is None:
@@ -374,7 +382,8 @@ class VitsModel(VitsPreTrainedModel):
             return x.to(self.dtype), VitsHifiGan.decode(self.decoder, x, lengths, voice).to(self.dtype)
 
         runner = self.stage_runner(limits)
-        heard, samples = from_latents(runner, "waveform", compute, latents, lengths, frames, speaker, at_once=at_once)
+        half = partial(self.checkpointed, compute)
+        heard, samples = from_latents(runner, "waveform", half, latents, lengths, frames, speaker, at_once=at_once)
         return heard, samples
 
     @staticmethod

@@ -35,8 +35,6 @@ SAFETENSORS_FILE = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 BIN_FILE = "pytorch_model.bin"
 BIN_INDEX = "pytorch_model.bin.index.json"
-SAFETENSORS_PATTERNS = (SAFETENSORS_FILE, "model-*.safetensors", SAFETENSORS_INDEX)
-BIN_PATTERNS = (BIN_FILE, "pytorch_model-*.bin", BIN_INDEX)
 
 _SAFETENSORS_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 _GAIN, _DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
@@ -63,20 +61,45 @@ class StoredTensor:
 Table = dict[str, StoredTensor]
 
 
-def open_weights(folder: Path, wanted: Callable[[str], bool]) -> Table | None:
+def with_variant(name: str, variant: str | None) -> str:
+    """The name of a file of weights with the published mark of a variant: `model.fp16.safetensors`."""
+    if variant is None:
+        return name
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{variant}.{ending}"
+
+
+def patterns(variant: str | None, safetensors: bool) -> list[str]:
+    """Shell-style patterns of the files of weights of a kind."""
+    single, index = (SAFETENSORS_FILE, SAFETENSORS_INDEX) if safetensors else (BIN_FILE, BIN_INDEX)
+    stem, _, ending = with_variant(single, variant).rpartition(".")
+    return [with_variant(single, variant), f"{stem}-*.{ending}", with_variant(index, variant)]
+
+
+def open_weights(
+    folder: Path,
+    wanted: Callable[[str], bool],
+    *,
+    variant: str | None = None,
+    use_safetensors: bool | None = None,
+) -> Table | None:
     """The tensors of the model in `folder` whose stored names are `wanted`, or None if the folder has no weights.
 
-    Safetensors are preferred to PyTorch's `.bin`, and a single file to shards. A shard without a wanted tensor is not
-    opened, and need not be there.
+    Safetensors are preferred to PyTorch's `.bin`, and a single file to shards; `use_safetensors` asks for one kind
+    alone. `variant` is a part of the files' names. A shard without a wanted tensor is not opened, and need not be
+    there.
 
     Raises:
         OSError: a file is missing, truncated or corrupt.
         ValueError: a file that is no table of tensors, or an index that disagrees with its shards.
     """
-    for single, index, open_file in (
-        (SAFETENSORS_FILE, SAFETENSORS_INDEX, _open_safetensors),
-        (BIN_FILE, BIN_INDEX, _open_bin),
+    for name, name_of_index, open_file, safetensors in (
+        (SAFETENSORS_FILE, SAFETENSORS_INDEX, _open_safetensors, True),
+        (BIN_FILE, BIN_INDEX, _open_bin, False),
     ):
+        if use_safetensors is not None and use_safetensors != safetensors:
+            continue
+        single, index = with_variant(name, variant), with_variant(name_of_index, variant)
         if (folder / single).is_file():
             table = open_file(folder / single)
         elif (folder / index).is_file():
@@ -146,6 +169,21 @@ def _open_shards(index: Path, open_file: Callable[[Path], Table], wanted: Callab
             raise ValueError(f"{path} lacks tensors that {index.name} says it has:\n{listing(absent)}")
         # A tensor that the index places in another shard comes from there; one that it forgets counts as well.
         table.update({name: entry for name, entry in shard.items() if name in promised or name not in files})
+    return table
+
+
+def table_of(tensors: Mapping[str, Tensor]) -> Table:
+    """Tensors at hand as a table, which gives copies of them.
+
+    Raises TypeError for what is no mapping of names to tensors.
+    """
+    table = {}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(f"state_dict must map names to tensors, got {name!r}: {type(tensor).__name__}")
+        dtype = tensor.dtype if tensor.dtype in DTYPES.values() else None
+        read = partial(torch.clone, tensor.detach())
+        table[name] = StoredTensor(tuple(tensor.shape), dtype, str(tensor.dtype).removeprefix("torch."), read)
     return table
 
 
