@@ -77,9 +77,7 @@ def save_pretrained(
         names = [*([] if repo_id is None else ["repo_id"]), *push_to_hub_kwargs]
         raise TypeError(f"save_pretrained knows {', '.join(names)} only together with push_to_hub=True, if at all.")
     if not safe_serialization:
-        logger.warning(
-            "safe_serialization=False changes nothing: weights are written as safetensors, as by transformers 5"
-        )
+        logger.warning("safe_serialization=False changes nothing: weights are written as safetensors")
     if variant is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
         raise ValueError(f"variant={variant!r} is no part of a file's name: letters, digits, - and _ are")
     if not is_main_process:
