@@ -44,7 +44,7 @@ def eager_attention(m: Any, at: Checkpoints) -> Any:
     return model(at.ids, output_attentions=True).attentions
 
 
-@snippet
+@snippet(raises=True)
 def flash_attention(m: Any, at: Checkpoints) -> Any:
     return at.speak(m.VitsModel.from_pretrained(at.single, attn_implementation="flash_attention_3"))
 
