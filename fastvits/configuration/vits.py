@@ -12,174 +12,34 @@ import copy
 import dataclasses
 import difflib
 import inspect
-import math
-import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
-import numpy as np
 import torch
 
-from .hub import snapshot, upload
-from .storage import json_text, read_json, write_text
-from .strictness import tolerated
+from ..hub import snapshot, upload
+from ..storage import json_text, read_json, write_text
+from ..strictness import tolerated
+from .architecture import check_decoder, check_duration_predictor, check_encoder, check_flow
+from .fields import ACTIVATIONS, INT64_MAX, Activation, Flag, Integer, NonEmptyList, Real
+from .published import PublishedAttributes
+from .tagged_floats import decode, encode
+from .words import GENERAL, GENERAL_WORDS, LOADER_WORDS, NEAR, OTHER_WORDS
 
 CONFIG_NAME = "config.json"
-ACTIVATIONS = ("relu", "gelu", "selu", "gelu_new")
-
-_INT64_MAX = 2**63 - 1
 _Self = TypeVar("_Self", bound="VitsConfig")
 
 
-# --- What one field may hold ------------------------------------------------------------------------------------------
-# Each rule is called with a field's name and a value; it returns the value as a plain Python object or raises.
-
-
-@dataclasses.dataclass(frozen=True)
-class _Integer:
-    minimum: int = 1
-    maximum: int = _INT64_MAX
-    optional: bool = False
-
-    def __call__(self, name: str, value: Any) -> int | None:
-        if value is None and self.optional:
-            return None
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            or_none = " or None" if self.optional else ""
-            raise TypeError(f"{name} must be an integer{or_none}, not {value!r} of type {type(value).__name__}.")
-        number = int(value)
-        if not self.minimum <= number <= self.maximum:
-            upper = "" if self.maximum == _INT64_MAX and number < self.minimum else f" and at most {self.maximum}"
-            raise ValueError(f"{name} must be at least {self.minimum}{upper}, not {number}.")
-        return number
-
-
-@dataclasses.dataclass(frozen=True)
-class _Real:
-    minimum: float = -math.inf
-    maximum: float = math.inf
-    positive: bool = False
-
-    def __call__(self, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name} must be a number, not {value!r} of type {type(value).__name__}.")
-        try:
-            # Always a float: transformers refuses an integer where its own field is a float.
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise ValueError(f"{name} must be a finite number, not {number}.")
-        if self.positive and number <= 0:
-            raise ValueError(f"{name} must be greater than 0, not {number}.")
-        if not self.minimum <= number <= self.maximum:
-            upper = "" if self.maximum == math.inf else f" and at most {self.maximum:g}"
-            raise ValueError(f"{name} must be at least {self.minimum:g}{upper}, not {number}.")
-        return number
-
-
-@dataclasses.dataclass(frozen=True)
-class _Flag:
-    optional: bool = False
-
-    def __call__(self, name: str, value: Any) -> bool | None:
-        if value is None and self.optional:
-            return None
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, not {value!r} of type {type(value).__name__}.")
-        return bool(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class _NonEmptyList:
-    item: Callable[[str, Any], Any] = _Integer()
-
-    def __call__(self, name: str, value: Any) -> list[Any]:
-        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-            raise TypeError(f"{name} must be a list, not {value!r} of type {type(value).__name__}.")
-        items = [self.item(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
-        if not items:
-            raise ValueError(f"{name} must not be empty.")
-        return items
-
-
-@dataclasses.dataclass(frozen=True)
-class _Activation:
-    def __call__(self, name: str, value: Any) -> Any:
-        if isinstance(value, str):
-            if value not in ACTIVATIONS:
-                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)} or a function, not {value!r}.")
-        elif not callable(value):
-            raise TypeError(f"{name} must be a name or a function, not {value!r} of type {type(value).__name__}.")
-        return value
-
-
-_Size = Annotated[int, _Integer(minimum=1)]
-_Count = Annotated[int, _Integer(minimum=0)]
-_Probability = Annotated[float, _Real(minimum=0, maximum=1)]
-_NonNegative = Annotated[float, _Real(minimum=0)]
-_Positive = Annotated[float, _Real(positive=True)]
-_Boolean = Annotated[bool, _Flag()]
-_OptionalBoolean = Annotated[bool | None, _Flag(optional=True)]
-_Sizes = Annotated[list[int], _NonEmptyList()]
-
-# Keys that transformers gives every configuration and that say nothing about a VITS: kept as they are, readable with
-# these values when absent. The constructor takes them too, so that VitsConfig(**other.to_dict()) works.
-_GENERAL: dict[str, Any] = {
-    "architectures": None,
-    "chunk_size_feed_forward": 0,
-    "dtype": None,
-    "id2label": None,
-    "is_encoder_decoder": False,
-    "label2id": None,
-    "name_or_path": "",
-    "_name_or_path": "",
-    "problem_type": None,
-    "torch_dtype": None,
-    "transformers_version": None,
-}
-# Further names that transformers' configurations take or once took: kept where they are given.
-_GENERAL_WORDS = frozenset(
-    {
-        "add_cross_attention",
-        "bos_token_id",
-        "cross_attention_hidden_size",
-        "decoder_start_token_id",
-        "eos_token_id",
-        "finetuning_task",
-        "is_decoder",
-        "num_labels",
-        "prefix",
-        "pruned_heads",
-        "sep_token_id",
-        "task_specific_params",
-        "tie_encoder_decoder",
-        "tie_word_embeddings",
-        "tokenizer_class",
-        "torchscript",
-        "use_bfloat16",
-        "use_cache",
-    }
-)
-# Arguments of transformers' loaders that ask for what holds anyway: no code of a repository is ever run.
-_LOADER_WORDS = frozenset(
-    {"_commit_hash", "_from_auto", "_from_pipeline", "mirror", "proxies", "resume_download", "trust_remote_code"}
-)
-ATTENTIONS = (None, "eager", "sdpa")
-"""What `attn_implementation` may be: attention is computed exactly, whichever of them is asked for."""
-
-# What other VITS call a field, and what to write instead.
-OTHER_WORDS = {
-    "length_scale": "speaking_rate, which is its inverse",
-    "noise_scale_w": "noise_scale_duration",
-    "noise_w": "noise_scale_duration",
-    "n_speakers": "num_speakers",
-    "sample_rate": "sampling_rate",
-}
-_NEAR = 0.8
-"""How alike an attribute's name and a field's are where the one counts as the other misspelt, as `difflib` measures."""
+_Size = Annotated[int, Integer(minimum=1)]
+_Count = Annotated[int, Integer(minimum=0)]
+_Probability = Annotated[float, Real(minimum=0, maximum=1)]
+_NonNegative = Annotated[float, Real(minimum=0)]
+_Positive = Annotated[float, Real(positive=True)]
+_Boolean = Annotated[bool, Flag()]
+_OptionalBoolean = Annotated[bool | None, Flag(optional=True)]
+_Sizes = Annotated[list[int], NonEmptyList()]
 
 # Who wrote a file and where it lay: no part of what is configured, so equality does not look at it.
 _PROVENANCE = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
@@ -190,7 +50,7 @@ _SAVED_UNLESS_DEFAULT = ("output_attentions", "output_hidden_states", "return_di
 
 
 @dataclasses.dataclass(init=False, repr=False, eq=False)
-class VitsConfig:
+class VitsConfig(PublishedAttributes):
     """Every parameter of a VITS model, with the defaults of ``facebook/mms-tts-eng``.
 
     All parameters are keywords. An unknown one raises TypeError and names what comes near. Values are checked when they
@@ -271,14 +131,14 @@ class VitsConfig:
     hidden_size: _Size = 192
     num_hidden_layers: _Count = 6
     num_attention_heads: _Size = 2
-    window_size: Annotated[int | None, _Integer(minimum=0, optional=True)] = 4
+    window_size: Annotated[int | None, Integer(minimum=0, optional=True)] = 4
     use_bias: _Boolean = True
     ffn_dim: _Size = 768
     layerdrop: _Probability = 0.1
     ffn_kernel_size: _Size = 3
     flow_size: _Size = 192
     spectrogram_bins: _Size = 513
-    hidden_act: Annotated[str | Callable[[torch.Tensor], torch.Tensor], _Activation()] = "relu"
+    hidden_act: Annotated[str | Callable[[torch.Tensor], torch.Tensor], Activation()] = "relu"
     hidden_dropout: _Probability = 0.1
     attention_dropout: _Probability = 0.1
     activation_dropout: _Probability = 0.1
@@ -291,10 +151,10 @@ class VitsConfig:
     upsample_rates: _Sizes = dataclasses.field(default_factory=lambda: [8, 8, 2, 2])
     upsample_kernel_sizes: _Sizes = dataclasses.field(default_factory=lambda: [16, 16, 4, 4])
     resblock_kernel_sizes: _Sizes = dataclasses.field(default_factory=lambda: [3, 7, 11])
-    resblock_dilation_sizes: Annotated[list[list[int]], _NonEmptyList(_NonEmptyList())] = dataclasses.field(
+    resblock_dilation_sizes: Annotated[list[list[int]], NonEmptyList(NonEmptyList())] = dataclasses.field(
         default_factory=lambda: [[1, 3, 5], [1, 3, 5], [1, 3, 5]]
     )
-    leaky_relu_slope: Annotated[float, _Real()] = 0.1
+    leaky_relu_slope: Annotated[float, Real()] = 0.1
     depth_separable_channels: _Size = 2
     depth_separable_num_layers: _Count = 3
     duration_predictor_flow_bins: _Size = 10
@@ -313,11 +173,11 @@ class VitsConfig:
     noise_scale: _NonNegative = 0.667
     noise_scale_duration: _NonNegative = 0.8
     sampling_rate: _Size = 16_000
-    pad_token_id: Annotated[int | None, _Integer(minimum=-_INT64_MAX, optional=True)] = None
+    pad_token_id: Annotated[int | None, Integer(minimum=-INT64_MAX, optional=True)] = None
     output_attentions: _OptionalBoolean = False
     output_hidden_states: _OptionalBoolean = False
     return_dict: _OptionalBoolean = True
-    resblock_type: Annotated[int, _Integer(minimum=1, maximum=2)] = 1
+    resblock_type: Annotated[int, Integer(minimum=1, maximum=2)] = 1
     max_frames: _Size = 200_000
 
     def __init__(self, **parameters: Any) -> None:
@@ -363,9 +223,9 @@ class VitsConfig:
             extra["dtype"] = _dtype_name(value) if isinstance(value, torch.dtype) else value
         elif isinstance(descriptor, property) and descriptor.fset is not None:
             descriptor.fset(self, value)
-        elif name in extra or name in _GENERAL:
+        elif name in extra or name in GENERAL:
             extra[name] = value
-        elif descriptor is not None or name in OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, _NEAR):
+        elif descriptor is not None or name in OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, NEAR):
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
         else:
             extra[name] = value
@@ -375,8 +235,8 @@ class VitsConfig:
         extra = self.__dict__.get("_extra", {})
         if name in extra and not name.startswith("__"):
             return extra[name]
-        if name in _GENERAL:
-            return _GENERAL[name]
+        if name in GENERAL:
+            return GENERAL[name]
         raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
 
     @property
@@ -391,69 +251,6 @@ class VitsConfig:
         """The older name of :attr:`dtype`."""
         return self.dtype
 
-    @property
-    def _attn_implementation(self) -> str | None:
-        return self.__dict__.get("_attention")
-
-    @_attn_implementation.setter
-    def _attn_implementation(self, value: str | None) -> None:
-        if value not in ATTENTIONS:
-            raise ValueError(
-                f"attn_implementation is {value!r}; attention is always computed exactly, by fastvits' own kernels: "
-                "leave it out, or write 'eager' or 'sdpa'."
-            )
-        self.__dict__["_attention"] = value
-
-    @property
-    def num_labels(self) -> int:
-        """How many labels ``id2label`` has: a general field of transformers' configurations, of no use to a VITS."""
-        labels = self._extra.get("id2label")
-        return 2 if labels is None else len(labels)
-
-    @num_labels.setter
-    def num_labels(self, value: int) -> None:
-        number = _Integer(minimum=0)("num_labels", value)
-        assert number is not None
-        self._extra["id2label"] = {index: f"LABEL_{index}" for index in range(number)}
-        self._extra["label2id"] = {f"LABEL_{index}": index for index in range(number)}
-
-    @property
-    def use_return_dict(self) -> bool | None:
-        """The older name of :attr:`return_dict`."""
-        return self.return_dict
-
-    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> VitsConfig:
-        """The configuration itself: a VITS has no other one inside."""
-        return self
-
-    def update(self, config_dict: Mapping[str, Any]) -> None:
-        """Set several attributes, and check the whole behind them; nothing is set where that fails.
-
-        Raises TypeError, ValueError or AttributeError as setting them one by one and :meth:`validate` do.
-        """
-        changed = copy.deepcopy(self)
-        for name, value in config_dict.items():
-            setattr(changed, name, value)
-        changed.validate()
-        self.__dict__.update(changed.__dict__)
-
-    def update_from_string(self, update_str: str) -> None:
-        """As :meth:`update`, of a text such as ``"speaking_rate=1.2,use_bias=true"``, for attributes that are there.
-
-        Raises ValueError for a name that is not there or a value that is no such number or truth value.
-        """
-        values: dict[str, Any] = {}
-        for item in update_str.split(","):
-            name, equals, text = item.partition("=")
-            old = getattr(self, name, None)
-            kind = type(old)
-            if not equals or kind not in (bool, int, float, str):
-                raise ValueError(f"update_str has {item!r}; give name=value of a number, a text or a truth value.")
-            if kind is bool and text.lower() not in ("true", "1", "y", "yes", "false", "0", "n", "no"):
-                raise ValueError(f"{name} must be true or false, not {text!r}.")
-            values[name] = text.lower() in ("true", "1", "y", "yes") if kind is bool else kind(text)
-        self.update(values)
-
     # --- Checks -------------------------------------------------------------------------------------------------------
 
     def validate(self) -> None:
@@ -465,97 +262,10 @@ class VitsConfig:
         """
         for name in _RULES:
             setattr(self, name, getattr(self, name))
-        self._validate_encoder()
-        self._validate_duration_predictor()
-        self._validate_flow()
-        self._validate_decoder()
-
-    def _validate_encoder(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})."
-            )
-        if self.pad_token_id is not None and not -self.vocab_size <= self.pad_token_id < self.vocab_size:
-            raise ValueError(
-                f"pad_token_id ({self.pad_token_id}) must be None or an id of the vocabulary, "
-                f"less than vocab_size ({self.vocab_size})."
-            )
-        if self.num_speakers > 1 and self.speaker_embedding_size == 0:
-            raise ValueError(
-                f"speaker_embedding_size must be positive for a model of several speakers "
-                f"(num_speakers is {self.num_speakers}), not 0."
-            )
-
-    def _validate_duration_predictor(self) -> None:
-        kernel_size = self.duration_predictor_kernel_size
-        stochastic = self.use_stochastic_duration_prediction
-        if stochastic and self.depth_separable_channels != 2:
-            raise ValueError(
-                f"depth_separable_channels must be 2 for the stochastic duration predictor, "
-                f"not {self.depth_separable_channels}."
-            )
-        if stochastic and self.duration_predictor_flow_bins > 1000:
-            raise ValueError(
-                f"duration_predictor_flow_bins must be at most 1000, as every bin takes at least a thousandth of the "
-                f"spline's width, not {self.duration_predictor_flow_bins}."
-            )
-        if kernel_size % 2 == 0 and (not stochastic or self.depth_separable_num_layers):
-            raise ValueError(f"duration_predictor_kernel_size must be odd to keep the length, not {kernel_size}.")
-        if stochastic:
-            layers = self.depth_separable_num_layers
-            _refuse_overflow("duration_predictor_kernel_size", kernel_size, kernel_size, layers)
-
-    def _validate_flow(self) -> None:
-        coupling_layers = self.prior_encoder_num_wavenet_layers if self.prior_encoder_num_flows else 0
-        if self.prior_encoder_num_flows and self.flow_size % 2:
-            raise ValueError(f"flow_size must be even, as coupling layers split it in halves, not {self.flow_size}.")
-        if self.wavenet_kernel_size % 2 == 0 and max(coupling_layers, self.posterior_encoder_num_wavenet_layers):
-            raise ValueError(f"wavenet_kernel_size must be odd to keep the length, not {self.wavenet_kernel_size}.")
-        _refuse_overflow("wavenet_dilation_rate", self.wavenet_kernel_size, self.wavenet_dilation_rate, coupling_layers)
-        if self.speaker_embedding_size:
-            for field, used in (
-                ("prior_encoder_num_wavenet_layers", self.prior_encoder_num_flows > 0),
-                ("posterior_encoder_num_wavenet_layers", True),
-            ):
-                if used and getattr(self, field) == 0:
-                    raise ValueError(f"{field} must be at least 1 where speakers condition the WaveNet, not 0.")
-
-    def _validate_decoder(self) -> None:
-        rates, kernel_sizes = self.upsample_rates, self.upsample_kernel_sizes
-        if len(rates) != len(kernel_sizes):
-            raise ValueError(
-                f"upsample_kernel_sizes must have as many entries as upsample_rates ({len(rates)}), "
-                f"not {len(kernel_sizes)}."
-            )
-        for index, (rate, kernel_size) in enumerate(zip(rates, kernel_sizes, strict=True)):
-            if kernel_size < rate or (kernel_size - rate) % 2:
-                raise ValueError(
-                    f"upsample_kernel_sizes[{index}] must be upsample_rates[{index}] ({rate}) plus an even number, so "
-                    f"that the stage makes exactly {rate} samples of one, not {kernel_size}."
-                )
-        if self.upsample_initial_channel >> len(rates) == 0:
-            raise ValueError(
-                f"upsample_initial_channel ({self.upsample_initial_channel}) must be at least {2 ** len(rates)}, as "
-                f"each of the {len(rates)} stages of upsample_rates halves it."
-            )
-        if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
-            raise ValueError(
-                f"resblock_dilation_sizes must have one list for each of the {len(self.resblock_kernel_sizes)} "
-                f"resblock_kernel_sizes, not {len(self.resblock_dilation_sizes)}."
-            )
-        for index, (kernel_size, dilations) in enumerate(
-            zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
-        ):
-            # The first type has a convolution of dilation 1 after each dilated one; the second has none.
-            steps = [1, *dilations] if self.resblock_type == 1 else dilations
-            if any((kernel_size - 1) * dilation % 2 for dilation in steps):
-                raise ValueError(
-                    f"resblock_kernel_sizes[{index}] must keep the length: odd, or with resblock_type 2 and even "
-                    f"dilations also even, not {kernel_size} with dilations {dilations}."
-                )
-            for dilation in dilations:
-                _refuse_overflow(f"resblock_dilation_sizes[{index}]", kernel_size, dilation, 2)
+        check_encoder(self)
+        check_duration_predictor(self)
+        check_flow(self)
+        check_decoder(self)
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -577,7 +287,7 @@ class VitsConfig:
         """
         if not isinstance(config_dict, Mapping):
             raise TypeError(f"config_dict must be a dictionary, not {type(config_dict).__name__}.")
-        given = {name: value for name, value in overrides.items() if name not in _LOADER_WORDS}
+        given = {name: value for name, value in overrides.items() if name not in LOADER_WORDS}
         unused = {name: given.pop(name) for name in list(given) if not cls._takes(name, config_dict)}
         if not return_unused_kwargs:
             _refuse_unknown(cls.__name__, unused, ())
@@ -590,7 +300,7 @@ class VitsConfig:
     @classmethod
     def _takes(cls, name: str, content: Iterable[str]) -> bool:
         """Whether a loader's keyword says something about the configuration."""
-        known = (_RULES, _GENERAL, _GENERAL_WORDS, ("model_type", "attn_implementation"), content)
+        known = (_RULES, GENERAL, GENERAL_WORDS, ("model_type", "attn_implementation"), content)
         return any(name in names for names in known) or name in inspect.signature(cls.__init__).parameters
 
     @classmethod
@@ -648,10 +358,10 @@ class VitsConfig:
         unused: dict[str, Any] = {}
         if return_unused_kwargs:
             unused = {name: overrides.pop(name) for name in list(overrides) if not cls._takes(name, content)}
-            for name in _LOADER_WORDS:
+            for name in LOADER_WORDS:
                 unused.pop(name, None)
         else:
-            wrong = (name for name in overrides if not cls._takes(name, content) and name not in _LOADER_WORDS)
+            wrong = (name for name in overrides if not cls._takes(name, content) and name not in LOADER_WORDS)
             _refuse_unknown(f"{cls.__name__}.from_pretrained", wrong, ())
         try:
             config = cls.from_dict(content, **overrides)
@@ -667,7 +377,7 @@ class VitsConfig:
         """The content of the ``config.json`` that :meth:`from_pretrained` would read, and the keywords left over."""
         where = inspect.signature(snapshot).parameters
         path = cls._file(pretrained_model_name_or_path, **{name: kwargs.pop(name) for name in where if name in kwargs})
-        return _read_json(path), {name: value for name, value in kwargs.items() if name not in _LOADER_WORDS}
+        return _read_json(path), {name: value for name, value in kwargs.items() if name not in LOADER_WORDS}
 
     @staticmethod
     def _file(source: str | os.PathLike[str], *, subfolder: str = "", **where: Any) -> Path:
@@ -807,18 +517,11 @@ def _near(name: str) -> str:
 
 
 def _refuse_unknown(owner: str, parameters: Iterable[str], also_known: Iterable[str]) -> None:
-    known = {*_RULES, *_GENERAL, *_GENERAL_WORDS, "model_type", "attn_implementation", *also_known}
+    known = {*_RULES, *GENERAL, *GENERAL_WORDS, "model_type", "attn_implementation", *also_known}
     unknown = [name for name in parameters if name not in known]
     if unknown and not tolerated(f"{owner} keeps {', '.join(unknown)}, which mean nothing to a VITS"):
         listed = ", ".join(f"{name!r}{_near(name)}" for name in unknown)
         raise TypeError(f"{owner} got an unknown keyword argument: {listed}.")
-
-
-def _refuse_overflow(field: str, kernel_size: int, base: int, layers: int) -> None:
-    """Refuse dilations ``base ** i`` (i < layers) whose padding torch's 64-bit sizes cannot express."""
-    # In logarithms, as the power itself may have more digits than memory.
-    if layers > 1 and kernel_size > 1 and (layers - 1) * math.log2(base) + math.log2(kernel_size - 1) >= 63:
-        raise ValueError(f"{field} makes dilations of up to {base} ** {layers - 1}, beyond 64 bits.")
 
 
 def _function_name(function: Any) -> str:
@@ -829,38 +532,10 @@ def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------------
-# JSON has no infinities and no NaN. transformers writes them as {"__float__": "Infinity"}; foreign keys may hold such.
-
-_FLOAT_TAG = "__float__"
-_TAGGED_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_FLOAT_TAG: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        tag = value.get(_FLOAT_TAG)
-        if len(value) == 1 and isinstance(tag, str) and tag in _TAGGED_FLOATS:
-            return _TAGGED_FLOATS[tag]
-        return {key: _decode(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    return value
-
-
 def _write_json(values: dict[str, Any], default: Callable[[Any], Any] | None = None) -> str:
-    return json_text(_encode(values), default=default)
+    return json_text(encode(values), default=default)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    decoded: dict[str, Any] = _decode(read_json(path))
+    decoded: dict[str, Any] = decode(read_json(path))
     return decoded

@@ -1,0 +1,7 @@
+"""What a model is made of and how it speaks by default: every parameter of the published `config.json`, checked."""
+
+from .fields import ACTIVATIONS
+from .vits import CONFIG_NAME, VitsConfig
+from .words import OTHER_WORDS
+
+__all__ = ["ACTIVATIONS", "CONFIG_NAME", "OTHER_WORDS", "VitsConfig"]

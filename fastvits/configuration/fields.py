@@ -1,0 +1,100 @@
+"""What one field of a configuration may hold.
+
+Each rule is called with a field's name and a value; it returns the value as a plain Python object, or raises TypeError
+or ValueError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+ACTIVATIONS = ("relu", "gelu", "selu", "gelu_new")
+INT64_MAX = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Integer:
+    minimum: int = 1
+    maximum: int = INT64_MAX
+    optional: bool = False
+
+    def __call__(self, name: str, value: Any) -> int | None:
+        if value is None and self.optional:
+            return None
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            or_none = " or None" if self.optional else ""
+            raise TypeError(f"{name} must be an integer{or_none}, not {value!r} of type {type(value).__name__}.")
+        number = int(value)
+        if not self.minimum <= number <= self.maximum:
+            upper = "" if self.maximum == INT64_MAX and number < self.minimum else f" and at most {self.maximum}"
+            raise ValueError(f"{name} must be at least {self.minimum}{upper}, not {number}.")
+        return number
+
+
+@dataclasses.dataclass(frozen=True)
+class Real:
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    positive: bool = False
+    optional: bool = False
+
+    def __call__(self, name: str, value: Any) -> float | None:
+        if value is None and self.optional:
+            return None
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} must be a number, not {value!r} of type {type(value).__name__}.")
+        try:
+            # Always a float: transformers refuses an integer where its own field is a float.
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValueError(f"{name} must be a finite number, not {number}.")
+        if self.positive and number <= 0:
+            raise ValueError(f"{name} must be greater than 0, not {number}.")
+        if not self.minimum <= number <= self.maximum:
+            upper = "" if self.maximum == math.inf else f" and at most {self.maximum:g}"
+            raise ValueError(f"{name} must be at least {self.minimum:g}{upper}, not {number}.")
+        return number
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    optional: bool = False
+
+    def __call__(self, name: str, value: Any) -> bool | None:
+        if value is None and self.optional:
+            return None
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, not {value!r} of type {type(value).__name__}.")
+        return bool(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class NonEmptyList:
+    item: Callable[[str, Any], Any] = Integer()
+
+    def __call__(self, name: str, value: Any) -> list[Any]:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            raise TypeError(f"{name} must be a list, not {value!r} of type {type(value).__name__}.")
+        items = [self.item(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
+        if not items:
+            raise ValueError(f"{name} must not be empty.")
+        return items
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    def __call__(self, name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in ACTIVATIONS:
+                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)} or a function, not {value!r}.")
+        elif not callable(value):
+            raise TypeError(f"{name} must be a name or a function, not {value!r} of type {type(value).__name__}.")
+        return value
