@@ -124,16 +124,37 @@ def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iter
 
 
 def launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
-    """What a call's Triton implementation launches on a GPU of architecture `target`; nothing where it declines the
-    call.
+    """What a call's Triton implementation launches on a GPU of architecture `target`, for its result and for all of its
+    gradients; nothing where it declines the call.
     """
     implementation = call.op.implementations.get("triton")
     if implementation is None:
         return []
     with tf32_allowed(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
-        if implementation.supports(*call.args) is None:
-            implementation.run(*call.args)
+        if implementation.supports(*call.args) is not None:
+            return []
+        implementation.run(*call.args)
+        if implementation.backward is not None:
+            arguments = _learning(call)
+            results = call.op.fake(*arguments)
+            implementation.backward((results,) if isinstance(results, torch.Tensor) else tuple(results), arguments)
     return [configuration_of(launch, mode) for launch in launches]
+
+
+def _learning(call: registry.Call) -> tuple[Any, ...]:
+    """A call's arguments as in training: all of them want gradients, and nothing is stored behind its leaky ReLU."""
+    plain = {"activated": False, "out_slope": 1.0}
+    arguments = call.op.complete(call.args)
+    named = zip(call.op.parameters, arguments, strict=True)
+    return tuple(_wanting(plain.get(name, argument)) for name, argument in named)
+
+
+def _wanting(argument: Any) -> Any:
+    if isinstance(argument, list):
+        return [_wanting(item) for item in argument]
+    if isinstance(argument, torch.Tensor) and argument.is_floating_point():
+        return argument.detach().requires_grad_()
+    return argument
 
 
 def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> dict[Configuration, list[str]]:

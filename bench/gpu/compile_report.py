@@ -212,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     targets = options.target or TARGETS
     configurations = quick_plan(targets) if options.quick else plan(targets)
-    configurations = {c: t for c, t in configurations.items() if not options.op or c.op in options.op}
+    configurations = {
+        c: t for c, t in configurations.items() if not options.op or c.op.removesuffix("_backward") in options.op
+    }
     rows, failures = report(configurations, options.jobs, progress=sys.stderr.isatty())
     for row in rows:
         print(as_line(row))

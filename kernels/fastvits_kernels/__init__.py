@@ -24,6 +24,7 @@ from .ops.spline import rational_quadratic_spline, spline_coupling
 from .ops.wavenet import gated_activation, wavenet_layer
 
 from . import channels_last, onednn  # isort: skip - register implementations of the ops above
+from .ops import conv_backward  # isort: skip - and gradients
 
 __all__ = [
     "BACKENDS",
@@ -33,6 +34,7 @@ __all__ = [
     "conv1d",
     "conv1d_layer_norm",
     "conv1d_layer_norm_projection",
+    "conv_backward",
     "conv_transpose1d",
     "depth_separable_layer",
     "durations",

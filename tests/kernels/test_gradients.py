@@ -79,15 +79,26 @@ def test_references_have_the_gradients_of_finite_differences(name: str) -> None:
     assert torch.autograd.gradcheck(function, tuple(wanted), fast_mode=True)
 
 
+HALVES = {"onednn": torch.bfloat16, "triton": torch.float16}
+"""The half precision that gradients are checked in; Triton's interpreter rounds bfloat16 once more than hardware, which
+adds up over the convolutions of a gradient."""
+
+
 def with_backward() -> Iterator[Any]:
+    """Cases and dtypes for every backward; for kernels those that the interpreter has done in a second."""
     for case in CASES:
+        first = next(registry.tensors_in(case.arguments(torch.float32, "cpu")))
         for backend, implementation in registry.ops()[case.op].implementations.items():
-            if implementation.backward is not None:
-                yield pytest.param(case, backend, id=f"{case.id}-{backend}")
+            limit = 4100 if backend == "triton" and DEVICE == "cpu" else 1 << 20
+            if implementation.backward is None or first.numel() > limit:
+                continue
+            for dtype in (torch.float32, HALVES[backend]):
+                if dtype == torch.float32 or 8 * first.numel() < limit:
+                    name = str(dtype).removeprefix("torch.")
+                    yield pytest.param(case, backend, dtype, id=f"{case.id}-{backend}-{name}")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize(("case", "backend"), list(with_backward()))
+@pytest.mark.parametrize(("case", "backend", "dtype"), list(with_backward()))
 def test_gradients_are_as_good_as_eager(case: Case, backend: str, dtype: torch.dtype) -> None:
     op = registry.ops()[case.op]
     implementation = op.implementations[backend]

@@ -1,0 +1,258 @@
+"""Gradients of the ops that hold long convolutions, written once for every way to convolve.
+
+Where autograd goes through a reference, all of its convolutions are computed again. Here only those are whose results
+the gradients need: none of a `conv1d` without an activation nor of a `resblock_step`, the first of a `resblock_pair`,
+that of a `wavenet_layer`.
+
+    by input    dx = convolution of dy with the taps in reverse order and the channels exchanged
+    by weight   dw[k] = sum_{b, t} x[b, t - pad_left + k * dilation]^T dy[b, t]
+    leaky ReLU  from the sign of what it was given
+    gate        da = [dz s (1 - t^2) | dz t s (1 - s)],  t = tanh, s = sigmoid of the two halves of a
+
+A gradient that no argument asks for is not computed: those of a discriminator's weights, while the generator learns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..dispatch.masking import zero_beyond
+from ..dispatch.registry import Op, tensors_in
+from .conv import apply_activation
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """How a backend convolves.
+
+    `convolved(x, weight, bias, dilation, pad_left)`, `by_input(g, weight, dilation, pad_left)` and `by_weight(x, g,
+    taps, dilation, pad_left)`, of `x` `[B, T, C_in]`, `g` `[B, T, C_out]` and `weight` `[K, C_in, C_out]`. What is
+    beyond the lengths is zero already.
+    """
+
+    convolved: Callable[..., Tensor]
+    by_input: Callable[..., Tensor]
+    by_weight: Callable[..., Tensor]
+
+
+def sums(g: Tensor) -> Tensor:
+    return g.sum((0, 1))
+
+
+def wants(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad
+
+
+def leaky(x: Tensor, slope: float) -> Tensor:
+    return x if slope == 1.0 else functional.leaky_relu(x, slope)
+
+
+def through_leaky(g: Tensor, x: Tensor, slope: float) -> Tensor:
+    return g if slope == 1.0 else torch.ops.aten.leaky_relu_backward(g, x, slope, False)
+
+
+def _of_condition(g: Tensor, cond: Tensor) -> Tensor:
+    """The gradient of what is added to all steps of an item, or of all items."""
+    each = g.sum(1)
+    return each.sum(0, keepdim=True) if cond.shape[0] == 1 else each
+
+
+def conv1d_backward(
+    with_: Convolutions,
+    g: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    cond: Tensor | None,
+    residual: Tensor | None,
+    lengths: Tensor | None,
+    dilation: int,
+    pad_left: int,
+    slope: float,
+    activation: str,
+    alpha: float,
+    ieee: bool,
+) -> tuple[Any, ...]:
+    """Gradients of `conv1d`'s arguments; what is behind its convolution is computed again for an activation."""
+    g = zero_beyond(g, lengths)
+    of_residual = g if wants(residual) else None
+    inside = zero_beyond(x, lengths)
+    source = leaky(inside, slope)
+    if alpha != 1.0:
+        g = g * alpha
+    if activation != "none":
+        y = with_.convolved(source, weight, bias, dilation, pad_left)
+        y = (y if cond is None else y + cond.unsqueeze(1)).detach()
+        with torch.enable_grad():
+            y.requires_grad_()
+            (g,) = torch.autograd.grad(apply_activation(y, activation), y, g)
+    of_x = of_weight = None
+    if wants(x):
+        of_x = zero_beyond(through_leaky(with_.by_input(g, weight, dilation, pad_left), inside, slope), lengths)
+    if wants(weight):
+        of_weight = with_.by_weight(source, g, weight.shape[0], dilation, pad_left)
+    of_bias = sums(g) if wants(bias) else None
+    of_cond = _of_condition(g, cond) if cond is not None and wants(cond) else None
+    return of_x, of_weight, of_bias, of_cond, of_residual, *(None,) * 7
+
+
+def _branch(x: Tensor, r: int) -> Tensor:
+    return x[r if x.shape[0] > 1 else 0]
+
+
+def _gathered(parts: list[Tensor | None], x: Tensor | None) -> Tensor | None:
+    """The gradients by branch as that of `x`: the sum of them where all branches share it."""
+    if not wants(x) or x is None:
+        return None
+    given = [part for part in parts if part is not None]
+    if x.shape[0] > 1:
+        return torch.stack(given)
+    return torch.stack(given).sum(0, keepdim=True) if len(given) > 1 else given[0].unsqueeze(0)
+
+
+def resblock_step_backward(
+    with_: Convolutions,
+    g: Tensor,
+    x: Tensor,
+    residual: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+    activated: bool,
+    out_slope: float,
+) -> tuple[Any, ...]:
+    """Gradients of `resblock_step`'s arguments, branch by branch."""
+    shared = zero_beyond(g, lengths) / len(weights) if mean else None
+    of_x: list[Tensor | None] = []
+    of_residual: list[Tensor | None] = []
+    of_weights: list[Tensor | None] = []
+    of_biases: list[Tensor | None] = []
+    for r, (weight, bias, dilation) in enumerate(zip(weights, biases, dilations, strict=True)):
+        pad = (weight.shape[0] - 1) * dilation // 2
+        of_out = zero_beyond(g[r], lengths) if shared is None else shared
+        inside = zero_beyond(_branch(x, r), lengths)
+        if wants(x):
+            by_x = through_leaky(with_.by_input(of_out, weight, dilation, pad), inside, slope)
+            of_x.append(zero_beyond(by_x, lengths))
+        of_residual.append(of_out)
+        wanted = wants(weight)
+        of_weights.append(
+            with_.by_weight(leaky(inside, slope), of_out, weight.shape[0], dilation, pad) if wanted else None
+        )
+        of_biases.append(sums(of_out) if wants(bias) else None)
+    rest = (None,) * 6
+    return _gathered(of_x, x), _gathered(of_residual, residual), of_weights, of_biases, *rest
+
+
+def resblock_pair_backward(
+    with_: Convolutions,
+    g: Tensor,
+    x: Tensor,
+    weights1: Sequence[Tensor],
+    biases1: Sequence[Tensor],
+    weights2: Sequence[Tensor],
+    biases2: Sequence[Tensor],
+    lengths: Tensor | None,
+    dilations: Sequence[int],
+    slope: float,
+    mean: bool,
+    activated: bool,
+    out_slope: float,
+) -> tuple[Any, ...]:
+    """Gradients of `resblock_pair`'s arguments, branch by branch; the first convolution is computed again."""
+    shared = zero_beyond(g, lengths) / len(weights1) if mean else None
+    of_x: list[Tensor | None] = []
+    of_first: list[Tensor | None] = []
+    of_second: list[Tensor | None] = []
+    of_bias1: list[Tensor | None] = []
+    of_bias2: list[Tensor | None] = []
+    for r, (first, bias1, second, bias2, dilation) in enumerate(
+        zip(weights1, biases1, weights2, biases2, dilations, strict=True)
+    ):
+        pad1, pad2 = (first.shape[0] - 1) * dilation // 2, (second.shape[0] - 1) // 2
+        of_out = zero_beyond(g[r], lengths) if shared is None else shared
+        inside = zero_beyond(_branch(x, r), lengths)
+        source = leaky(inside, slope)
+        hidden = zero_beyond(with_.convolved(source, first, bias1, dilation, pad1), lengths)
+        of_hidden = zero_beyond(through_leaky(with_.by_input(of_out, second, 1, pad2), hidden, slope), lengths)
+        wanted = wants(second)
+        of_second.append(with_.by_weight(leaky(hidden, slope), of_out, second.shape[0], 1, pad2) if wanted else None)
+        of_bias2.append(sums(of_out) if wants(bias2) else None)
+        of_first.append(with_.by_weight(source, of_hidden, first.shape[0], dilation, pad1) if wants(first) else None)
+        of_bias1.append(sums(of_hidden) if wants(bias1) else None)
+        if wants(x):
+            by_x = through_leaky(with_.by_input(of_hidden, first, dilation, pad1), inside, slope)
+            of_x.append(zero_beyond(by_x, lengths) + of_out)
+    return _gathered(of_x, x), of_first, of_bias1, of_second, of_bias2, *(None,) * 6
+
+
+def wavenet_layer_backward(
+    with_: Convolutions,
+    g: Tensor,
+    x: Tensor,
+    skip: Tensor | None,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    cond: Tensor | None,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    lengths: Tensor | None,
+    dilation: int,
+) -> tuple[Any, ...]:
+    """Gradients of `wavenet_layer`'s arguments; the gate and the convolution in front of it are computed again."""
+    channels = x.shape[2]
+    g = zero_beyond(g, lengths)
+    inside = zero_beyond(x, lengths)
+    pad = (in_weight.shape[0] - 1) * dilation // 2
+    a = with_.convolved(inside, in_weight, in_bias, dilation, pad)
+    if cond is not None:
+        a = a + cond.unsqueeze(1)
+    filtered, gate = a[..., :channels].tanh(), a[..., channels:].sigmoid()
+    of_z = functional.linear(g, out_weight)
+    of_a = torch.cat([of_z * gate * (1 - filtered * filtered), of_z * filtered * gate * (1 - gate)], -1)
+    of_x = None
+    if wants(x):
+        of_x = zero_beyond(with_.by_input(of_a, in_weight, dilation, pad), lengths)
+        if out_weight.shape[1] == 2 * channels:
+            of_x = of_x + g[..., :channels]
+    of_in = with_.by_weight(inside, of_a, in_weight.shape[0], dilation, pad) if wants(in_weight) else None
+    z = filtered * gate
+    of_out = z.reshape(-1, channels).t() @ g.reshape(-1, g.shape[2]) if wants(out_weight) else None
+    return (
+        of_x,
+        g[..., -channels:].contiguous() if wants(skip) else None,
+        of_in,
+        sums(of_a) if wants(in_bias) else None,
+        _of_condition(of_a, cond) if cond is not None and wants(cond) else None,
+        of_out,
+        sums(g) if wants(out_bias) else None,
+        None,
+        None,
+    )
+
+
+BACKWARD: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "conv1d": conv1d_backward,
+    "resblock_step": resblock_step_backward,
+    "resblock_pair": resblock_pair_backward,
+    "wavenet_layer": wavenet_layer_backward,
+}
+"""By op; each takes a `Convolutions`, the gradient of the result, and the op's arguments."""
+
+
+def derivable(op: Op, arguments: tuple[Any, ...]) -> bool:
+    """Whether the forms above are for these arguments: something to compute, and tensors as they are.
+
+    What is stored behind its leaky ReLU (`activated`, `out_slope`) is left to the reference; a decoder that learns
+    stores nothing so.
+    """
+    found = dict(zip(op.parameters, arguments, strict=True))
+    stored = found.get("activated", False) or found.get("out_slope", 1.0) != 1.0
+    return not stored and all(tensor.numel() for tensor in tensors_in(arguments))
