@@ -13,6 +13,7 @@ from bench.ops.accuracy import cases_for as accuracy_cases
 from fastvits import use_backend
 from fastvits.planning import tuning
 from fastvits_kernels.dispatch import registry
+from tests.support.gradients import assert_gradients_as_good_as_eager
 from tests.support.numerics import assert_as_good_as_eager, relative_error
 from tests.support.op_cases import CASES
 
@@ -41,7 +42,11 @@ def op(context: Context, item: str) -> None:
         return
     with torch.no_grad(), tuning.tf32_allowed(tf32):
         error, eager = assert_as_good_as_eager(registry.ops()[case.op], implementation.run, arguments, dtype, tf32=tf32)
-    context.note("op check", **row, status="ok", error=error, eager_error=eager)
+        backward, gradients = implementation.backward, {}
+        if backward is not None:
+            found = assert_gradients_as_good_as_eager(registry.ops()[case.op], backward, arguments, dtype, tf32=tf32)
+            gradients = dict(zip(("gradient_error", "eager_gradient_error"), found, strict=True))
+    context.note("op check", **row, status="ok", error=error, eager_error=eager, **gradients)
     shared = {"kind": "accuracy", "subject": case.op, "case": case.name, "dtype": mode}
     context.write("accuracy", **shared, backend=context.fast_backend, error=error)
     context.write("accuracy", **shared, backend="eager", error=eager)

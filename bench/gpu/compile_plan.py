@@ -21,6 +21,9 @@ FEW_TARGETS = ("sm_80", "gfx942")
 SECONDS = tuple(range(1, 31))
 BATCHES = (1, 32)
 
+LEARNING_SECONDS = 2
+"""The length of the clips that gradients are compiled for; of their kernels no constant depends on it."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -124,20 +127,29 @@ def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iter
 
 
 def launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
-    """What a call's Triton implementation launches on a GPU of architecture `target`, for its result and for all of its
-    gradients; nothing where it declines the call.
+    """What a call's Triton implementation launches on a GPU of architecture `target`; nothing where it declines the
+    call.
     """
     implementation = call.op.implementations.get("triton")
     if implementation is None:
         return []
     with tf32_allowed(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
-        if implementation.supports(*call.args) is not None:
-            return []
-        implementation.run(*call.args)
-        if implementation.backward is not None:
-            arguments = _learning(call)
-            results = call.op.fake(*arguments)
-            implementation.backward((results,) if isinstance(results, torch.Tensor) else tuple(results), arguments)
+        if implementation.supports(*call.args) is None:
+            implementation.run(*call.args)
+    return [configuration_of(launch, mode) for launch in launches]
+
+
+def gradient_launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
+    """The same for all gradients of the call."""
+    implementation = call.op.implementations.get("triton")
+    if implementation is None or implementation.backward is None:
+        return []
+    arguments = _learning(call)
+    results = call.op.fake(*arguments)
+    grads = (results,) if isinstance(results, torch.Tensor) else tuple(results)
+    with tf32_allowed(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
+        if implementation.supports(*arguments) is None:
+            implementation.backward(grads, arguments)
     return [configuration_of(launch, mode) for launch in launches]
 
 
@@ -177,7 +189,11 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
             launches_of(call, mode, "default")
         for choice in choices:
             samples.setdefault((choice.op, choice.dtype), {})[choice.channels, choice.kernel_size] = mode, call
+    learning = list(calls_of_the_models((LEARNING_SECONDS,), (max(BATCHES),)))
     for arch, group in groups.items():
+        for mode, call in learning:
+            for configuration in gradient_launches_of(call, mode, arch):
+                found.setdefault(configuration, {}).update(dict.fromkeys(group))
         used: set[tuple[str, str, str]] = set()
         for mode, call in calls:
             with tiles.observing() as choices:
@@ -228,7 +244,7 @@ def _fitting(
 
 
 def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str]]:
-    """One configuration for each op and dtype: the largest that a text of ten seconds launches.
+    """One configuration for each op and dtype, and for its gradients: the largest that a text of ten seconds launches.
 
     The models call the ops of the text encoder in float32 only: in half precision these are there with the same shapes.
     Ops that they never call are there with their smallest test case. Of both, to save time, what is not float32 is
@@ -236,7 +252,7 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
     """
     calls = list(calls_of_the_models((10,)))
     chosen: dict[tuple[str, str], Configuration] = {}
-    for configuration in _launched(calls):
+    for configuration in (*_launched(calls), *_launched_by_gradients()):
         key = configuration.op, configuration.mode
         if key not in chosen or _size(configuration) > _size(chosen[key]):
             chosen[key] = configuration
@@ -271,6 +287,11 @@ def _narrowed(call: registry.Call, dtype: torch.dtype) -> registry.Call:
 def _launched(calls: Iterable[tuple[str, registry.Call]]) -> Iterator[Configuration]:
     for mode, call in calls:
         yield from launches_of(call, mode, "default")
+
+
+def _launched_by_gradients() -> Iterator[Configuration]:
+    for mode, call in calls_of_the_models((LEARNING_SECONDS,), (max(BATCHES),)):
+        yield from (c for c in gradient_launches_of(call, mode, "default") if c.op.endswith("_backward"))
 
 
 def _size(configuration: Configuration) -> tuple[float, str]:

@@ -56,11 +56,14 @@ def _piece_steps(x: Tensor, elements: int, op: str) -> int | None:
 def _stores_activations(x: Tensor, op: str) -> bool:
     """Whether what runs `op` wants tensors behind their leaky ReLU: Triton's kernels do.
 
-    Calls planned on the meta device, and for no other, are for those, whatever the backend. Compiled code chooses the
-    backend when it runs; the device tells which it will be.
+    Not where the decoder learns: gradients are made for tensors as they are. Calls planned on the meta device, and for
+    no other, are for those, whatever the backend. Compiled code chooses the backend when it runs; the device tells
+    which it will be.
     """
     if torch.compiler.is_compiling():
         return x.device.type != "cpu"
+    if x.requires_grad and torch.is_grad_enabled():
+        return False
     device = devices.device_of(x)
     asked = registry.current_selection().for_op(op)
     return (registry.automatic_backend(device) if asked == "auto" else asked) == "triton" or device.type == "meta"

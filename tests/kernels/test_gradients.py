@@ -1,7 +1,6 @@
 """Gradients: of the references against finite differences, and of the implementations under the rule of numbers.
 
-`err(fast) <= 2 * err(eager, same dtype) + floor` for every gradient, where the truth is the reference's in float64, on
-the same rounded inputs and the same rounded gradient of the result.
+`err(fast) <= 2 * err(eager, same dtype) + floor` for every gradient: see `tests/support/gradients.py`.
 """
 
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fastvits_kernels.dispatch import registry
-from tests.support.numerics import allowed_error, converted, outputs_of, poisoned_allocations, relative_error
+from tests.support.gradients import assert_gradients_as_good_as_eager, flat, leaf
+from tests.support.numerics import converted, outputs_of, relative_error
 from tests.support.op_cases import CASES, Case, full_arguments
 from tests.support.tolerances import OP_ERROR_CEILING
 
@@ -38,26 +38,6 @@ SMALL = {
     "spline_coupling": "transposed-five-bins",
     "wavenet_layer": "dilation-beyond-T",
 }
-
-
-def leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
-
-
-def in_float64(tensor: Tensor) -> Tensor:
-    wide = tensor.detach().double() if tensor.is_floating_point() else tensor
-    return wide.requires_grad_(tensor.requires_grad)
-
-
-def flat(gradients: tuple[Any, ...]) -> list[Tensor | None]:
-    return [one for entry in gradients for one in (entry if isinstance(entry, list) else [entry])]
-
-
-def gradients_of_result(op: registry.Op, arguments: tuple[Any, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Drawn gradients of the op's results."""
-    generator = torch.Generator().manual_seed(3)
-    results = outputs_of(op.fake(*converted(arguments, lambda t: t.detach().to("meta"))))
-    return tuple(torch.randn(r.shape, generator=generator).to(DEVICE, dtype) for r in results)
 
 
 def test_every_op_with_gradients_has_a_small_case() -> None:
@@ -102,30 +82,10 @@ def with_backward() -> Iterator[Any]:
 def test_gradients_are_as_good_as_eager(case: Case, backend: str, dtype: torch.dtype) -> None:
     op = registry.ops()[case.op]
     implementation = op.implementations[backend]
-    arguments = op.complete(converted(case.arguments(dtype, DEVICE), leaf))
-    if implementation.supports(*arguments) is not None:
-        pytest.skip(str(implementation.supports(*arguments)))
-    grads = gradients_of_result(op, arguments, dtype)
-    exact = converted(arguments, in_float64)
-    expected = flat(registry.gradients_of(op.reference, exact, tuple(g.double() for g in grads)))
-    eager = flat(registry.gradients_of(op.reference, arguments, grads))
-    before = converted(arguments, lambda tensor: tensor.detach().clone())
-    with torch.no_grad(), poisoned_allocations() as check_fences:
-        first = flat(implementation.backward(grads, arguments))  # type: ignore[misc]
-        second = flat(implementation.backward(grads, arguments))  # type: ignore[misc]
-        check_fences()
-    for old, new in zip(registry.tensors_in(before), registry.tensors_in(arguments), strict=True):
-        assert torch.equal(old, new.detach()), "an input was changed"
-    for one, other, plain, truth in zip(first, second, eager, expected, strict=True):
-        assert (one is None) == (truth is None)
-        if one is None or other is None or plain is None or truth is None:
-            continue
-        assert (one.shape, one.dtype) == (plain.shape, plain.dtype)
-        assert torch.equal(one, other), "two runs differ"
-        error, eager_error = relative_error(one, truth), relative_error(plain, truth)
-        # Behind a leaky ReLU in half precision eager itself may be beyond the ceiling: rounding moves signs.
-        allowed = max(allowed_error(eager_error, dtype), eager_error)
-        assert error <= allowed, f"relative error {error:.3g}, allowed {allowed:.3g}"
+    arguments = case.arguments(dtype, DEVICE)
+    assert implementation.supports(*arguments) is None
+    assert implementation.backward is not None
+    assert_gradients_as_good_as_eager(op, implementation.backward, arguments, dtype)
 
 
 OWN = [

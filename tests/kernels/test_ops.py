@@ -10,6 +10,7 @@ second run must be bit-equal; beyond `lengths` there must be exact zeros.
 
 import inspect
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -131,6 +132,26 @@ def test_large_batches_fit_a_grid(case: Case) -> None:
     assert launches
     for launch in launches:
         assert max(launch.grid[1:], default=1) <= 65535, f"{launch.kernel} has a grid of {launch.grid}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [(name, backend) for name, op in sorted(registry.ops().items()) for backend in op.implementations],
+)
+def test_a_refusal_hides_no_implementation(name: str, backend: str, dtype: torch.dtype) -> None:
+    """Of every op each implementation really runs a case in every dtype, Triton's with a launch."""
+    op, implementation = registry.ops()[name], registry.ops()[name].implementations[backend]
+    drawn = (case.arguments(dtype, DEVICE) for case in CASES if case.op == name)
+    taken = [arguments for arguments in drawn if implementation.supports(*arguments) is None]
+    taken = [arguments for arguments in taken if next(registry.tensors_in(arguments)).numel()]
+    assert taken, f"{backend} declines every case of {name} in {dtype}"
+    arguments = min(taken, key=lambda found: sum(tensor.numel() for tensor in registry.tensors_in(found)))
+    otherwise = "eager" if backend == "channels_last" else "auto"
+    with patch.object(jit, "built", wraps=jit.built) as built, registry.use_backend(otherwise, **{name: backend}):
+        assert op.resolve(*arguments).backend == backend
+        op(*arguments)
+    assert bool(built.call_count) == (backend == "triton")
 
 
 def test_every_op_has_cases() -> None:
