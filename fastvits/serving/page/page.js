@@ -79,6 +79,11 @@ function play(one, samples) {
   one.scheduled += samples.length / RATE;
 }
 
+// Seconds of the speech that were heard; where the network is late, it stands still.
+function heard(one) {
+  return one.begun === null ? -1 : Math.min(one.audio.currentTime - one.begun, one.scheduled);
+}
+
 function draw(one) {
   const canvas = $("wave"), ink = getComputedStyle(document.body);
   const width = canvas.width = canvas.clientWidth * devicePixelRatio;
@@ -98,12 +103,12 @@ function draw(one) {
       }
     }
   }
-  const heard = one.begun === null ? 0 : (one.audio.currentTime - one.begun) * RATE / Math.max(one.length, 1);
-  context.fillRect(Math.min(Math.max(heard, 0), 1) * width, 0, 2 * devicePixelRatio, height);
+  const share = heard(one) * RATE / Math.max(one.length, 1);
+  context.fillRect(Math.max(share, 0) * width, 0, 2 * devicePixelRatio, height);
 }
 
 function mark(one) {
-  const now = one.begun === null ? -1 : one.audio.currentTime - one.begun;
+  const now = heard(one);
   const word = one.words.find((w) => w.start <= now && now < w.end);
   if (word === one.marked) return;
   one.marked = word;
