@@ -13,6 +13,10 @@ torch.manual_seed(0)
 model = VitsModel(VitsConfig(hidden_size=32, num_hidden_layers=2, ffn_dim=64, flow_size=32, upsample_initial_channel=64))
 model = model.eval()
 model.noise_scale = model.noise_scale_duration = 0.0
+with torch.no_grad():
+    for parameter in model.decoder.parameters():
+        # Fresh biases are next to 0; those of a trained voice are not.
+        parameter.add_(0.02 * torch.randn_like(parameter))
 short, long = torch.randint(1, 38, (1, 20)), torch.randint(1, 38, (1, 40))
 batch, mask = torch.zeros(2, 40, dtype=torch.int64), torch.zeros(2, 40, dtype=torch.int64)
 batch[0], mask[0] = long[0], 1

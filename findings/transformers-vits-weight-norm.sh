@@ -15,7 +15,7 @@ def failure(module):
     try:
         module.remove_weight_norm()
     except (AttributeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}".partition("(")[0]
     return "nothing"
 
 
@@ -23,6 +23,6 @@ model.decoder.apply_weight_norm()
 decoder, wavenet = failure(model.decoder), failure(model.flow.flows[0].wavenet)
 print("decoder, after apply_weight_norm:", decoder)
 print("WaveNet, as it was made:", wavenet)
-assert decoder.startswith("ValueError: weight_norm of 'weight' not found in ConvTranspose1d"), decoder
+assert decoder == "ValueError: weight_norm of 'weight' not found in ParametrizedConvTranspose1d", decoder
 assert wavenet == "AttributeError: 'VitsWaveNet' object has no attribute 'speaker_embedding_size'", wavenet
 PY

@@ -68,12 +68,16 @@ def test_the_code_of_a_page_runs(page, surroundings, monkeypatch, capfd):
                 assert main(arguments) == 0, capfd.readouterr().err
 
 
-def test_the_navigation_names_every_page():
+def test_the_navigation_reaches_every_page():
     """The site's own check needs mkdocs. Generated pages are named by the first of them."""
-    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
-    pages = [page.relative_to(DOCS) for page in DOCS.rglob("*.md")]
-    assert all(f" {page}" in navigation for page in pages if page.parent.name != "benchmarks"), pages
-    assert " benchmarks/index.md" in navigation
+    named = set(re.findall(r"^ *- (?:[^:]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert named >= {"index.md", "first-steps.md", "api/index.md", "benchmarks/index.md", "changelog.md"}
+    assert all((DOCS / page).exists() for page in named)
+    # A page of the guide that is not named there is put in by the hook.
+    hook = runpy.run_path(str(DOCS / "navigation.py"))
+    whole = hook["named"](hook["completed"]([{"Guide": []}, *sorted(named)]))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if page.parent.name != "benchmarks"}
+    assert whole == pages | {"benchmarks/index.md"}
 
 
 def test_the_pages_that_a_page_links_are_there():

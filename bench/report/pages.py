@@ -13,6 +13,7 @@ from bench.report.results import Results, Row, devices, groups, of, shown_first
 from bench.report.tables import (
     accuracy_table,
     compiling_table,
+    crowded_table,
     launch_tables,
     long_text_table,
     memory_verdicts,
@@ -161,6 +162,14 @@ def device_page(results: Results, device: str, drawn: dict[Path, Plot]) -> str:
         parts += ["## First piece of a stream\n", sources(rows), streaming_table(rows)]
     if rows := of(device, results.long_texts):
         parts += ["## Memory of a long text\n", sources(rows), long_text_table(rows), *memory_verdicts(rows)]
+    if rows := of(device, results.crowded):
+        parts += [
+            "## In a crowd\n",
+            f"The bundled voice says {rows[0]['audio_seconds']:.1f} s of speech again and again, for several callers at"
+            " once.\n",
+            sources(rows),
+            crowded_table(rows),
+        ]
     if rows := of(device, results.startup):
         parts += ["## From a fresh process\n", "The least of several processes each.\n", sources(rows)]
         parts.append(startup_table(rows))

@@ -68,6 +68,8 @@ class Results:
         streaming = harness.read(folder / "streaming.jsonl")
         self.streaming = latest((r for r in streaming if r["kind"] == "streaming"), "model")
         self.long_texts = latest((r for r in streaming if r["kind"] == "long_text"), "model")
+        crowded = of_latest_run(harness.read(folder / "crowded.jsonl"), "neighbours", "callers", "arrangement")
+        self.crowded = latest(crowded, "system", "neighbours", "callers", "arrangement")
         # Counted, not measured: the machine makes no difference.
         counted = {(r["model"], r["candidate"], r["masked"]): r for r in harness.read(folder / "launches.jsonl")}
         self.launches = list(counted.values())
@@ -86,6 +88,7 @@ class Results:
             *self.quality,
             *self.streaming,
             *self.long_texts,
+            *self.crowded,
             *self.compiling,
         ]
 

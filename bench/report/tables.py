@@ -205,6 +205,17 @@ def launch_tables(rows: Sequence[Row]) -> Iterator[str]:
         yield f"## The {model} model\n\n" + table(("", "attention mask", *stages), lines)
 
 
+def crowded_table(rows: Iterable[Row]) -> str:
+    """Throughput and waiting of every system, for each crowd."""
+    lines = []
+    for (neighbours, callers, arrangement), same in groups(rows, "neighbours", "callers", "arrangement").items():
+        for row in same:
+            rate = f"{row['throughput']:.1f} ×"
+            crowd = (row["system"], str(neighbours), str(callers), arrangement)
+            lines.append((*crowd, rate, seconds(row["p50"]), seconds(row["p95"])))
+    return table(("", "busy neighbours", "callers", "in", "real time", "p50", "p95"), lines)
+
+
 def compiling_table(rows: Iterable[Row]) -> str:
     """How long the compiler takes for a first utterance, in either order."""
     header = ("dtype", "order", "kernels", "processors", "compiling")

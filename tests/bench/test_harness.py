@@ -86,7 +86,7 @@ def test_rows_of_another_machine_are_added_whole_or_not_at_all(
 COMMANDS = {
     "gpu": ("compile_report", "compiling", "launches"),
     "ops": ("accuracy", "roofline", "run"),
-    "processes": ("scaling", "startup"),
+    "processes": ("crowded", "scaling", "startup"),
     "utterances": ("end_to_end", "quality", "streaming"),
 }
 

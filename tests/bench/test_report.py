@@ -116,6 +116,8 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
             {"kind": "long_text", "audio_seconds": 3600.0, "memory": [{"minutes": 10, "peak_mib": 700.0},
                                                                       {"minutes": 60.0, "peak_mib": 710.0}]},
         ],
+        "crowded": [{"kind": "crowded", "system": "fastvits", "neighbours": 4, "callers": 2,
+                     "arrangement": "one process", "audio_seconds": 2.8, "throughput": 12.5, "p50": 0.2, "p95": 0.4}],
         "launches": [{"kind": "launches", "candidate": "fastvits triton", "masked": True,
                       "launches": {stage: 5 for stage in launches.STAGES.values()} | {"rest": 6, "total": 31}}],
         "compiling": [{"kind": "compiling", "dtype": "float16", "order": "together", "kernels": 38, "processors": 4,
@@ -129,6 +131,7 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         "| bfloat16 | 20 | yes | 4.0e-02 | 0.70 dB | 12.5% |",
         "| bundled | 10.0 s | 100 ms | 800 ms | 12.5% |",
         "| bundled | 60 | 710 MiB |",
+        "| fastvits | 4 | 2 | one process | 12.5 × | 200 ms | 400 ms |",
         "| float16 | together | 38 | 4 | 4.5 s |",
         "| fastvits triton | yes | 5 | 5 | 5 | 5 | 5 | 6 | 31 |",
     ):

@@ -1,14 +1,19 @@
 """Whole utterances, texts and processes, measured as a user does, in quick mode."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import harness
 from bench.gpu import compiling
 from bench.processes import scaling
 from bench.utterances import end_to_end, streaming
+from fastvits import VitsTokenizer
+from fastvits.voices.folders import voice_folder
+from tests.support.tolerances import PIPER_AGAINST_ONNXRUNTIME
 
 
 def test_scaling_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,3 +80,24 @@ def test_compiling_counts_the_same_kernels_in_either_order() -> None:
     assert (one_by_one["order"], together["order"]) == compiling.ORDERS
     assert one_by_one["kernels"] == together["kernels"] > 30
     assert all(seconds > 0 for seconds in one_by_one["seconds"] + together["seconds"])
+
+
+def test_the_peers_say_the_same_and_one_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = voice_folder()
+    tokenizer = VitsTokenizer.from_pretrained(folder)
+    ids = tokenizer("Good morning.", return_tensors="pt")["input_ids"]
+    assert isinstance(ids, torch.Tensor)
+    found = {peer.name: peer for peer in end_to_end.installed_peers(1)}
+    assert list(found) == ["onnxruntime", "openvino", "sherpa-onnx"]
+    outputs = {name: peer(ids) for name, peer in found.items()}
+    assert end_to_end.faults(outputs, "onnxruntime", PIPER_AGAINST_ONNXRUNTIME) == {}
+    two = tokenizer("Good morning. So it is.", return_tensors="pt")["input_ids"]
+    assert found["sherpa-onnx"].unable(two) == "it speaks one sentence at a time"
+    assert found["sherpa-onnx"].unable(ids.expand(2, -1)) == "it speaks one text at a time"
+    assert found["openvino"].unable(two) is None
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert [peer.name for peer in end_to_end.installed_peers(1)] == ["onnxruntime", "sherpa-onnx"]
+    assert capsys.readouterr().out.startswith("openvino is left out: ")

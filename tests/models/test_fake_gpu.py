@@ -27,8 +27,6 @@ from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32
 
-pytestmark = pytest.mark.skipif(torch.backends.cuda.is_built(), reason="needs a PyTorch that was built without CUDA")
-
 FEW = SMALL | {
     "num_hidden_layers": 1,
     "duration_predictor_num_flows": 2,
