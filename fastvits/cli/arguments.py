@@ -1,6 +1,7 @@
 """What the commands have in common: a parser whose errors are one line, types of arguments, options of every voice."""
 
 import argparse
+import dataclasses
 import math
 import os
 import re
@@ -12,6 +13,8 @@ from typing import Any, NoReturn
 from ..audio.levels import NORMALIZATIONS, TARGET_LOUDNESS
 from ..speech.loading import resolve_device
 from ..speech.speaker import Speaker
+from ..text.markup import MARKUPS
+from ..text.preparation import AS_PUBLISHED, Preparation
 from ..voices.folders import DEFAULT_VOICE
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -198,6 +201,40 @@ def add_level_options(parser: argparse.ArgumentParser) -> None:
         help="scale each sentence: peak to full scale, as Piper does, or loudness to "
         f"{TARGET_LOUDNESS:g} LUFS (default: as the voice speaks)",
     )
+
+
+def add_text_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is done to a text before it is said."""
+    group = parser.add_argument_group("text")
+    group.add_argument(
+        "--markup",
+        choices=MARKUPS,
+        default="plain",
+        help="say a text in Markdown or HTML without its marks, with pauses behind headings and items (default: plain)",
+    )
+    group.add_argument("--lines", action="store_true", help="a pause behind every line, for poems and lists")
+    group.add_argument(
+        "--no-inline-phonemes",
+        action="store_true",
+        help="say what stands in [[double brackets]] as text, where Piper's voices take it for phonemes",
+    )
+    group.add_argument(
+        "--normalize-numbers",
+        choices=["auto", "off"],
+        default="auto",
+        help="numbers in words for voices that read letters, with the extra 'text' (default: auto)",
+    )
+    group.add_argument(
+        "--as-published",
+        action="store_true",
+        help="read accents, abbreviations, numbers and sums as the published tokenizer does, as they are typed",
+    )
+
+
+def preparation(options: argparse.Namespace) -> Preparation:
+    """What the options of `add_text_options` do to a text."""
+    base = AS_PUBLISHED if options.as_published else Preparation(normalize_numbers=options.normalize_numbers)
+    return dataclasses.replace(base, inline_phonemes=not options.no_inline_phonemes)
 
 
 def load_speaker(options: argparse.Namespace) -> Speaker:

@@ -18,6 +18,7 @@ from ..audio.files import FILE_FORMATS, FORMATS, AudioWriter, audio_format
 from ..audio.levels import Levels
 from ..audio.playback import find_player, playing
 from ..speech.lexicon import read_lexicon
+from ..speech.marked_text import parse_markup
 from ..speech.script import Script, parse_breaks
 from ..speech.speaker import Speaker
 from ..speech.ssml import parse_ssml
@@ -30,11 +31,13 @@ from .arguments import (
     InputError,
     OneLineParser,
     add_level_options,
+    add_text_options,
     add_voice_options,
     load_speaker,
     not_negative,
     output_file,
     positive,
+    preparation,
     read_input,
     seed,
 )
@@ -117,6 +120,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         type=seed,
         help="make the variation repeatable; sentence i of the text has the seed N + i",
     )
+    add_text_options(parser)
     add_level_options(parser)
     add_voice_options(parser)
     parser.add_argument(
@@ -200,6 +204,7 @@ def run(options: argparse.Namespace) -> None:
         first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES if in_pieces else None,
         speaker=options.speaker,
         speaker_embedding=None if options.speaker_mix is None else mixed_voice(speaker, options.speaker_mix),
+        preparation=preparation(options),
         speaking_rate=options.speaking_rate,
         noise_scale=options.noise_scale,
         noise_scale_duration=options.noise_scale_duration,
@@ -227,15 +232,20 @@ def run(options: argparse.Namespace) -> None:
         logger.warning("%d samples were too loud and are clipped: lower --volume.", clipped)
     if options.timestamps is not None:
         # Lines of subtitles are cut out of a plain text; where there is markup they are put together from words.
-        write_timestamps(options.timestamps, spans, text if isinstance(script, str) else None)
+        is_cut_out = isinstance(script, str) or options.timestamps.suffix.lower() == ".json"
+        write_timestamps(options.timestamps, spans, text if is_cut_out else None)
     _report(options, samples / speaker.sampling_rate, seconds, first if options.stream else None)
 
 
 def _script(options: argparse.Namespace, text: str) -> str | Script:
     """The text, or what its markup and the lexicon make of it."""
     script: str | Script = text
+    if options.ssml and (options.markup != "plain" or options.lines):
+        raise InputError("--ssml is a markup of its own: leave out --markup and --lines")
     if options.ssml:
         script = parse_ssml(text)
+    elif options.markup != "plain" or options.lines:
+        script = parse_markup(text, options.markup, lines=options.lines)
     elif "<break" in text.lower():
         script = parse_breaks(text)
     if options.lexicon is not None:

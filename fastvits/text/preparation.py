@@ -24,6 +24,8 @@ __all__ = ["AS_PUBLISHED", "Preparation", "PreparedFrontEnd", "check_preparation
 Numbers = Literal["auto", "off"]
 
 _RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])", re.DOTALL)
+# What Wikipedia and note-takers write for a link: the page, or behind a bar what is shown.
+_DOUBLE_BRACKETS = re.compile(r"\[\[(?:[^\[\]|]*\|)?(?P<inner>[^\[\]]*)\]\]")
 _STOP = re.compile(r"(?<=[^\W_])\.(?P<space>\s+)(?P<next>\S)")
 # Languages that write an ordinal number with a stop, and whose espeak-ng reads one before a small letter.
 _ORDINAL_STOPS = frozenset(
@@ -45,6 +47,8 @@ class Preparation:
         normalize_numbers: "auto" says numbers in words for voices that read letters, where the package `num2words` is
             installed and knows the language; "off" leaves the digits. Phonemes are made by espeak-ng, which reads
             numbers itself.
+        inline_phonemes: text in double brackets is phonemes, for voices that take them; False says it without the
+            brackets.
         spell_out: money such as "$1.2M", ranges, "24/7" and units behind numbers in words (English).
     """
 
@@ -53,9 +57,10 @@ class Preparation:
     ellipses: bool = True
     normalize_numbers: Numbers = "auto"
     spell_out: bool = True
+    inline_phonemes: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("fold_characters", "abbreviations", "ellipses", "spell_out"):
+        for name in ("fold_characters", "abbreviations", "ellipses", "spell_out", "inline_phonemes"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}.")
         if self.normalize_numbers not in get_args(Numbers):
@@ -174,6 +179,8 @@ class PreparedFrontEnd(FrontEnd):
 
         if not self.reads_raw_phonemes or "[[" not in text:
             return prepare(Original(text))
+        if not self.preparation.inline_phonemes:
+            return prepare(substituted(Original(text), _DOUBLE_BRACKETS, lambda match: match["inner"]))
         parts: list[Spanned] = []
         position = 0
         for part in _RAW_PHONEMES.split(text):
