@@ -4,6 +4,7 @@ docs/coming-from-transformers.md lists all of them: what is here, and why the ot
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -116,25 +117,45 @@ class PublishedAttributes(RunnableModule):
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
         """In training compute activations a second time instead of keeping them: the text encoder's, the flow's and the
         decoder's.
 
-        `gradient_checkpointing_kwargs` are torch's for `torch.utils.checkpoint.checkpoint`; `use_reentrant` must be
-        False, as it is by default. Raises ValueError for True.
+        Args:
+            activation_checkpointing_kwargs: those of `torch.utils.checkpoint.checkpoint`.
+            every_n_layers: 1, for these parts are computed anew as a whole.
+            offload: keep what has to be kept in the host's memory.
+
+        Raises:
+            ValueError: `use_reentrant=True`, which would lose the gradients of the text encoder, whose inputs have
+                none; or another `every_n_layers` than 1.
         """
-        options = dict(gradient_checkpointing_kwargs or {})
+        options = dict(activation_checkpointing_kwargs or {})
         if options.pop("use_reentrant", False):
-            raise ValueError("use_reentrant=True loses gradients of keywords; leave it out or write False")
-        self._checkpointing_options = options
+            raise ValueError("use_reentrant=True would lose gradients of the text encoder; leave it out or write False")
+        if every_n_layers != 1:
+            raise ValueError(f"every_n_layers must be 1, for whole parts are computed anew, got {every_n_layers!r}")
+        self._checkpointing_options, self._checkpointing_offload = options, bool(offload)
         self.is_gradient_checkpointing = True
 
-    def gradient_checkpointing_disable(self) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """The older name of `activation_checkpointing_enable`."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
+
+    def activation_checkpointing_disable(self) -> None:
         """Keep activations again."""
         self.is_gradient_checkpointing = False
 
-    activation_checkpointing_enable = gradient_checkpointing_enable
-    activation_checkpointing_disable = gradient_checkpointing_disable
+    def gradient_checkpointing_disable(self) -> None:
+        """The older name of `activation_checkpointing_disable`."""
+        self.activation_checkpointing_disable()
 
     @property
     def is_activation_checkpointing(self) -> bool:
@@ -145,9 +166,12 @@ class PublishedAttributes(RunnableModule):
         """`function(*arguments)`, with its activations computed anew for the backward pass where that is asked for."""
         if not (self.is_gradient_checkpointing and self.training and torch.is_grad_enabled()):
             return function(*arguments)
+        from torch.autograd.graph import save_on_cpu
         from torch.utils.checkpoint import checkpoint
 
-        return checkpoint(function, *arguments, use_reentrant=False, **self._checkpointing_options)
+        on_host = save_on_cpu(pin_memory=self.device.type == "cuda") if self._checkpointing_offload else nullcontext()
+        with on_host:
+            return checkpoint(function, *arguments, use_reentrant=False, **self._checkpointing_options)
 
     def enable_input_require_grads(self) -> None:
         """Have the token embeddings' outputs require gradients, for adapters on a frozen model."""

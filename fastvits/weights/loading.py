@@ -259,16 +259,14 @@ def _start_afresh(
     for owner in owners:
         module = model.get_submodule(owner)
         parametrized = hasattr(module, "parametrizations")
-        kept = {name: one for name, one in module.named_parameters(recurse=parametrized) if not one.is_meta}
+        # `to_empty` gives the parameters that are there other tensors.
+        kept = {name: one.data for name, one in module.named_parameters(recurse=parametrized) if not one.is_meta}
         module.to_empty(device=device, recurse=parametrized)
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
         initialize(model, module)
-        for name, parameter in list(module.named_parameters(recurse=parametrized)):
-            place, _, leaf = name.rpartition(".")
+        for name, parameter in module.named_parameters(recurse=parametrized):
             full = f"{owner}.{name}" if owner else name
-            if name in kept:
-                module.get_submodule(place)._parameters[leaf] = kept[name]
-            else:
-                parameter.data = parameter.data.to(target_dtype(full, dtype))
+            fresh = parameter.data.to(target_dtype(full, dtype))
+            parameter.data = kept.get(name, fresh)

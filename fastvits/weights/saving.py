@@ -73,6 +73,9 @@ def save_pretrained(
         ValueError: a bad `max_shard_size`, an impossible configuration, or parameters on the meta device.
         TypeError: a configuration that JSON cannot hold, or keywords for the upload without an upload.
     """
+    push_to_hub_kwargs = {name: value for name, value in push_to_hub_kwargs.items() if value is not None}
+    if not push_to_hub:
+        push_to_hub_kwargs.pop("token", None)  # for an upload that is not asked for
     if not push_to_hub and (push_to_hub_kwargs or repo_id is not None):
         names = [*([] if repo_id is None else ["repo_id"]), *push_to_hub_kwargs]
         raise TypeError(f"save_pretrained knows {', '.join(names)} only together with push_to_hub=True, if at all.")
