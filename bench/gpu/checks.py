@@ -40,7 +40,7 @@ def op(context: Context, item: str) -> None:
     if implementation is None or reason is not None:
         context.note("op check", **row, status="not available", reason=reason)
         return
-    with torch.no_grad(), tuning.tf32_allowed(tf32):
+    with torch.no_grad(), tuning.allowing_tf32(tf32):
         error, eager = assert_as_good_as_eager(registry.ops()[case.op], implementation.run, arguments, dtype, tf32=tf32)
         backward, gradients = implementation.backward, {}
         if backward is not None:
@@ -63,7 +63,7 @@ def model_items(quick: bool) -> list[str]:
 def model(context: Context, item: str) -> None:
     what, mode = item.split()
     dtype, tf32 = tuning.MODES[mode]
-    with torch.no_grad(), tuning.tf32_allowed(tf32):
+    with torch.no_grad(), tuning.allowing_tf32(tf32):
         (_stages if what == "stages" else _batches)(context, mode, dtype)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from bench.configurations import CONFIGURATIONS, meta_model, utterances
 from fastvits.planning.explain import planned_calls
-from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit, tiles
 
@@ -133,7 +133,7 @@ def launches_of(call: registry.Call, mode: str, target: str) -> list[Configurati
     implementation = call.op.implementations.get("triton")
     if implementation is None:
         return []
-    with tf32_allowed(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
+    with allowing_tf32(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
         if implementation.supports(*call.args) is None:
             implementation.run(*call.args)
     return [configuration_of(launch, mode) for launch in launches]

@@ -27,7 +27,7 @@ import torch
 from bench import harness
 from bench.configurations import CONFIGURATIONS, meta_model
 from fastvits.planning.explain import planned_calls
-from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import tiles
 from fastvits_kernels.launch.ahead import compile_ahead, processors
@@ -49,7 +49,7 @@ def child(mode: str, order: str) -> dict[str, Any]:
     names = [call.op.name for call in calls]
     halves = names.index("left_align") + 1, names.index("length_regulator") + 1
     start = time.perf_counter()
-    with tf32_allowed(tf32), tiles.target_arch(TARGET):
+    with allowing_tf32(tf32), tiles.target_arch(TARGET):
         # A call aligns its text, speaks to the length regulator, and then makes the waveform.
         for part in (calls[: halves[0]], calls[halves[0] : halves[1]], calls[halves[1] :]):
 

@@ -117,7 +117,7 @@ class Candidate:
         return self.graphs is None or self.backend == "eager"
 
     def __call__(self, ids: Tensor) -> Tensor:
-        with tuning.tf32_allowed(tuning.MODES[self.mode][1]), use_backend(self.backend):
+        with tuning.allowing_tf32(tuning.MODES[self.mode][1]), use_backend(self.backend):
             if self.graphs is not None:
                 self.model.graphs = self.graphs
             with ChannelsLast() if self.channels_last else nullcontext():
@@ -129,7 +129,7 @@ class Candidate:
         """Record graphs for calls of this size, where they take graphs."""
         if self.graphs == "auto":
             self.model.graphs = "auto"
-            with tuning.tf32_allowed(tuning.MODES[self.mode][1]), use_backend(self.backend):
+            with tuning.allowing_tf32(tuning.MODES[self.mode][1]), use_backend(self.backend):
                 self.model.warmup(tokens=tokens, frames=frames, batch_sizes=batch, progress=False)
 
 
@@ -208,7 +208,7 @@ def spoken_for(
     speakers = speakers_for(device, quick, name)
     exact = speakers.own[torch.float32]
     exact.graphs = "off"
-    with tuning.tf32_allowed(False), use_backend("eager"):
+    with tuning.allowing_tf32(False), use_backend("eager"):
         found = end_to_end.utterance(exact, seconds, batch, lambda n: speakers.ids_of(n).to(device))
         # Made in inference mode, which torch.compile minds.
         ids = found.ids.clone()

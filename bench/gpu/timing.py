@@ -56,7 +56,7 @@ def compiling(context: Context, item: str) -> None:
             for call in planned_calls(twin, **size, masked=ragged, ragged=ragged):
                 distinct.setdefault(f"{call.op.name} {_shapes(call.args)}", call)
     failed = left_out = 0
-    with tuning.tf32_allowed(tf32):
+    with tuning.allowing_tf32(tf32):
         for call in list(distinct.values())[int(part) :: PARTS]:
             implementation = call.op.implementations.get(context.fast_backend)
             if implementation is None:
@@ -142,7 +142,7 @@ def startup(context: Context, item: str) -> None:
     made = time.time()
     row: dict[str, Any] = {"import_seconds": begin - started, "model_seconds": made - begin}
     times = []
-    with tuning.tf32_allowed(tf32):
+    with tuning.allowing_tf32(tf32):
         if state == "warmed":
             report = speaker.warmup(tokens=ids.shape[1], frames=2 * ids.shape[1], progress=False)
             context.synchronize()
@@ -318,7 +318,7 @@ def timing(context: Context, item: str) -> None:
     providers = ["compile"] if what == "compile" else ["eager", "channels_last", context.fast_backend]
     if dtype not in peaks_found(context):
         peak(context, dtype)
-    with tuning.tf32_allowed(False):
+    with tuning.allowing_tf32(False):
         rows = measure_op(
             _case(name),
             dtype,

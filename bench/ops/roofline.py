@@ -16,7 +16,7 @@ import torch
 
 from bench import harness
 from bench.ops.costs import Cost
-from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels import onednn
 
 DTYPES = {name: dtype for name, (dtype, tf32) in MODES.items() if not tf32}
@@ -78,7 +78,7 @@ def measure_peaks(device: torch.device | str, dtype: torch.dtype, *, quick: bool
         # On some processors torch asks a library that does not use all that they have.
         if dtype in onednn.convolution.native_dtypes() and onednn.convolution.unsupported(a) is None:
             candidates[f"{size} by oneDNN"] = partial(onednn.convolution.linear, a, b)
-    with tf32_allowed(tf32):
+    with allowing_tf32(tf32):
         samples = harness.time_in_turn(
             candidates,
             device=device,

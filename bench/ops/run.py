@@ -41,7 +41,7 @@ import torch
 from bench import harness
 from bench.ops.costs import Cost, cost_of
 from bench.ops.roofline import PEAKS, TF32, Peaks, measure_peaks, modes_for, peak_row
-from fastvits.planning.tuning import MODES, tf32_allowed
+from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit
 from tests.support.numerics import allowed_error, errors_of, truth
@@ -131,7 +131,7 @@ def measure(
     candidates, missing = candidates_of(op, arguments, providers)
     for name, reason in missing.items():
         yield {**row, "backend": name, "status": "not available", "reason": reason}
-    with torch.no_grad(), tf32_allowed(dtype == TF32):
+    with torch.no_grad(), allowing_tf32(dtype == TF32):
         checks = check(op, arguments, dtype, candidates)
         right = {name: run for name, run in candidates.items() if checks[name].passed}
         samples = harness.time_in_turn(right, device=device, budget=budget, rounds=rounds) if right else {}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.ops.run import PROVIDERS, candidates_of, check
-from fastvits.planning.tuning import tf32_allowed
+from fastvits.planning.tuning import allowing_tf32
 from fastvits_kernels.dispatch import registry
 from tests.support.op_cases import Case, model_cases
 
@@ -22,7 +22,7 @@ def test_op(case: Case, provider: str, benchmark: Any) -> None:
     candidates, missing = candidates_of(op, arguments, [provider])
     if missing:
         pytest.skip(missing[provider])
-    with torch.no_grad(), tf32_allowed(False):
+    with torch.no_grad(), allowing_tf32(False):
         found = check(op, arguments, "float32", candidates)[provider]
         assert found.passed, f"refused: error {found.error:.2g}, allowed {found.allowed:.2g}"
 

@@ -71,7 +71,7 @@ class VitsConfig(PublishedAttributes):
             of ``num_attention_heads``.
         num_hidden_layers: Transformer layers of the text encoder (6).
         num_attention_heads: attention heads a layer (2).
-        window_size: reach of the relative position embeddings, in tokens to each side (4); 0 or None means none, which
+        window_size: tokens to each side that have a relative position embedding (4); 0 or None means none, which
             transformers cannot load.
         use_bias: biases in the attention's four projections (True).
         ffn_dim: channels inside a feed-forward block (768).

@@ -83,11 +83,11 @@ def _warm_stream(model: Speaking, batch: int, chunk_frames: int) -> None:
     """Prepare streams of `batch` items in pieces of `chunk_frames` frames."""
     ids = torch.ones(batch, 2, dtype=torch.int64, device=model.device)
     speaker = 0 if model.config.num_speakers > 1 else None
-    rounds, reach = 1, 0
+    rounds, radius = 1, 0
     if model.graph_limits() is not None:
         # Long enough for a piece in the middle, whose window is the largest; twice, for the second time records.
-        rounds, reach = 2, flow_receptive_radius(model.config) - decoder_window(model.config, 0, 1)[0]
-    frames = min(4 * (chunk_frames + reach), model.config.max_frames)
+        rounds, radius = 2, flow_receptive_radius(model.config) - decoder_window(model.config, 0, 1)[0]
+    frames = min(4 * (chunk_frames + radius), model.config.max_frames)
     durations = torch.full_like(ids, frames // 2)
     for _ in range(rounds):
         for _ in model.stream(ids, speaker_id=speaker, seed=0, durations=durations, chunk_frames=chunk_frames):

@@ -109,7 +109,7 @@ def shapes_of(
                         continue
                     if ops is not None and call.op.name not in ops:
                         continue
-                    with tf32_allowed(tf32), devices.assume(device), tiles.observing() as choices:
+                    with allowing_tf32(tf32), devices.assume(device), tiles.observing() as choices:
                         if implementation.supports(*call.args) is None:
                             implementation.prefers(*call.args)
                     for choice in choices:
@@ -239,7 +239,7 @@ def _best(shape: Shape, device: torch.device, timer: Timer, until: float | None)
         plain["channels_last"] = op.implementations["channels_last"].run
     generator = torch.Generator().manual_seed(0)
     arguments = tuple(_with_memory(argument, device, generator) for argument in shape.call.args)
-    with tf32_allowed(shape.tf32):
+    with allowing_tf32(shape.tf32):
         expected = _outputs(op.reference(*_in_float64(arguments)))
         eager_outputs = _outputs(op.reference(*arguments))
         round_off = max(torch.finfo(tensor.dtype).eps for tensor in eager_outputs)
@@ -323,7 +323,7 @@ def _with_memory(argument: Any, device: torch.device, generator: torch.Generator
 
 
 @contextmanager
-def tf32_allowed(allowed: bool) -> Iterator[None]:
+def allowing_tf32(allowed: bool) -> Iterator[None]:
     """Set torch's two flags for TF32 inside the block."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

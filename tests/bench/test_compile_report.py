@@ -16,7 +16,7 @@ import torch
 from bench.configurations import CONFIGURATIONS, TOKENS_A_SECOND, meta_model
 from bench.gpu import compile_plan, compile_report
 from fastvits.planning.explain import planned_calls
-from fastvits.planning.tuning import tf32_allowed
+from fastvits.planning.tuning import allowing_tf32
 from fastvits_kernels.dispatch import devices, registry
 from fastvits_kernels.launch import jit, tiles
 from tests.support.op_cases import CASES
@@ -120,7 +120,7 @@ def launches_of_model(model: Any, frames: int, batch: int, allow_tf32: bool) -> 
     lengths = ids.new_empty(batch)
     valid = lengths if batch > 1 else None
     with (
-        tf32_allowed(allow_tf32),
+        allowing_tf32(allow_tf32),
         tiles.target_arch("sm_90"),
         devices.assume(torch.device("cuda")),
         registry.use_backend("triton"),

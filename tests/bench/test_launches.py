@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.configurations import CONFIGURATIONS, STANDARD, meta_model
 from bench.gpu import launches
 from fastvits import VitsConfig, VitsModel
-from fastvits.planning.tuning import tf32_allowed
+from fastvits.planning.tuning import allowing_tf32
 from fastvits_kernels.dispatch import devices, precision, registry
 from fastvits_kernels.launch import jit
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
@@ -123,7 +123,7 @@ SPOKEN = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_what_decides_lengths_is_ieee_float32(settings: dict[str, Any], dtype: torch.dtype) -> None:
     model = meta_model(settings, dtype)
-    with tf32_allowed(True):
+    with allowing_tf32(True):
         found = list(recorded(model))
     products = [(exact, dict(launch.constants).get("PRECISION", "ieee"), launch) for exact, launch in found]
     assert {precision for exact, precision, _ in products if exact} == {"ieee"}
@@ -150,7 +150,7 @@ def test_eager_products_on_a_gpu_keep_from_tf32(ieee: bool, monkeypatch: pytest.
     monkeypatch.setattr(op, "reference", watched)
     x, weight = torch.empty(1, 9, 16, device="meta"), torch.empty(1, 16, 8, device="meta")
     arguments = (x, weight, None, None, None, None, 1, 0, 1.0, "none", 1.0, ieee)
-    with tf32_allowed(True), devices.assume(torch.device("cuda")), registry.use_backend("eager"):
+    with allowing_tf32(True), devices.assume(torch.device("cuda")), registry.use_backend("eager"):
         op(*arguments)
         op._run_inside(*arguments)
         assert precision.tf32_allowed()
@@ -158,7 +158,7 @@ def test_eager_products_on_a_gpu_keep_from_tf32(ieee: bool, monkeypatch: pytest.
 
 
 def test_flags_come_back_when_the_last_holder_leaves() -> None:
-    with tf32_allowed(True):
+    with allowing_tf32(True):
         first, second = precision.ieee_products(), precision.ieee_products()
         first.__enter__()
         second.__enter__()
