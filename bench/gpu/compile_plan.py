@@ -147,7 +147,7 @@ def gradient_launches_of(call: registry.Call, mode: str, target: str) -> list[Co
     arguments = _learning(call)
     results = call.op.fake(*arguments)
     grads = (results,) if isinstance(results, torch.Tensor) else tuple(results)
-    with tf32_allowed(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
+    with allowing_tf32(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
         if implementation.supports(*arguments) is None:
             implementation.backward(grads, arguments)
     return [configuration_of(launch, mode) for launch in launches]
