@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,10 @@ __all__ = ["DEFAULT_VOICE", "cache_folder", "voice_folder"]
 
 DEFAULT_VOICE = "en_US-joe-medium"
 """The English voice that the extra `fastvits[voice]` brings along (Piper's en_US-joe-medium, CC0)."""
+
+
+# Such as en_US-lessac-medium: what Piper's catalogue calls a voice, and no hub id.
+_PIPER_NAME = re.compile(r"[a-z]{2,3}_[A-Z]{2}-[\w+]+-(?:x_low|low|medium|high)")
 
 
 def cache_folder() -> Path:
@@ -31,6 +36,11 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "fastvits"
+
+
+def downloaded_voice(key: str) -> Path:
+    """Where the model of a voice of Piper's catalogue is, or would be, once it is downloaded."""
+    return cache_folder() / "piper" / key / f"{key}.onnx"
 
 
 def _bundled_voice() -> Path:
@@ -92,14 +102,16 @@ def voice_folder(voice: str | os.PathLike[str] = DEFAULT_VOICE) -> str | Path:
     """What `from_pretrained` has to be given for `voice`.
 
     Args:
-        voice: a folder; the `.onnx` file of a Piper voice, its JSON file beside it; `DEFAULT_VOICE`; or the id of a
-            model on the hub, which is returned as it is.
+        voice: a folder; the `.onnx` file of a Piper voice, its JSON file beside it; `DEFAULT_VOICE`; the name of a
+            voice that was downloaded, such as "en_US-lessac-medium"; or the id of a model on the hub, which is returned
+            as it is.
 
     Returns:
         the folder as a path, or the hub id as a string.
 
     Raises:
-        FileNotFoundError: `voice` can only be a path, and nothing is there.
+        FileNotFoundError: `voice` can only be a path, and nothing is there; or it is the name of a Piper voice that
+            was not downloaded.
         OSError: the cache cannot be written to.
         ValueError: the file is no Piper voice, or one with something that the model cannot express.
         ImportError: `DEFAULT_VOICE`, or the package that reads ONNX files, is not installed.
@@ -116,6 +128,11 @@ def voice_folder(voice: str | os.PathLike[str] = DEFAULT_VOICE) -> str | Path:
         return _converted(path)
     if name == DEFAULT_VOICE:
         return _converted(_bundled_voice())
+    if _PIPER_NAME.fullmatch(name) is not None and not path.exists():
+        downloaded = downloaded_voice(name)
+        if downloaded.is_file():
+            return _converted(downloaded)
+        raise FileNotFoundError(f"the voice {name} is not on this machine: fetch it with `fastvits download {name}`")
     if path.is_file():
         raise ValueError(f"{path} is a file, but no voice: a voice is a folder, a .onnx file or an id on the hub")
     separators = name.count("/") + name.count(os.sep if os.sep != "/" else "\\")

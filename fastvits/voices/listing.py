@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage import read_json
-from .folders import DEFAULT_VOICE, cache_folder
+from .folders import DEFAULT_VOICE, cache_folder, downloaded_voice
 
 __all__ = ["VoiceEntry", "folder_bytes", "list_voices"]
 
@@ -21,7 +21,7 @@ class VoiceEntry:
 
     Attributes:
         voice: what `--voice` and `voice_folder` take.
-        kind: "bundled", "converted" or "hub".
+        kind: "bundled", "downloaded", "converted" or "hub".
         path: where it lies; None for the bundled voice before it is converted.
         language: the code of its language, where its files tell.
         speakers: how many voices it has; None before it is converted.
@@ -89,6 +89,31 @@ def _bundled(converted: list[VoiceEntry]) -> VoiceEntry | None:
     return VoiceEntry(DEFAULT_VOICE, "bundled", None, "en_US", None, None, size)
 
 
+def _downloaded() -> Iterator[VoiceEntry]:
+    """Voices of Piper's catalogue that were downloaded; what they are stands in their JSON."""
+    folders = downloaded_voice("x").parent.parent
+    for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
+        model = downloaded_voice(folder.name)
+        if not model.is_file():
+            continue
+        facts = _json(model.with_name(model.name + ".json"))
+        language = facts.get("language")
+        espeak = facts.get("espeak")
+        code = language.get("code") if isinstance(language, dict) else language
+        if code is None and isinstance(espeak, dict):
+            code = espeak.get("voice")
+        audio = facts.get("audio")
+        yield VoiceEntry(
+            voice=folder.name,
+            kind="downloaded",
+            path=str(model),
+            language=code if isinstance(code, str) else None,
+            speakers=facts.get("num_speakers", 1),
+            sampling_rate=audio.get("sample_rate") if isinstance(audio, dict) else None,
+            bytes=folder_bytes(folder),
+        )
+
+
 def _in_hub_cache(cache_dir: str | os.PathLike[str] | None) -> Iterator[VoiceEntry]:
     from huggingface_hub import constants
 
@@ -106,7 +131,8 @@ def _in_hub_cache(cache_dir: str | os.PathLike[str] | None) -> Iterator[VoiceEnt
 
 
 def list_voices(cache_dir: str | os.PathLike[str] | None = None) -> list[VoiceEntry]:
-    """The voices at hand: the bundled one first, then converted ones, then those in the cache of the hub.
+    """The voices at hand: the bundled one first, then downloaded and converted ones, then those in the cache of the
+    hub.
 
     Args:
         cache_dir: the cache of the hub; None means its own (`HF_HUB_CACHE`, `HF_HOME`).
@@ -114,4 +140,4 @@ def list_voices(cache_dir: str | os.PathLike[str] | None = None) -> list[VoiceEn
     converted = list(_converted())
     bundled = _bundled(converted)
     others = [entry for entry in converted if bundled is None or entry.path != bundled.path]
-    return [*([bundled] if bundled else []), *others, *_in_hub_cache(cache_dir)]
+    return [*([bundled] if bundled else []), *_downloaded(), *others, *_in_hub_cache(cache_dir)]
