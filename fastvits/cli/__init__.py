@@ -1,4 +1,4 @@
-"""The command `fastvits`: say texts, synthesise corpora, convert and export voices, and tell what voices there are.
+"""The command `fastvits`: say texts, synthesize corpora, convert and export voices, and tell what voices there are.
 
 Exit status: 0 for success, 2 for input that cannot be used (an option, a text, a voice), 1 for a failure on the way
 (a download, a full disk, rows of a corpus that cannot be spoken), 130 when interrupted. An error is one line on

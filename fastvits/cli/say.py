@@ -62,7 +62,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         "say",
         help="synthesize a text into a file, a pipe or the loudspeaker",
         description="Synthesize a text of any length, sentence by sentence, into one channel of audio, and report "
-        "its length, the time to synthesise it (from text to samples, without loading the voice) and the real-time "
+        "its length, the time to synthesize it (from text to samples, without loading the voice) and the real-time "
         "factor (that time divided by the length).",
         epilog=EPILOG,
     )

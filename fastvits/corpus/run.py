@@ -21,22 +21,14 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..audio.files import require_flac
 from ..audio.levels import Levels
 from ..models.inputs import per_item
 from ..models.vits import VitsModel
 from ..progress import ProgressLine
-from ..speech.long_form import (
-    DEFAULT_PREPARATION,
-    DEFAULT_SENTENCE_SILENCE,
-    language_of,
-    place_timestamps,
-    sentence_encoding,
-    sentence_seed,
-    silences,
-)
+from ..speech.long_form import DEFAULT_SENTENCE_SILENCE, place_timestamps, sentence_seed, silences
+from ..speech.parts import DEFAULT_PREPARATION, encoded_parts, language_of
 from ..speech.pipeline import TextToAudioPipeline
 from ..speech.speaker import Speaker
 from ..speech.timestamps import TimeSpan
@@ -44,6 +36,7 @@ from ..text.batch_encoding import BatchEncoding
 from ..text.sentences import DEFAULT_MAX_LENGTH, Sentence, split_sentences
 from ..voices.folders import DEFAULT_VOICE
 from ..voices.speakers import speaker_in_range
+from .fingerprint import voice_fingerprint
 from .folder import OutputFolder
 from .items import Item, identifier_of, item_seed, number_of
 from .manifest import COLUMNS, Failure, is_broken
@@ -100,22 +93,6 @@ class _Job:
     audio: dict[int, np.ndarray] = field(default_factory=dict)
     spans: dict[int, list[TimeSpan]] = field(default_factory=dict)
     failed: bool = False
-
-
-def _voice_key(voice: Speaker) -> str:
-    """A hash of the voice: configuration, parameters and vocabulary."""
-    model, tokenizer = voice.model, voice.tokenizer
-    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True, default=str).encode())
-    words = [
-        getattr(tokenizer, name, None) for name in ("frontend", "add_blank", "normalize", "phonemize", "is_uroman")
-    ]
-    words += [getattr(tokenizer, name, None) for name in ("language", "espeak_voice", "uroman_language")]
-    words.append(tokenizer.get_vocab())
-    digest.update(json.dumps(words, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def synthesize(
@@ -270,7 +247,7 @@ class _Run:
         self.begun = time.perf_counter()
         self.reported: set[str] = set()
         settings = [
-            _voice_key(voice),
+            voice_fingerprint(voice),
             repr(DEFAULT_PREPARATION),
             str(model.dtype),
             format,
@@ -322,13 +299,14 @@ class _Run:
             if folder.has(item):
                 self.report.skipped += 1
                 return None
-            sentences = list(split_sentences(item.text, self.max_length, language=language_of(self.voice)))
-            job = _Job(item, sentences, 0)
+            job = _Job(item, [], 0)
             units = []
-            for index, sentence in enumerate(sentences):
-                encoding = sentence_encoding(self.voice, sentence, DEFAULT_PREPARATION, self.reported)
-                if self.voice.says_something(encoding):
-                    units.append(_Unit(job, index, sentence, encoding, sentence_seed(item.seed, index) or 0))
+            for whole in split_sentences(item.text, self.max_length, language=language_of(self.voice)):
+                for sentence, encoding in encoded_parts(self.voice, whole, DEFAULT_PREPARATION, self.reported):
+                    index = len(job.sentences)
+                    job.sentences.append(sentence)
+                    if self.voice.says_something(encoding):
+                        units.append(_Unit(job, index, sentence, encoding, sentence_seed(item.seed, index) or 0))
             if not units:
                 raise ValueError("text has no character that this voice can say")
             job.missing = len(units)

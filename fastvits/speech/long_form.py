@@ -10,6 +10,7 @@ cache of generated code grow on the way, ever more slowly.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -21,20 +22,17 @@ import numpy as np
 from ..text.batch_encoding import BatchEncoding
 from ..text.preparation import Preparation
 from ..text.sentences import DEFAULT_MAX_LENGTH, Boundary, Sentence, split_sentences
-from ..text.tokenization import VitsTokenizer
 from .controls import CONTROLS
+from .parts import DEFAULT_PREPARATION, encoded_parts, language_of
 from .script import Script, ScriptSentence
 from .synthesis import DEFAULT_CHUNK_FRAMES, DEFAULT_FIRST_CHUNK_FRAMES, Synthesizer
 from .timestamps import TimeSpan
 
 __all__ = [
-    "DEFAULT_PREPARATION",
     "DEFAULT_SENTENCE_SILENCE",
     "SentenceStream",
     "SpokenSentence",
-    "language_of",
     "place_timestamps",
-    "sentence_encoding",
     "sentence_seed",
     "sentence_streams",
     "silences",
@@ -44,8 +42,6 @@ __all__ = [
 
 logger = logging.getLogger("fastvits")
 
-DEFAULT_PREPARATION = Preparation()
-"""What is done to long texts: everything that there is."""
 DEFAULT_SENTENCE_SILENCE = 0.2
 """Seconds of silence between two sentences."""
 MAX_SILENCE = 3600
@@ -294,57 +290,37 @@ def sentence_streams(
     lead = round(text.lead * synthesizer.sampling_rate) if isinstance(text, Script) else 0
 
     def spoken() -> Iterator[SentenceStream]:
-        start, said = 0, False
-        unit: _Unit | None = first
-        index = 0
-        while unit is not None:
-            sentence, pause, rate = unit
-            following = next(units, None)
-            own_seed = sentence_seed(seed, index)
-            # A sentence of nothing but what the voice cannot say (the tokenizer warns of it) is passed over.
-            encoding = sentence_encoding(synthesizer, sentence, preparation, reported)
-            if synthesizer.says_something(encoding):
-                keywords = given if own_seed is None else {**given, "seed": own_seed}
-                if rate != 1.0:
-                    own_rate = given.get("speaking_rate", synthesizer.model.speaking_rate)
-                    keywords = {**keywords, "speaking_rate": own_rate * rate}
-                samples, pieces, spans = _begun(
-                    synthesizer, encoding, keywords, chunk_frames, first_chunk_frames, return_timestamps
-                )
-                before = 0 if said else lead
-                said = True
-                if before:
-                    samples, pieces = samples + before, _behind_silence(before, pieces)
-                if spans is not None:
-                    spans = place_timestamps(spans, sentence, (start + before) / synthesizer.sampling_rate)
-                yield SentenceStream(index, sentence, start, samples, pause, own_seed, spans, pieces)
-                start += samples + pause
-            elif following is None and not said:
-                raise ValueError("text has no character that this voice can say")
-            else:
-                empty = iter([np.zeros(0, np.float32)])
-                yield SentenceStream(index, sentence, start, 0, 0, own_seed, [] if return_timestamps else None, empty)
-            unit = following
-            index += 1
+        start, index, said = 0, 0, False
+        for whole, whole_pause, rate in itertools.chain([first], units):
+            for sentence, encoding in encoded_parts(synthesizer, whole, preparation, reported):
+                own_seed = sentence_seed(seed, index)
+                if synthesizer.says_something(encoding):
+                    keywords = given if own_seed is None else {**given, "seed": own_seed}
+                    if rate != 1.0:
+                        own_rate = given.get("speaking_rate", synthesizer.model.speaking_rate)
+                        keywords = {**keywords, "speaking_rate": own_rate * rate}
+                    samples, pieces, spans = _begun(
+                        synthesizer, encoding, keywords, chunk_frames, first_chunk_frames, return_timestamps
+                    )
+                    before = 0 if said else lead
+                    said = True
+                    if before:
+                        samples, pieces = samples + before, _behind_silence(before, pieces)
+                    if spans is not None:
+                        spans = place_timestamps(spans, sentence, (start + before) / synthesizer.sampling_rate)
+                    pause = whole_pause if sentence.boundary == whole.boundary else pauses[sentence.boundary]
+                    yield SentenceStream(index, sentence, start, samples, pause, own_seed, spans, pieces)
+                    start += samples + pause
+                else:
+                    # Nothing but what the voice cannot say, which the tokenizer warns of, is passed over.
+                    empty = iter([np.zeros(0, np.float32)])
+                    spans = [] if return_timestamps else None
+                    yield SentenceStream(index, sentence, start, 0, 0, own_seed, spans, empty)
+                index += 1
+        if not said:
+            raise ValueError("text has no character that this voice can say")
 
     return spoken()
-
-
-def language_of(synthesizer: Synthesizer) -> str | None:
-    """The code of the language whose abbreviations do not end sentences; None where the tokenizer does not tell."""
-    return getattr(synthesizer.tokenizer, "language_code", None)
-
-
-def sentence_encoding(
-    synthesizer: Synthesizer, sentence: Sentence, preparation: Preparation | None, reported: set[str]
-) -> BatchEncoding:
-    """The encoding of a sentence `[1, T_text]`, mended as long texts are; what the voice lacks is told once for all
-    that share `reported`."""
-    # Another library's tokenizer knows neither.
-    own: dict[str, Any] = {"preparation": preparation, "reported": reported}
-    options = own if isinstance(synthesizer.tokenizer, VitsTokenizer) else {}
-    encoding: BatchEncoding = synthesizer.tokenizer([sentence.text], return_tensors="pt", **options)
-    return encoding
 
 
 _Unit = tuple[Sentence, int, float]

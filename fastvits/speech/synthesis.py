@@ -195,13 +195,17 @@ class Synthesizer:
             raise ValueError(f"text {_shortened(text)!r} has no character that this voice can say")
         return encoding
 
-    def says_something(self, encoding: BatchEncoding) -> bool:
-        """Whether an encoding holds more than blanks, padding, marks of beginning and end, and what is unknown."""
+    def heard_tokens(self, encoding: BatchEncoding) -> int:
+        """How many ids are heard: all but blanks, padding, marks of beginning and end, and what is unknown."""
         tokenizer = self.tokenizer
         # One of transformers' own has the published layout: blanks, padding, and what is unknown.
         published = {tokenizer.pad_token_id, tokenizer.unk_token_id, 0}
         silent = getattr(tokenizer, "silent_ids", published)
-        return any(number not in silent for number in encoding["input_ids"].flatten().tolist())
+        return sum(number not in silent for number in encoding["input_ids"].flatten().tolist())
+
+    def says_something(self, encoding: BatchEncoding) -> bool:
+        """Whether anything of an encoding is heard."""
+        return self.heard_tokens(encoding) > 0
 
     def synthesize(self, texts: Sequence[str | BatchEncoding], **controls: Any) -> list[Speech]:
         """Speak a batch, in one run of the model.

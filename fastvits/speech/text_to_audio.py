@@ -189,7 +189,7 @@ class TextToAudioPipeline:
     ) -> AudioOutput | list[AudioOutput] | Iterator[AudioOutput]:
         """Synthesise one text, or each of several, each in one go (`sentences` and `stream` go through long texts).
 
-        Every text of a list is tokenized and checked before the first is synthesised. A generator, any other iterator
+        Every text of a list is tokenized and checked before the first is synthesized. A generator, any other iterator
         and a dataset of torch are gone through as their outputs are asked for, `batch_size` texts at a time.
 
         Args:

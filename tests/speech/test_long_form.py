@@ -1,5 +1,8 @@
 """Long texts: each sentence as the plain call on it, pauses between, in bounded memory, and streams that add up."""
 
+import itertools
+import random
+import string
 import weakref
 from dataclasses import dataclass
 
@@ -13,7 +16,7 @@ from fastvits.text.preparation import AS_PUBLISHED, Preparation
 from fastvits.text.sentences import split_sentences
 from fastvits.voices.folders import DEFAULT_VOICE, voice_folder
 from tests.support.small_voices import save_small_voice
-from tests.support.tolerances import MODEL_FLOAT32
+from tests.support.tolerances import LONGEST_PIECE_SECONDS, MODEL_FLOAT32
 
 TEXT = "Hello my dog. Is it cute? Yes it is\n\nA new paragraph, with a clause that goes on and on and on."
 STILL = {"noise_scale": 0.0, "noise_scale_duration": 0.0}
@@ -227,3 +230,25 @@ def test_what_a_voice_lacks_is_told_once_a_text(say, caplog):
     messages = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
     assert sum("U+2603" in message for message in messages) == 1
     assert sum("U+2665" in message for message in messages) == 1
+
+
+def test_what_is_spelled_out_is_cut_by_what_it_becomes():
+    """A web address of 220 characters becomes far more than a sentence of as many."""
+    speaker = fastvits.Speaker(device="cpu")
+    chance = random.Random(1)
+    letters = string.ascii_lowercase + string.digits + "/-_"
+    address = "https://example.org/" + "".join(chance.choice(letters) for _ in range(200))
+    text = f"See {address} today. And that is all."
+    found = list(speaker.sentence_streams(text, seed=1, chunk_frames=128, sentence_silence=0.25))
+    assert len(found) >= 4
+    assert all(one.samples <= LONGEST_PIECE_SECONDS * speaker.sampling_rate for one in found)
+    assert [one.index for one in found] == list(range(len(found)))
+    assert [one.seed for one in found] == [1 + index for index in range(len(found))]
+    for before, after in itertools.pairwise(found):
+        assert before.sentence.end == after.sentence.start
+        assert after.start == before.start + before.samples + before.pause
+    assert (found[0].sentence.start, found[-1].sentence.end) == (0, len(text))
+    for one in found:
+        assert "".join(text[place] for place in one.sentence.positions) == one.sentence.text
+    assert [one.pause for one in found[-2:]] == [round(0.25 * speaker.sampling_rate), 0]
+    assert not any(one.pause for one in found[:-2])

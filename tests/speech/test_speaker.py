@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fastvits
-from fastvits.speech.long_form import DEFAULT_PREPARATION
+from fastvits.speech.parts import DEFAULT_PREPARATION
 from fastvits.voices import voice_folder
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32, PIPELINE_PARITY_FLOAT32
