@@ -134,10 +134,10 @@ def folded(conv: nn.Conv1d, derived: Derived, name: str) -> Tensor:
 
     It is kept under `name` for as long as its two parts are what they were. That of any other convolution is its own.
     """
-    if "weight" in conv._parameters:
+    if "parametrizations" not in conv._modules:
         return conv.weight
     parts = conv.get_submodule("parametrizations.weight")
-    g, v = parts.get_parameter("original0"), parts.get_parameter("original1")
+    g, v = cast(Tensor, parts.original0), cast(Tensor, parts.original1)  # no parameters in a functional call
     return cast(
         Tensor,
         derived.get(name, (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))),

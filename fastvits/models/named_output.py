@@ -1,9 +1,9 @@
 """Results with names: the base of the model's, and those of the text encoder."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -18,50 +18,41 @@ class Output(OrderedDict[str, Any]):
     together.
     """
 
+    names: ClassVar[tuple[str, ...]] = ()
+    """The fields in order."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        name = f"{cls.__module__}.{cls.__name__}"
+        cls.names = tuple(cls.__annotations__)
         pytree.register_pytree_node(
             cls,
             lambda output: (list(output.values()), list(output)),
             lambda values, names: cls(dict(zip(names, values, strict=True))),
-            serialized_type_name=name,
+            serialized_type_name=f"{cls.__module__}.{cls.__name__}",
         )
 
     def __post_init__(self) -> None:
-        super().__init__()
-        names = self._names()
-        given = {name: self.__dict__[name] for name in names}
-        first = given[names[0]]
-        whole = isinstance(first, Mapping) or (isinstance(first, Iterable) and not isinstance(first, (Tensor, tuple)))
-        if whole and all(given[name] is None for name in names[1:]):
-            self.__dict__[names[0]] = None
-            given = dict(first)
+        given = {name: getattr(self, name) for name in self.names}
+        first = given[self.names[0]]
+        if isinstance(first, Iterable) and not isinstance(first, (Tensor, tuple)):
+            given = dict.fromkeys(self.names) | dict(first)
         for name, value in given.items():
             self[name] = value
 
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]  # type: ignore[arg-type]
-
-    def _field(self, name: Any) -> bool:
-        return isinstance(name, str) and name in self._names()
-
     def __setitem__(self, name: str, value: Any) -> None:
-        if not self._field(name):
+        if name not in self.names:
             raise KeyError(name)
         object.__setattr__(self, name, value)
-        if value is not None:
-            OrderedDict.__setitem__(self, name, value)
-            names = self._names()
-            for later in names[names.index(name) + 1 :]:
-                if later in self:
-                    self.move_to_end(later)  # keeps the order of the fields
-        elif name in self:
-            OrderedDict.__delitem__(self, name)
+        if value is None:
+            self.pop(name, None)
+            return
+        OrderedDict.__setitem__(self, name, value)
+        for later in self.names[self.names.index(name) + 1 :]:
+            if later in self:
+                self.move_to_end(later)  # keeps the order of the fields
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._field(name) and name in self.__dict__:
+        if name in self.names and name in self.__dict__:
             self[name] = value
         else:
             object.__setattr__(self, name, value)
@@ -70,7 +61,7 @@ class Output(OrderedDict[str, Any]):
         return OrderedDict.__getitem__(self, key) if isinstance(key, str) else self.to_tuple()[key]
 
     def __reduce__(self) -> Any:
-        extra = {name: value for name, value in self.__dict__.items() if not self._field(name)}
+        extra = {name: value for name, value in self.__dict__.items() if name not in self.names}
         return type(self), (dict(self),), extra
 
     def __repr__(self) -> str:

@@ -85,12 +85,18 @@ class VitsModel(VitsPreTrainedModel):
     def dtype(self) -> torch.dtype:
         """The dtype of the flow and the decoder (the text encoder and the duration predictor do not go below
         float32)."""
-        return self.decoder.conv_pre.weight.dtype
+        return self._parameter.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.decoder.conv_pre.weight.device
+        return self._parameter.device
+
+    @property
+    def _parameter(self) -> Tensor:
+        """One of the decoder's, whatever was put in the place of its layers."""
+        weight = getattr(self.decoder.conv_pre, "weight", None)
+        return weight if isinstance(weight, Tensor) else next(self.decoder.parameters())
 
     @property
     def text_dtype(self) -> torch.dtype:
