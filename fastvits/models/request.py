@@ -7,7 +7,7 @@ from typing import TypeAlias, TypedDict
 import torch
 from torch import Tensor
 
-from fastvits_kernels.ops.durations import MOST_FRAMES
+from fastvits_kernels.ops.durations import MAX_FRAMES
 
 from ..configuration import OTHER_WORDS, VitsConfig
 from ..strictness import tolerated
@@ -133,7 +133,7 @@ def checked_frames(request: SpeechRequest, frames: Tensor, config: VitsConfig) -
     raise_for_faults(values[batch : 2 * batch], values[2 * batch :], config.vocab_size, config.num_speakers)
     for item, value in enumerate(values[:batch]):
         if value > config.max_frames:
-            length = f"{value} frames" if value < MOST_FRAMES else "a length that overflows"
+            length = f"{value} frames" if value < MAX_FRAMES else "a length that overflows"
             raise ValueError(
                 f"item {item} would take {length}; config.max_frames allows {config.max_frames}:"
                 " split the text, or raise speaking_rate"

@@ -20,7 +20,8 @@ from .ops.left_align import left_align
 from .ops.length_regulator import length_regulator
 from .ops.monotonic_alignment import alignment_scores, monotonic_alignment
 from .ops.resblock import resblock_pair, resblock_step
-from .ops.spline import rational_quadratic_spline, spline_coupling
+from .ops.spline import rational_quadratic_spline
+from .ops.spline_coupling import spline_coupling
 from .ops.wavenet import gated_activation, wavenet_layer
 
 from . import channels_last, onednn  # isort: skip - register implementations of the ops above

@@ -1,5 +1,8 @@
 """What an op asks of a call: callbacks get the arguments that they name, and nothing else."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -67,3 +70,12 @@ def test_no_callback_names_more_arguments_than_its_op_has_and_all_are_resolved()
     for op in registry.ops().values():
         for callback in (op.check, op.fake, *(found.supports for found in op.implementations.values())):
             assert isinstance(callback, registry.Callback)
+
+
+def test_callbacks_read_all_that_they_name() -> None:
+    for op in registry.ops().values():
+        for callback in (op.check, op.fake, *(found.supports for found in op.implementations.values())):
+            source = inspect.getsource(callback.function)
+            for name in inspect.signature(callback.function).parameters:
+                used = [node for node in ast.walk(ast.parse(textwrap.dedent(source))) if isinstance(node, ast.Name)]
+                assert name in {node.id for node in used}, f"{callback.function.__name__} of {op.name} reads no {name}"

@@ -97,15 +97,22 @@ def _fake(x: Tensor, weight: Tensor) -> Tensor:
 
 @kernel
 def tanh_tile(x):
-    """tanh in float32, to a few units of round-off of the result also near zero, where `1 - 2 / (exp(2x) + 1)` cancels.
+    """tanh in float32, to a few units in the last place for arguments of any size.
 
-    There it takes the continued fraction of Lambert (1761) to the fifth division: its error is below 2e-9 at |x| = 0.6.
+    It is `(1 - e) / (1 + e)` with `e = exp(-2 |x|)`, which cannot overflow but cancels near 0; there it is an odd
+    polynomial, fitted on `|x| <= 0.6` by least squares (relative error 3e-9).
     """
     square = x * x
-    near = x * (945.0 + square * (105.0 + square)) / (945.0 + square * (420.0 + square * 15.0))
-    decay = tl.exp(-2.0 * tl.abs(x))
+    series = -0.005893945228308439 * square + 0.020794617012143135
+    series = series * square - 0.053783293813467026
+    series = series * square + 0.13331915438175201
+    series = series * square - 0.33333298563957214
+    near = x + x * square * series
+    magnitude = tl.abs(x)
+    decay = tl.exp(-2.0 * magnitude)
     far = (1.0 - decay) / (1.0 + decay)
-    return tl.where(tl.abs(x) < 0.6, near, tl.where(x < 0, -far, far))
+    far = tl.where(x < 0.0, -far, far)
+    return tl.where(magnitude < 0.6, near, far)
 
 
 @kernel

@@ -2,8 +2,8 @@
 
     durations[b, i] = ceil(exp(log_durations[b, i]) * inverse_rates[b]),   frames[b] = max(sum_i durations[b, i], 1)
 
-(Kim et al. 2021, section 2.2.2). Tokens beyond `lengths` have no frames. A duration beyond `MOST_FRAMES`, an infinite
-one and NaN count as `MOST_FRAMES`, so that sums stay exact and whoever reads them sees the overflow.
+(Kim et al. 2021, section 2.2.2). Tokens beyond `lengths` have no frames. A duration beyond `MAX_FRAMES`, an infinite
+one and NaN count as `MAX_FRAMES`, so that sums stay exact and whoever reads them sees the overflow.
 
 Axes: `log_durations` `[B, T_text]`, `inverse_rates` `[B]`, in float32 or float64 (half precision is computed in
 float32); out `durations` `[B, T_text]` and `frames` `[B]`, int64. No gradients: these are whole numbers.
@@ -29,7 +29,7 @@ from ..launch.jit import kernel, launch, unsupported
 if TYPE_CHECKING:
     import triton.language as tl
 
-MOST_FRAMES = 2**40
+MAX_FRAMES = 2**40
 """The most frames that a token can have, exact in float32; the sum of 8 million such tokens fits 64 bits."""
 
 
@@ -37,7 +37,7 @@ def durations_reference(log_durations: Tensor, inverse_rates: Tensor, lengths: T
     """The equations of the module's docstring: the specification of the op."""
     dtype = torch.promote_types(log_durations.dtype, torch.float32)
     spoken = torch.ceil(log_durations.detach().to(dtype).exp() * inverse_rates.detach().to(dtype)[:, None])
-    counts = torch.where(spoken <= MOST_FRAMES, spoken, MOST_FRAMES).long()
+    counts = torch.where(spoken <= MAX_FRAMES, spoken, MAX_FRAMES).long()
     counts = zero_beyond(counts, lengths)
     return counts, counts.sum(1).clamp_min(1)
 
@@ -53,7 +53,7 @@ def _durations_fwd_kernel(
     stride_lt,
     stride_r,
     T,
-    MOST: "tl.constexpr",
+    MAX: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
 ):
     b = tl.program_id(0).to(tl.int64)
@@ -68,7 +68,7 @@ def _durations_fwd_kernel(
         pointers = log_durations_ptr + b * row_stride_l + offs_t * stride_lt
         log_duration = tl.load(pointers, mask=mask_valid, other=0.0).to(tl.float32)  # [BLOCK_T]
         spoken = tl.ceil(tl.exp(log_duration.to(tl.float64)).to(tl.float32) * rate)
-        counts = tl.where(spoken <= MOST, spoken, MOST).to(tl.int64)  # a comparison with NaN is false
+        counts = tl.where(spoken <= MAX, spoken, MAX).to(tl.int64)  # a comparison with NaN is false
         counts = tl.where(mask_valid, counts, 0)
         total += tl.sum(counts, 0)
         tl.store(durations_ptr + b * T + offs_t, counts, mask=mask_t)
@@ -92,7 +92,7 @@ def _launch_durations(log_durations: Tensor, inverse_rates: Tensor, lengths: Ten
             *inverse_rates.stride(),
             steps,
         ),
-        {"MOST": float(MOST_FRAMES), "BLOCK_T": 256},
+        {"MAX": float(MAX_FRAMES), "BLOCK_T": 256},
     )
     return durations, frames
 

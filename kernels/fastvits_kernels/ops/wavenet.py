@@ -32,6 +32,7 @@ from ..dispatch.registry import Implementation, Op, named
 from ..dispatch.shapes import axes, expect, expect_each, expect_even_padding
 from ..launch import tiles
 from ..launch.jit import dot_precision, kernel, launch, padded, unsupported
+from .conv import tanh_tile
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -95,22 +96,8 @@ def wavenet_layer_reference(
 
 @kernel
 def _gate(filtered, gate):
-    """`tanh(filtered) * sigmoid(gate)` in float32, to a few units in the last place for arguments of any size.
-
-    `tanh` is `(1 - e) / (1 + e)` with `e = exp(-2 |v|)`, which cannot overflow but cancels near 0; there it is an odd
-    polynomial, fitted on `|v| <= 0.6` by least squares (relative error 3e-9).
-    """
-    square = filtered * filtered
-    series = -0.005893945228308439 * square + 0.020794617012143135
-    series = series * square - 0.053783293813467026
-    series = series * square + 0.13331915438175201
-    series = series * square - 0.33333298563957214
-    near = filtered + filtered * square * series
-    magnitude = tl.abs(filtered)
-    decay = tl.exp(-2.0 * magnitude)
-    far = (1.0 - decay) / (1.0 + decay)
-    far = tl.where(filtered < 0.0, -far, far)
-    return tl.where(magnitude < 0.6, near, far) / (1.0 + tl.exp(-gate))
+    """`tanh(filtered) * sigmoid(gate)` in float32."""
+    return tanh_tile(filtered) / (1.0 + tl.exp(-gate))
 
 
 @kernel
