@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import difflib
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -44,7 +45,15 @@ _Sizes = Annotated[list[int], NonEmptyList()]
 # Who wrote a file and where it lay: no part of what is configured, so equality does not look at it.
 _PROVENANCE = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
 # Left out of to_dict() at their defaults: transformers does not know them.
-_WRITTEN_UNLESS_DEFAULT = ("resblock_type", "max_frames")
+_WRITTEN_UNLESS_DEFAULT = (
+    "resblock_type",
+    "max_frames",
+    "window_length",
+    "mel_bins",
+    "mel_fmin",
+    "mel_fmax",
+    "segment_frames",
+)
 # Left out of the file at their defaults, as transformers does.
 _SAVED_UNLESS_DEFAULT = ("output_attentions", "output_hidden_states", "return_dict")
 
@@ -119,6 +128,11 @@ class VitsConfig(PublishedAttributes):
             Written only when it is not 1.
         max_frames: most latent frames that one item may be predicted to have before the model raises (200000, which is
             53 minutes at 16 kHz and 256 samples a frame). Written only when it is not the default.
+        window_length: samples of the spectrograms' window, at most ``n_fft`` (None: ``n_fft``). For training only, as
+            are the next four; written only when they are not the default.
+        mel_bins, mel_fmin, mel_fmax: bins and band in Hz of the mel spectrogram that training compares (80, 0.0, None:
+            half of ``sampling_rate``).
+        segment_frames: frames of the slice that the decoder makes in a step of training (32).
 
     Raises:
         TypeError: an unknown keyword, or a value of the wrong type.
@@ -179,6 +193,11 @@ class VitsConfig(PublishedAttributes):
     return_dict: _OptionalBoolean = True
     resblock_type: Annotated[int, Integer(minimum=1, maximum=2)] = 1
     max_frames: _Size = 200_000
+    window_length: Annotated[int | None, Integer(optional=True)] = None
+    mel_bins: _Size = 80
+    mel_fmin: _NonNegative = 0.0
+    mel_fmax: Annotated[float | None, Real(positive=True, optional=True)] = None
+    segment_frames: _Size = 32
 
     def __init__(self, **parameters: Any) -> None:
         _refuse_unknown(type(self).__name__, parameters, ())
@@ -251,6 +270,16 @@ class VitsConfig(PublishedAttributes):
         """The older name of :attr:`dtype`."""
         return self.dtype
 
+    @property
+    def hop_length(self) -> int:
+        """Samples of a frame: the product of ``upsample_rates``."""
+        return math.prod(self.upsample_rates)
+
+    @property
+    def n_fft(self) -> int:
+        """Samples that a spectrogram of ``spectrogram_bins`` bins is a transform of: ``2 (spectrogram_bins - 1)``."""
+        return 2 * (self.spectrogram_bins - 1)
+
     # --- Checks -------------------------------------------------------------------------------------------------------
 
     def validate(self) -> None:
@@ -266,6 +295,17 @@ class VitsConfig(PublishedAttributes):
         check_duration_predictor(self)
         check_flow(self)
         check_decoder(self)
+        self._check_spectrograms()
+
+    def _check_spectrograms(self) -> None:
+        if self.window_length is not None and self.window_length > self.n_fft:
+            raise ValueError(f"window_length must be at most n_fft ({self.n_fft}), not {self.window_length}.")
+        half = self.sampling_rate / 2
+        if not self.mel_fmin < (half if self.mel_fmax is None else self.mel_fmax) <= half:
+            raise ValueError(
+                f"mel_fmin ({self.mel_fmin:g}) must be below mel_fmax ({self.mel_fmax}), and that at most half of "
+                f"sampling_rate, {half:g}."
+            )
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -400,7 +440,8 @@ class VitsConfig(PublishedAttributes):
     def to_dict(self) -> dict[str, Any]:
         """Return every parameter, every kept foreign key and ``model_type``, as a copy.
 
-        ``resblock_type`` and ``max_frames`` are left out at their defaults, as transformers does not know them.
+        What transformers does not know (``resblock_type``, ``max_frames`` and what is for training only) is left out
+        at its default.
         """
         values = {name: copy.deepcopy(getattr(self, name)) for name in _RULES}
         for name in _WRITTEN_UNLESS_DEFAULT:

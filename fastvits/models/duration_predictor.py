@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu
+from torch.nn.functional import dropout, gelu, logsigmoid
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.depth_separable import depth_separable_layer_with_dropout
@@ -29,6 +29,9 @@ from .layers import (
     vectors_projected,
 )
 from .observed import known, observed
+
+_LEAST_FRAMES = 1e-5
+"""Where the logarithm of a dequantised duration is cut off, as in the published code."""
 
 
 @known
@@ -130,12 +133,19 @@ class VitsConvFlow(nn.Module):
         return outputs, None if reverse else (log_slope * padding_mask).sum((1, 2))
 
     def inverse(self, first: Tensor, second: Tensor, lengths: Tensor | None, condition: Tensor) -> Tensor:
-        """The second half transformed, from two halves `[B, T, depth_separable_channels / 2]` and `condition` `[B, T,
-        hidden_size]`; zero beyond `lengths`."""
+        """The second half transformed back, from two halves `[B, T, depth_separable_channels / 2]` and `condition`
+        `[B, T, hidden_size]`; zero beyond `lengths`."""
+        return self.transformed(first, second, lengths, condition, reverse=True)[0]
+
+    def transformed(
+        self, first: Tensor, second: Tensor, lengths: Tensor | None, condition: Tensor, *, reverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The second half transformed, or back with `reverse`, and the logarithm of its derivative, both of its shape
+        and zero beyond `lengths`; arguments as in `inverse`."""
         h = self.conv_dds.encode(
             convolved(self.conv_pre, first, residual=condition, lengths=lengths, ieee=True), lengths
         )
-        second, _ = kernels.spline_coupling(
+        return kernels.spline_coupling(
             h,
             self.conv_proj.weight.squeeze(-1).t(),
             cast(Tensor, self.conv_proj.bias),
@@ -143,9 +153,8 @@ class VitsConvFlow(nn.Module):
             lengths=lengths,
             num_bins=self.num_bins,
             tail_bound=self.tail_bound,
-            reverse=True,
+            reverse=reverse,
         )
-        return second
 
 
 @known
@@ -171,6 +180,10 @@ class VitsElementwiseAffine(nn.Module):
             return (inputs - self.translate) * torch.exp(-self.log_scale) * padding_mask, None
         outputs = (self.translate + torch.exp(self.log_scale) * inputs) * padding_mask
         return outputs, (self.log_scale * padding_mask).sum((1, 2))
+
+    def transformed(self, z: Tensor) -> Tensor:
+        """`[B, T, C]` transformed; the logarithm of the derivative is `log_scale.sum()` at every step."""
+        return self.translate.squeeze(-1) + z * self.log_scale.squeeze(-1).exp()
 
     def inverse_of_first(self, z: Tensor) -> Tensor:
         """The first channel's values `[B, T]`, transformed back: the one of which durations are made."""
@@ -217,15 +230,19 @@ class VitsStochasticDurationPredictor(Float32Module):
         *,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """The published call with `reverse=True`: `[B, hidden_size, T_text]`, `[B, 1, T_text]`, `[B,
-        speaker_embedding_size, 1]` or None -> log durations `[B, 1, T_text]`.
+        """The published call: `[B, hidden_size, T_text]`, `[B, 1, T_text]`, `[B, speaker_embedding_size, 1]` or None ->
+        with `reverse` log durations `[B, 1, T_text]`, else the bound `[B]` of `negative_log_likelihood` for `durations`
+        `[B, 1, T_text]`.
 
         The noise is drawn as published, or given, `[B, 2, T_text]` and scaled already.
         """
-        if not reverse:
-            raise NotImplementedError("the likelihood of durations is not computed here: call with reverse=True")
         if noise is None:
-            noise = torch.randn(inputs.shape[0], 2, inputs.shape[2]).to(inputs) * noise_scale
+            noise = torch.randn(inputs.shape[0], 2, inputs.shape[2]).to(inputs) * (noise_scale if reverse else 1.0)
+        if not reverse:
+            if durations is None:
+                raise ValueError("the likelihood of durations needs durations [B, 1, T_text]")
+            hidden, lengths, speaker = inputs.transpose(1, 2), lengths_of(padding_mask), vectors_of(global_conditioning)
+            return self.negative_log_likelihood(hidden, lengths, speaker, noise.transpose(1, 2), durations.squeeze(1))
         if not observed(*self.children()):
             lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
             made = self._run(inputs.transpose(1, 2), lengths, speaker, noise.transpose(1, 2))
@@ -251,16 +268,65 @@ class VitsStochasticDurationPredictor(Float32Module):
         return cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker), **options)).squeeze(1)
 
     def _run(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor) -> Tensor:
-        cond = None if speaker is None else vectors_projected(self.cond, speaker.detach(), ieee=True)
-        # What is beyond the lengths is read as zero by the first layer of conv_dds.
-        x = convolved(self.conv_pre, hidden.detach(), cond=cond, lengths=lengths, ieee=True)
-        x = convolved(self.conv_proj, self.conv_dds.encode(x, lengths), lengths=lengths, ieee=True)
+        x = self._condition(hidden, lengths, speaker)
         # Each flow is preceded by a reversal of the channels, which swaps the halves, and reverses these.
         first, second = noise.chunk(2, dim=-1)
         for flow in reversed(self.flows[2:]):
             first, second = _reversed_channels(second), _reversed_channels(first)
             second = cast(VitsConvFlow, flow).inverse(first, second, lengths, x)
         return cast(VitsElementwiseAffine, self.flows[0]).inverse_of_first(second[..., -1])
+
+    def _condition(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
+        """What the flows are told of the text, `[B, T_text, hidden_size]`; no gradient goes back into the text."""
+        cond = None if speaker is None else vectors_projected(self.cond, speaker.detach(), ieee=True)
+        # What is beyond the lengths is read as zero by the first layer of conv_dds.
+        x = convolved(self.conv_pre, hidden.detach(), cond=cond, lengths=lengths, ieee=True)
+        return convolved(self.conv_proj, self.conv_dds.encode(x, lengths), lengths=lengths, ieee=True)
+
+    def negative_log_likelihood(
+        self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor, durations: Tensor
+    ) -> Tensor:
+        """The bound on `-log p(durations | text)` of each item, `[B]` (Kim et al. 2021, section 2.2.2 and equation 7):
+        durations are dequantised by a number in (0, 1) and joined by a second one, both drawn by the posterior half.
+
+        `hidden` and `speaker` as in `predict`, `noise` `[B, T_text, 2]` standard normal, `durations` `[B, T_text]`
+        frames. Flow 1 takes part, which synthesis leaves out.
+        """
+        x = self._condition(hidden, lengths, speaker)
+        mask = mask_of(lengths, x.shape[1], x).transpose(1, 2)
+        frames = durations.to(x.dtype).unsqueeze(-1)  # [B, T_text, 1]
+        noise = noise * mask
+        h = convolved(self.post_conv_pre, frames, lengths=lengths, ieee=True)
+        h = convolved(self.post_conv_proj, self.post_conv_dds.encode(h, lengths), lengths=lengths, ieee=True)
+        z, log_derivative = _through(self.post_flows, noise, lengths, x + h, mask)
+        logit, second = z.chunk(2, dim=-1)
+        share = torch.sigmoid(logit) * mask
+        log_derivative = log_derivative + ((logsigmoid(logit) + logsigmoid(-logit)) * mask).sum((1, 2))
+        log_posterior = (_log_normal(noise) * mask).sum((1, 2)) - log_derivative
+        log_frames = (frames - share).clamp_min(_LEAST_FRAMES).log() * mask
+        z, log_derivative = _through(self.flows, torch.cat([log_frames, second], dim=-1), lengths, x, mask)
+        log_prior = (_log_normal(z) * mask).sum((1, 2)) + log_derivative - log_frames.sum((1, 2))
+        return log_posterior - log_prior
+
+
+def _log_normal(x: Tensor) -> Tensor:
+    """Each element's log density under the standard normal distribution."""
+    return -0.5 * (math.log(2 * math.pi) + x.square())
+
+
+def _through(
+    flows: nn.ModuleList, z: Tensor, lengths: Tensor | None, condition: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`z` `[B, T, C]` through an affine flow and spline couplings, the channels reversed behind each of these, and the
+    log-determinant `[B]`; `mask` `[B, T, 1]`."""
+    affine = cast(VitsElementwiseAffine, flows[0])
+    total = affine.log_scale.sum() * mask.sum((1, 2))
+    first, second = (affine.transformed(z) * mask).chunk(2, dim=-1)
+    for flow in flows[1:]:
+        second, log_derivative = cast(VitsConvFlow, flow).transformed(first, second, lengths, condition)
+        total = total + log_derivative.sum((1, 2))
+        first, second = _reversed_channels(second), _reversed_channels(first)
+    return torch.cat([first, second], dim=-1), total
 
 
 def _reversed_channels(x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def known(cls: Class) -> Class:
 
 def is_weight_normed(conv: nn.Module) -> bool:
     """Whether `conv` is a convolution whose weight is normalised as the published checkpoints have it, and no more."""
-    if type(conv).__base__ is not nn.Conv1d or len(conv._modules) != 1:
+    if type(conv).__base__ not in (nn.Conv1d, nn.ConvTranspose1d) or len(conv._modules) != 1:
         return False
     found = conv._modules.get("parametrizations")
     if not isinstance(found, nn.ModuleDict) or list(found._modules) != ["weight"]:

@@ -28,6 +28,8 @@ class Prior(NamedTuple):
 class VitsModelOutput(Output):
     """The result of `VitsModel.__call__`; fields that were not asked for are None."""
 
+    loss: Tensor | None = None
+    """With `labels`: the weighted sum of the three losses below, a scalar."""
     waveform: Tensor | None = None
     """`[B, T_samples]` in [-1, 1]; 0 beyond an item's length."""
     sequence_lengths: Tensor | None = None
@@ -39,7 +41,17 @@ class VitsModelOutput(Output):
     attentions: tuple[Tensor, ...] | None = None
     """`num_hidden_layers` of `[B, H, T_text, T_text]`."""
     durations: Tensor | None = None
-    """`[B, T_text]` int64, frames of each token; 0 under the attention mask."""
+    """`[B, T_text]` int64, frames of each token; 0 under the attention mask. With `labels` the likeliest alignment."""
+    loss_mel: Tensor | None = None
+    """With `labels`: the mean distance of log mel spectrograms, a scalar."""
+    loss_duration: Tensor | None = None
+    """With `labels`: the duration predictor's loss a token, a scalar."""
+    loss_kl: Tensor | None = None
+    """With `labels`: the divergence of posterior and prior a frame, a scalar."""
+    segment: Tensor | None = None
+    """With `labels`: `[B, segment_frames * hop_length]`, the waveform made of a slice of each item's latents."""
+    segment_start: Tensor | None = None
+    """With `labels`: `[B]` int64, the first frame of that slice."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

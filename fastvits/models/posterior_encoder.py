@@ -23,10 +23,15 @@ class VitsPosteriorEncoder(nn.Module):
         self.conv_proj = conv1d(config.hidden_size, 2 * config.flow_size, 1)
 
     def forward(
-        self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor,
+        global_conditioning: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The published call: `[B, spectrogram_bins, T]`, `[B, 1, T]`, `[B, speaker_embedding_size, 1]` or None ->
-        three of `[B, flow_size, T]`, zero beyond the mask."""
+        three of `[B, flow_size, T]`, zero beyond the mask. The noise is drawn as published, or given."""
         if observed(*self.children()):
             h = self.wavenet(self.conv_pre(inputs) * padding_mask, padding_mask, global_conditioning)
             mean, log_scale = (self.conv_proj(h) * padding_mask).chunk(2, dim=1)
@@ -34,20 +39,28 @@ class VitsPosteriorEncoder(nn.Module):
             lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
             mean, log_scale = (y.transpose(1, 2) for y in self._run(inputs.transpose(1, 2), lengths, speaker))
         # The published draw is over a contiguous [B, C, T].
-        noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device)
+        if noise is None:
+            noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device)
         return (mean + noise * log_scale.exp()) * padding_mask, mean, log_scale
 
     def encode(
-        self, spectrogram: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None
+        self,
+        spectrogram: Tensor,
+        lengths: Tensor | None = None,
+        speaker: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`[B, T, spectrogram_bins]`, lengths `[B]`, speakers `[B, speaker_embedding_size]`, or None -> three of `[B,
-        T, flow_size]`, zero beyond `lengths`; the latents are drawn with the device's random generator."""
+        T, flow_size]`, zero beyond `lengths`; the latents are drawn with `noise` `[B, T, flow_size]`, or with the
+        device's random generator where it is None."""
         mask = mask_of(lengths, spectrogram.shape[1], spectrogram)
         if observed(self):
-            made = self(spectrogram.transpose(1, 2), mask, conditioning_of(speaker))
+            given = None if noise is None else noise.transpose(1, 2)
+            made = self(spectrogram.transpose(1, 2), mask, conditioning_of(speaker), noise=given)
             return cast(tuple[Tensor, Tensor, Tensor], tuple(y.transpose(1, 2) for y in made))
         mean, log_scale = self._run(spectrogram, lengths, speaker)
-        return (mean + torch.randn_like(mean) * log_scale.exp()) * mask.transpose(1, 2), mean, log_scale
+        noise = torch.randn_like(mean) if noise is None else noise
+        return (mean + noise * log_scale.exp()) * mask.transpose(1, 2), mean, log_scale
 
     def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
         h = self.wavenet.encode(convolved(self.conv_pre, x, lengths=lengths), lengths, speaker)

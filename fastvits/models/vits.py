@@ -3,7 +3,7 @@
 Kim, Kong and Son 2021, "Conditional Variational Autoencoder with Adversarial Learning for End-to-End Text-to-Speech".
 Activations are channels-last, `[B, T, C]`; parameters keep the names and shapes of published checkpoints. What a call
 asks is in `request`, its random numbers in `noise`, how its two halves run from graphs in `stages`, the waveform piece
-by piece in `streaming`, loading and saving in `pretrained`.
+by piece in `streaming`, loading and saving in `pretrained`, losses and conversion in `trainable`.
 """
 
 import math
@@ -31,15 +31,16 @@ from .hifigan import VitsHifiGan
 from .initialization import initialize
 from .inputs import check_frames
 from .layers import Float32Module
+from .learning import LossWeights
 from .noise import duration_noise, prior_noise
 from .output import Prior, VitsModelOutput
 from .posterior_encoder import VitsPosteriorEncoder
-from .pretrained import VitsPreTrainedModel
 from .request import COLUMNS, Controls, PerItem, SpeechRequest, checked_frames, refuse_unknown, speech_request
 from .settings import ConfiguredSetting
 from .stages import TimedText, compile_text_ahead, from_latents, text_by_graph
 from .streaming import PieceStages, stream_pieces
 from .text_encoder import VitsTextEncoder
+from .trainable import TrainableModel
 from .warming import warm
 
 
@@ -48,8 +49,8 @@ class SpeakerEmbedding(Float32Module, nn.Embedding):
     them."""
 
 
-class VitsModel(VitsPreTrainedModel):
-    """VITS for synthesis: a drop-in for the `VitsModel` of transformers.
+class VitsModel(TrainableModel):
+    """VITS for synthesis and training: a drop-in for the `VitsModel` of transformers.
 
     `inference_only` leaves out what only training needs: the posterior encoder, the posterior half of the stochastic
     duration predictor, and its one flow that synthesis omits. A new model has random weights and is in training mode;
@@ -119,9 +120,13 @@ class VitsModel(VitsPreTrainedModel):
         speaker_embedding: Tensor | None = None,
         seed: int | Sequence[int] | None = None,
         durations: Tensor | None = None,
+        labels_attention_mask: Tensor | None = None,
+        mel_weight: float = 45.0,
+        duration_weight: float = 1.0,
+        kl_weight: float = 1.0,
         **columns: Any,
     ) -> VitsModelOutput | tuple[Any, ...]:
-        """Speak.
+        """Speak; or, with `labels`, learn.
 
         `input_ids` `[B, T_text]`, integers; `attention_mask` `[B, T_text]`, 1 for tokens and 0 for padding on the left
         or the right (ids there are not looked at; None: no padding). `output_attentions`, `output_hidden_states` and
@@ -139,16 +144,21 @@ class VitsModel(VitsPreTrainedModel):
         - `durations`: `[B, T_text]` integers, frames of each token instead of predicted ones (random numbers are drawn
           all the same, so a call that is given back the durations it returned says the same).
 
+        With `labels`, linear spectrograms `[B, spectrogram_bins, T_frames]` of recordings of the texts
+        (`fastvits.audio.spectrogram`), the result has losses instead of a waveform: `loss`, the sum of `loss_mel`,
+        `loss_duration` and `loss_kl` with the factors `mel_weight` and so on, the `segment` made of a slice of each
+        item from the frame `segment_start`, and the `durations` of the likeliest alignment. Frames that hold -100, or
+        0 in `labels_attention_mask` `[B, T_frames]`, are ignored. `seed` then decides the posterior's noise, the
+        durations' and the slice, in this order.
+
         Further `columns` of a tokenizer (`token_type_ids`, `special_tokens_mask`) say nothing to a VITS and are taken.
 
         Returns a `VitsModelOutput`, or with `return_dict=False` the published tuple: its first five fields that are
         not None. An item's samples do not depend on the others in its batch but for the random numbers.
 
         Raises TypeError or ValueError for inputs that do not fit (naming what is allowed), ValueError where the
-        predicted durations overflow or exceed `config.max_frames`, and NotImplementedError for `labels`.
+        predicted durations overflow or exceed `config.max_frames`.
         """
-        if labels is not None:
-            raise NotImplementedError("labels: training is not supported; call the model without them")
         refuse_unknown("a call", columns, COLUMNS)
         config = self.config
         request = self.request(
@@ -164,6 +174,15 @@ class VitsModel(VitsPreTrainedModel):
             seed=seed,
             durations=durations,
         )
+        wants_output = config.return_dict if return_dict is None else return_dict
+        if labels is not None:
+            weights = LossWeights(mel_weight, duration_weight, kl_weight)
+            given = {"noise_scale": noise_scale, "noise_scale_duration": noise_scale_duration}
+            given |= {"speaking_rate": speaking_rate, "durations": durations}
+            learnt = self.learn(request, labels, labels_attention_mask, weights, given)
+            return learnt if wants_output else learnt.to_tuple()
+        if labels_attention_mask is not None:
+            raise ValueError("labels_attention_mask masks labels, and there are none")
         with self.selected_backend():
             prior = self.prior(request)
             latents, waveform = self.waveform(prior.latents, prior.lengths, prior.frames, prior.speaker, prior.limits)
@@ -176,7 +195,7 @@ class VitsModel(VitsPreTrainedModel):
             durations=prior.text.restored(prior.durations, 1),
         )
         output.sampling_rate = config.sampling_rate
-        if config.return_dict if return_dict is None else return_dict:
+        if wants_output:
             return output
         return tuple(value for name, value in output.items() if name != "durations")
 

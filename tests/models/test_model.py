@@ -59,7 +59,7 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "mask with a hole": (ValueError, "no holes", {"attention_mask": torch.tensor([[1, 0, 1]])}),
     "mask of zeros": (ValueError, "no item without a token", {"attention_mask": torch.zeros(1, 3)}),
     "mask of twos": (ValueError, "must hold 0 and 1", {"attention_mask": torch.full((1, 3), 2)}),
-    "labels": (NotImplementedError, "training is not supported", {"labels": torch.zeros(1, 33, 5)}),
+    "labels": (ValueError, "T_frames", {"labels": torch.zeros(1, 7, 5)}),
     "unknown keyword": (TypeError, "volume", {"volume": 3}),
     "rate of zero": (ValueError, "speaking_rate must be finite and > 0", {"speaking_rate": 0}),
     "rate that is NaN": (ValueError, "speaking_rate must be finite", {"speaking_rate": float("nan")}),

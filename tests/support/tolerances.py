@@ -43,6 +43,26 @@ PIPER_AGAINST_ONNXRUNTIME = 2e-4
 """A whole converted Piper voice against onnxruntime running its graph, no noise, in float32: another library's order of
 sums, through some 160 convolutions. Measured on the real voice: 1e-5 to 4e-5."""
 
+SPECTROGRAM_FLOAT64 = 1e-12
+"""Spectrograms and mel filters in float64 against numpy's and librosa's, relative: sums of about 1,000 terms."""
+
+SPECTROGRAM_FLOAT32 = 1e-5
+"""The same in float32, of the largest magnitude: a Fourier transform of 1,024 samples."""
+
+RESAMPLED_SINE = 1e-3
+"""How far a resampled tone of amplitude 0.5 may be from the same tone, away from its ends. Measured: 1e-5."""
+
+LEARNING_FLOAT64 = 1e-8
+"""Losses and their gradients in float64 against other code on the same weights and noise, relative. Measured against
+transformers' modules and the original code: 1e-15 for losses, up to 2e-10 for gradients."""
+
+FOLDED_DECODER_FLOAT32 = 1e-6
+"""A decoder trained with weight norm against the same decoder folded, in float32: one more rounding a weight."""
+
+AVERAGED_PROCESSES = 2e-5
+"""Losses of two processes against one with the whole batch, relative, in float32 after two updates: sums in another
+order, and AdamW divides by the root of small squares."""
+
 RECOGNISER_WORD_ERROR_POINTS = 2.0
 """Points of word error rate between what a recogniser hears in our audio and in onnxruntime's: four words of the 212
 that are read. Measured: the same words in all twenty sentences."""

@@ -1,0 +1,1 @@
+"""From a folder of recordings to a voice: losses, discriminators, data, batches and the loop."""
