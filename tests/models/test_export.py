@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
 from fastvits import BackendError, VitsConfig, VitsModel, use_backend
@@ -62,6 +62,29 @@ def ops_of(graph: torch.fx.Graph) -> set[str]:
     """The names of our operators among a graph's nodes."""
     targets = [node.target for node in graph.nodes if node.op == "call_function"]
     return {target.name().split("::")[1] for target in targets if str(target).startswith("fastvits.")}  # type: ignore[union-attr]
+
+
+class Encoder(nn.Module):
+    """The text encoder by lengths, as a call of the model takes it."""
+
+    def __init__(self, model: VitsModel) -> None:
+        super().__init__()
+        self.text_encoder = model.text_encoder
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Any:
+        return self.text_encoder.encode(input_ids, lengths)
+
+
+class Decoder(nn.Module):
+    """The decoder of latents `[B, T, C]`, likewise."""
+
+    def __init__(self, model: VitsModel) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+
+    def forward(self, latents: Tensor, lengths: Tensor, speaker: Tensor) -> Tensor:
+        waveform: Tensor = self.decoder.decode(latents, lengths, speaker)
+        return waveform
 
 
 def close(actual: Any, expected: Any) -> None:
@@ -184,10 +207,10 @@ def test_changed_weights_are_seen_by_compiled_code(model: VitsModel) -> None:
 
 def test_gradients_flow_through_compiled_code(model: VitsModel) -> None:
     latents, speaker = back_inputs(model)
-    compiled = torch.compile(model.flow, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(model.flow.transform, fullgraph=True, backend="aot_eager")
     found = []
     with torch.enable_grad():
-        for function in (model.flow, compiled):
+        for function in (model.flow.transform, compiled):
             leaf = latents.clone().requires_grad_()
             function(leaf, FRAMES, speaker, reverse=True).square().mean().backward()
             found.append(leaf.grad)
@@ -199,7 +222,7 @@ def test_the_text_encoder_exports(model: VitsModel) -> None:
     ids, _, _ = front_inputs()
     tokens = Dim("tokens", min=2, max=4096)
     exported = torch.export.export(
-        model.text_encoder, (ids, LENGTHS), dynamic_shapes={"input_ids": {1: tokens}, "lengths": None}
+        Encoder(model), (ids, LENGTHS), dynamic_shapes={"input_ids": {1: tokens}, "lengths": None}
     )
     of_text = {"conv1d", "conv1d_layer_norm", "conv1d_layer_norm_projection", "relative_attention"}
     assert ops_of(exported.graph) == of_text
@@ -214,7 +237,7 @@ def test_the_decoder_exports_and_is_read_back(model: VitsModel, tmp_path: Any) -
     latents, speaker = back_inputs(model)
     batch, frames = Dim("batch", max=64), Dim("frames", min=2, max=4096)
     exported = torch.export.export(
-        model.decoder,
+        Decoder(model),
         (latents, FRAMES, speaker),
         dynamic_shapes={"latents": {0: batch, 1: frames}, "lengths": {0: batch}, "speaker": {0: batch}},
     )
