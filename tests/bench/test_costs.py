@@ -68,6 +68,10 @@ DECLARED_BYTES: dict[str, tuple[tuple[Any, ...], int]] = {
     "length_regulator": (
         ((1, 3, 4), (1, 3, 4), torch.zeros(1, 3, dtype=torch.long), (1, 9, 4), (1,)), 24 + 36 + 1 + 36
     ),
+    # scores [2, 3, 5], lengths of eight bytes
+    "monotonic_alignment": (
+        ((2, 3, 5), torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)), 30
+    ),
     # x [2, 3], widths and heights [2, 3, 4], derivatives [2, 3, 3] -> [2, 3] twice
     "rational_quadratic_spline": (((2, 3), (2, 3, 4), (2, 3, 4), (2, 3, 3), 5.0, True), 6 + 24 + 24 + 18 + 12),
     # q, k and v [1, 3, 2, 4], tables [3, 4] -> [1, 3, 2, 4] and, of the second op, weights [1, 2, 3, 3]
@@ -91,9 +95,11 @@ DECLARED_BYTES: dict[str, tuple[tuple[Any, ...], int]] = {
 
 
 WHOLE_NUMBERS = {
-    # Outputs of eight bytes: durations [2, 5] and frames [2]; ids [2, 5], lengths [2], places [2, 2, 5] and faults [2].
+    # Outputs of eight bytes: durations [2, 5] and frames [2]; ids [2, 5], lengths [2], places [2, 2, 5] and faults [2];
+    # durations [2, 3].
     "durations": 10 + 2,
     "left_align": 10 + 2 + 20 + 2,
+    "monotonic_alignment": 6,
 }
 
 
