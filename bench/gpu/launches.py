@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from bench import harness
 from bench.configurations import CONFIGURATIONS
 from fastvits import VitsConfig, VitsModel
-from fastvits_kernels.dispatch import registry
+from fastvits_kernels.dispatch import packing, registry
 from fastvits_kernels.launch import jit
 
 RESULTS = harness.RESULTS / "launches.jsonl"
@@ -89,6 +89,26 @@ def is_free(func: Any) -> bool:
     return views or func._schema.name.partition("::")[2] in _NO_LAUNCH
 
 
+_PACKED: dict[Any, Any] = {}
+"""What was packed while launches were counted, apart from what the process keeps."""
+
+
+@contextmanager
+def _packing_as_on_a_gpu() -> Iterator[None]:
+    """Weights are packed once, as on a GPU: the counter is a dispatch mode, under which nothing is kept otherwise; and
+    their contents are not looked at, which on a CPU they are."""
+
+    def may_keep(*tensors: Tensor) -> bool:
+        return all(tensor.is_floating_point() and not tensor.is_meta for tensor in tensors)
+
+    with (
+        mock.patch.object(packing, "may_keep", may_keep),
+        mock.patch.object(packing, "is_private", return_value=True),
+        mock.patch.object(packing, "_kept", _PACKED),
+    ):
+        yield
+
+
 @contextmanager
 def counting(model: nn.Module | None = None) -> Iterator[LaunchCounter]:
     """Count the block's launches, by the stages of `model`; backend `triton` is a fake."""
@@ -102,7 +122,7 @@ def counting(model: nn.Module | None = None) -> Iterator[LaunchCounter]:
         for op, implementation in kept.items():
             if implementation is not None:
                 op.implementations["triton"] = replace(implementation, run=_fake(op, implementation, counter))
-        with jit.recording(), counter:
+        with _packing_as_on_a_gpu(), jit.recording(), counter:
             yield counter
     finally:
         for op, implementation in kept.items():
