@@ -117,7 +117,7 @@ def counting(model: nn.Module | None = None) -> Iterator[LaunchCounter]:
     hooks = []
     for name, module in model.named_children() if model is not None else ():
         if name in STAGES:
-            hooks += _hooks(module, STAGES[name], counter)
+            hooks.append(_Watch(module, STAGES[name], counter))
     try:
         for op, implementation in kept.items():
             if implementation is not None:
@@ -130,6 +130,30 @@ def counting(model: nn.Module | None = None) -> Iterator[LaunchCounter]:
                 op.implementations["triton"] = implementation
         for hook in hooks:
             hook.remove()
+
+
+class _Watch:
+    """Counts what a module does as a stage, until it is removed. A module of ours with hooks is called layer by layer,
+    as the published one is: where it runs as a whole, that is wrapped."""
+
+    def __init__(self, module: nn.Module, stage: str, counter: LaunchCounter) -> None:
+        self.module = module
+        self.handles: list[Any] = []
+        run = getattr(module, "_run", None)
+        if run is None:
+            self.handles = _hooks(module, stage, counter)
+            return
+
+        def watched(*args: Any, **options: Any) -> Any:
+            with counter.counting_as(stage):
+                return run(*args, **options)
+
+        module.__dict__["_run"] = watched
+
+    def remove(self) -> None:
+        self.module.__dict__.pop("_run", None)
+        for handle in self.handles:
+            handle.remove()
 
 
 def _hooks(module: nn.Module, stage: str, counter: LaunchCounter) -> list[Any]:
