@@ -277,7 +277,7 @@ def sentence_streams(
     language = language_of(synthesizer)
     reported: set[str] = set()  # what the voice lacks is told once a text
     if isinstance(text, Script):
-        _check_script(synthesizer, text)
+        _check_script(synthesizer, text, preparation)
         split_sentences("", max_length)
         units = _units_of_script(text, max_length, language, pauses, synthesizer.sampling_rate)
     else:
@@ -344,11 +344,15 @@ def _units_of_script(
             yield ScriptSentence.of(sentence, passage, script.written), pause, passage.rate
 
 
-def _check_script(synthesizer: Synthesizer, script: Script) -> None:
+def _check_script(synthesizer: Synthesizer, script: Script, preparation: Preparation | None) -> None:
     """Refuse phonemes where the voice reads letters; tell where the text says that it is of another language."""
     tokenizer = synthesizer.tokenizer
     if script.has_phonemes and not (getattr(tokenizer, "frontend", "vits") == "piper" and tokenizer.phonemize):
         raise ValueError("the text holds phonemes, and this voice reads none: only voices from Piper do")
+    if script.has_phonemes and preparation is not None and not preparation.inline_phonemes:
+        raise ValueError(
+            "the text holds phonemes, and its preparation says brackets as text: give inline_phonemes=True"
+        )
     codes = [re.split("[-_]", code.lower())[0] for code in (script.language, synthesizer.language) if code]
     if len(codes) == 2 and len(codes[0]) == len(codes[1]) and codes[0] != codes[1]:
         logger.warning("The text says that its language is %s; this voice's is %s.", *codes)

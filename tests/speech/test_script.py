@@ -9,6 +9,7 @@ import fastvits
 from fastvits.speech.lexicon import Lexicon, read_lexicon
 from fastvits.speech.script import Script, parse_breaks
 from fastvits.speech.ssml import parse_ssml
+from fastvits.text.preparation import Preparation
 
 
 def told(script):
@@ -168,3 +169,9 @@ def test_silence_is_rounded_to_whole_samples():
     speaker = fastvits.Speaker(device="cpu")
     first, last = speaker.sentences("One. Two.", seed=1, sentence_silence=0.25, tail=0.1)
     assert (first.pause, last.pause) == (5512, 2205)
+
+
+def test_phonemes_and_brackets_as_text_exclude_each_other():
+    script = parse_ssml('<phoneme ph="a">b</phoneme>')
+    with pytest.raises(ValueError, match="its preparation says brackets as text"):
+        fastvits.Speaker(device="cpu").sentences(script, preparation=Preparation(inline_phonemes=False))
