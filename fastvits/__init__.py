@@ -3,6 +3,7 @@
 The public names are those below; everything else may move between versions.
 """
 
+from . import export
 from .configuration import VitsConfig
 from .corpus.run import synthesize
 from .models.pretrained import VitsPreTrainedModel
@@ -30,6 +31,7 @@ __all__ = [
     "VitsTokenizer",
     "__version__",
     "explain",
+    "export",
     "pipeline",
     "set_backend",
     "set_seed",

@@ -18,6 +18,7 @@ PUBLIC_NAMES = [
     "VitsTokenizer",
     "__version__",
     "explain",
+    "export",
     "pipeline",
     "set_backend",
     "set_seed",

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..configuration import VitsConfig, with_mark
 from ..storage import json_text, read_json
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
@@ -60,8 +61,9 @@ class ConvertedVoice:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
             temporary = Path(name)
+            VitsConfig.from_dict(self.config)  # checks it
             for file, content in (
-                ("config.json", self.config),
+                ("config.json", with_mark(self.config)),
                 ("vocab.json", self.vocabulary),
                 ("tokenizer_config.json", self.tokenizer),
             ):

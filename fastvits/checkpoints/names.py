@@ -13,6 +13,7 @@ Source: https://github.com/jaywalnut310/vits (models.py, attentions.py, modules.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -140,8 +141,14 @@ def _rules(table: list[tuple[str, str]], to_ours: bool) -> Iterator[_Rule]:
         yield _Rule(re.compile(pattern), template, to_ours)
 
 
-_TO_OURS = {plain: list(_rules((_PLAIN_TABLE if plain else []) + _TABLE, True)) for plain in (False, True)}
-_TO_ORIGINAL = list(_rules(_PLAIN_TABLE + _TABLE, False))
+@functools.cache
+def _to_ours(plain_durations: bool) -> list[_Rule]:
+    return list(_rules((_PLAIN_TABLE if plain_durations else []) + _TABLE, True))
+
+
+@functools.cache
+def _to_original() -> list[_Rule]:
+    return list(_rules(_PLAIN_TABLE + _TABLE, False))
 
 
 def our_name(original: str, *, plain_durations: bool = False) -> str | None:
@@ -151,7 +158,7 @@ def our_name(original: str, *, plain_durations: bool = False) -> str | None:
         original: its name there, such as `flow.flows.2.enc.in_layers.0.weight_g`; how weight norm is spelt stays.
         plain_durations: whether the model has the plain duration predictor, in which `dp.proj` is another layer.
     """
-    return next((name for name in (rule.apply(original) for rule in _TO_OURS[plain_durations]) if name), None)
+    return next((name for name in (rule.apply(original) for rule in _to_ours(plain_durations)) if name), None)
 
 
 def original_name(ours: str) -> str:
@@ -160,7 +167,7 @@ def original_name(ours: str) -> str:
     Raises:
         ValueError: it has none there.
     """
-    name = next((name for name in (rule.apply(ours) for rule in _TO_ORIGINAL) if name), None)
+    name = next((name for name in (rule.apply(ours) for rule in _to_original()) if name), None)
     if name is None:
         raise ValueError(f"{ours} has no name in the original VITS")
     return name

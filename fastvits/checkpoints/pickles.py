@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,8 +63,10 @@ def load(path: Path) -> Mapping[Any, Any]:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f", {found[1]}" if found else ""
         raise ValueError(
-            f"{path} is corrupt, or holds what is not read for safety: nothing in it was run ({_reason(error)})"
+            f"{path} is corrupt, or holds what is not read for safety{what}: nothing in it was run"
         ) from None
     except (
         RuntimeError,
@@ -79,12 +82,6 @@ def load(path: Path) -> Mapping[Any, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds no table of weights but a {type(content).__name__}")
     return content
-
-
-def _reason(error: Exception) -> str:
-    """What torch's loader said, without its advice to load the file unsafely."""
-    lines = [line.strip() for line in str(error).splitlines() if "WeightsUnpickler error" in line or "global" in line]
-    return lines[-1].rstrip(". ") if lines else first_line(error)
 
 
 def _check_size(path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..configuration import VitsConfig
 from ..models.vits import VitsModel
 from ..weights.files import StoredTensor, Table, respell
-from ..weights.loading import absent_parts, on_meta_device
+from ..weights.parts import absent_parts, on_meta_device
 from .names import our_name
 
 _SHOWN = 8
@@ -78,7 +78,7 @@ def fit(table: Table, expected: Mapping[str, tuple[int, ...]], *, whole_name: st
             raise ValueError(f"{name} has the shape {list(entry.shape)}; expected {list(expected[name])}")
         if entry.dtype is None:
             raise ValueError(f"{name} holds {entry.dtype_name}; expected floating-point numbers")
-        tensor = entry.read().contiguous()
+        tensor = entry.read().to(entry.dtype).contiguous()
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} has values that are not finite")
         state[name] = tensor

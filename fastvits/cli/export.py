@@ -47,10 +47,9 @@ def _graph_file(text: str) -> Path:
 def run(options: argparse.Namespace) -> None:
     """Export, and tell which files were written."""
     from ..export import export_voice
-    from ..voices.folders import voice_folder
 
     files = export_voice(
-        voice_folder(options.voice),
+        options.voice,
         options.output,
         format=options.format,
         weights=options.weights,

@@ -1,7 +1,8 @@
 """What a model is made of and how it speaks by default: every parameter of the published `config.json`, checked."""
 
 from .fields import ACTIVATIONS
+from .marking import MARKED_TYPE, with_mark
 from .vits import CONFIG_NAME, VitsConfig
 from .words import OTHER_WORDS
 
-__all__ = ["ACTIVATIONS", "CONFIG_NAME", "OTHER_WORDS", "VitsConfig"]
+__all__ = ["ACTIVATIONS", "CONFIG_NAME", "MARKED_TYPE", "OTHER_WORDS", "VitsConfig", "with_mark"]

@@ -25,6 +25,7 @@ from ..storage import json_text, read_json, write_text
 from ..strictness import tolerated
 from .architecture import check_decoder, check_duration_predictor, check_encoder, check_flow
 from .fields import ACTIVATIONS, INT64_MAX, Activation, Flag, Integer, NonEmptyList, Real
+from .marking import without_mark
 from .published import PublishedAttributes
 from .tagged_floats import decode, encode
 from .words import GENERAL, GENERAL_WORDS, LOADER_WORDS, NEAR, OTHER_WORDS
@@ -207,6 +208,7 @@ class VitsConfig(PublishedAttributes):
 
     def _fill(self, values: Mapping[str, Any]) -> None:
         """Set every field from ``values`` or its default, keep all other keys, and check the whole."""
+        values = without_mark(values)
         model_type = values.get("model_type", self.model_type)
         if model_type not in (self.model_type, VitsConfig.model_type):
             raise ValueError(f"model_type must be {self.model_type!r}, not {model_type!r}: this is no VITS model.")

@@ -10,6 +10,7 @@ from ..configuration import VitsConfig
 from ..models.vits import VitsModel
 from ..storage import replacing, write_json, write_text
 from ..text.tokenization import VitsTokenizer
+from ..voices.folders import voice_folder
 from .builder import WEIGHT_TYPES
 from .description import piper_settings, sherpa_metadata, sherpa_tokens
 from .network import characters_contract, network, piper_contract
@@ -37,7 +38,8 @@ def export_voice(
     batch the shorter items hear their padding, as with every graph of these formats: speak one text at a time.
 
     Args:
-        voice: a folder or the id of a model on the hub, as `VitsModel.from_pretrained` takes it, or a model.
+        voice: a folder, a Piper voice's .onnx file, the name of a voice at hand or the id of a model on the hub; or a
+            model.
         path: the file to write, `.onnx`. Beside it goes, for Piper, `<path>.json`, and for sherpa-onnx `tokens.txt`.
         format: "piper" (piper-tts, Home Assistant, anything that reads Piper voices) or "sherpa" (sherpa-onnx).
         weights: how the weights of the flow and the decoder are stored: "float32"; "float16", half as large, cast when
@@ -70,7 +72,7 @@ def export_voice(
             raise TypeError("a model is exported together with its tokenizer: give tokenizer=")
         model = voice
     else:
-        source = os.fspath(voice)
+        source = os.fspath(voice_folder(voice))
         model = VitsModel.from_pretrained(source, dtype="float32")
         tokenizer = tokenizer or VitsTokenizer.from_pretrained(source)
     _check(model.config)

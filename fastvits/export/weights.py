@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.names import original_name
-from ..weights.loading import TRAINING_ONLY
+from ..weights.parts import TRAINING_ONLY
 
 _GAIN, _DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..configuration import MARKED_TYPE, VitsConfig
 from ..storage import read_json
 from .folders import DEFAULT_VOICE, cache_folder, downloaded_voice
 
@@ -53,7 +54,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _entry(voice: str, kind: str, folder: Path) -> VoiceEntry | None:
     """The entry of a folder; None if it holds no VITS model."""
     config = _json(folder / "config.json")
-    if config.get("model_type") != "vits":
+    if config.get("model_type") not in (VitsConfig.model_type, MARKED_TYPE):
         return None
     tokenizer = _json(folder / "tokenizer_config.json")
     return VoiceEntry(

@@ -37,7 +37,7 @@ from .files import (
     table_of,
     with_variant,
 )
-from .parts import TRAINING_ONLY, Model, absent_parts, on_meta_device, parts_of
+from .parts import DISCRIMINATOR, TRAINING_ONLY, Model, absent_parts, on_meta_device, parts_of
 from .placement import FLOAT32_MODULES, common_dtype, resolve_device, resolve_dtype, target_dtype, usable_device
 
 __all__ = [
@@ -153,6 +153,8 @@ def load_pretrained(
     device = resolve_device(device_map)
 
     def wanted(name: str) -> bool:
+        if name.startswith(DISCRIMINATOR):
+            return False
         return not (inference_only and name.startswith(tuple(TRAINING_ONLY.values())))
 
     file_config = config

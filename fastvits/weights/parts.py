@@ -12,6 +12,9 @@ from ..configuration import VitsConfig
 
 Model = TypeVar("Model", bound=nn.Module)
 
+DISCRIMINATOR = "discriminator."
+"""What the names of discriminators' parameters begin with where a program that fine-tunes keeps both in one file."""
+
 TRAINING_ONLY: Mapping[str, str] = {
     "posterior_encoder": "posterior_encoder.",
     "duration_predictor.post_*": "duration_predictor.post_",

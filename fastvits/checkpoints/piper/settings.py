@@ -17,8 +17,14 @@ _MARKS = ("_", "^", "$")
 
 
 def vocabulary(settings: Mapping[str, Any], vocab_size: int) -> dict[str, int]:
-    """Phoneme -> id, in the order of the ids."""
-    return {phoneme: ids[0] for phoneme, ids in _phoneme_ids(settings, vocab_size).items()}
+    """Phoneme -> id, in the order of the ids; marks that have none are left out."""
+    return {phoneme: ids[0] for phoneme, ids in _phoneme_ids(settings, vocab_size).items() if ids}
+
+
+def has_marks(settings: Mapping[str, Any]) -> bool:
+    """Whether sentences begin and end with a mark. Voices of other families, in Piper's format, have blanks alone."""
+    phonemes = settings.get("phoneme_id_map")
+    return not (isinstance(phonemes, dict) and phonemes.get("^") == [] and phonemes.get("$") == [])
 
 
 def several_ids(settings: Mapping[str, Any], vocab_size: int) -> dict[str, list[int]]:
@@ -31,8 +37,12 @@ def _phoneme_ids(settings: Mapping[str, Any], vocab_size: int) -> dict[str, list
     if not isinstance(phonemes, dict) or not phonemes:
         raise ValueError("the JSON of the voice has no phoneme_id_map")
     found: dict[str, list[int]] = {}
+    unmarked = () if has_marks(settings) else ("^", "$")
     for phoneme, ids in phonemes.items():
         listed = [ids] if type(ids) is int else ids
+        if phoneme in unmarked:
+            found[phoneme] = []
+            continue
         if not (
             isinstance(listed, list) and listed and all(type(one) is int and 0 <= one < vocab_size for one in listed)
         ):
@@ -181,6 +191,21 @@ def tokenizer(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
         raise ValueError(
             f"phoneme_id_map gives {phoneme!r} the ids {ids}; voices with several ids a phoneme are not supported"
         )
+    if not has_marks(settings):
+        return {
+            "tokenizer_class": "VitsTokenizer",
+            "frontend": "symbols",
+            "cleaners": ["phonemize", "collapse_whitespace"] if kind == "espeak" else [],
+            "pad_token": "_",
+            "blank_token": "_",
+            "unk_token": None,
+            "add_blank": True,
+            "normalize": False,
+            "phonemize": kind == "espeak",
+            "is_uroman": False,
+            "language": code or None,
+            "espeak_voice": voice if kind == "espeak" else None,
+        }
     return {
         "tokenizer_class": "VitsTokenizer",
         "frontend": "piper",

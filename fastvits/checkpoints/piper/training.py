@@ -91,7 +91,9 @@ def _settings_file(checkpoint: Path) -> Path:
 def _hyperparameters(content: Mapping[Any, Any]) -> dict[str, Any]:
     """The hyperparameters, lists written as text read as lists."""
     found = content.get("hyper_parameters")
-    parameters = {str(key): value for key, value in found.items()} if isinstance(found, Mapping) else {}
+    if not isinstance(found, Mapping):
+        raise ValueError("the checkpoint has no hyper_parameters, which say what no shape of a tensor shows")
+    parameters = {str(key): value for key, value in found.items()}
     for key in ("upsample_rates", "resblock_dilation_sizes"):
         if isinstance(parameters.get(key), str):
             try:
@@ -102,8 +104,6 @@ def _hyperparameters(content: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _fields(parameters: Mapping[str, Tensor], hyper: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    # Piper's defaults, those of medium quality, of which old checkpoints do not speak.
-    hyper = {"upsample_rates": [8, 8, 4], "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]], **hyper}
     fields = training_fields(
         Shapes(parameters),
         upsample_rates=sizes(hyper, "upsample_rates", str(where)),

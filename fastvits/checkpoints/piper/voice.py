@@ -14,7 +14,7 @@ from . import settings as said
 from .architecture import architecture
 from .graph import Graph, collect
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 """Raised whenever the same voice would be converted into other files: it is part of the key of the cache."""
 
 
