@@ -16,6 +16,7 @@ from .abbreviations import stop_goes_on
 from .folding import folded, folded_to
 from .front_ends.base import FrontEnd, Reading
 from .number_words import numbers_in_words
+from .scripts import readable_by_uroman
 from .shorthand import spelt_out
 from .spans import Chained, Original, Spanned, Within, substituted
 
@@ -47,6 +48,8 @@ class Preparation:
         normalize_numbers: "auto" says numbers in words for voices that read letters, where the package `num2words` is
             installed and knows the language; "off" leaves the digits. Phonemes are made by espeak-ng, which reads
             numbers itself.
+        romanization: for voices that read uroman's letters, repetition marks are written out, and letters that uroman
+            misreads (Lao, Ol Chiki, Cherokee, newer Ethiopic) are put as it reads them.
         inline_phonemes: text in double brackets is phonemes, for voices that take them; False says it without the
             brackets.
         spell_out: money such as "$1.2M", ranges, "24/7" and units behind numbers in words (English).
@@ -58,9 +61,10 @@ class Preparation:
     normalize_numbers: Numbers = "auto"
     spell_out: bool = True
     inline_phonemes: bool = True
+    romanization: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("fold_characters", "abbreviations", "ellipses", "spell_out", "inline_phonemes"):
+        for name in ("fold_characters", "abbreviations", "ellipses", "spell_out", "inline_phonemes", "romanization"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}.")
         if self.normalize_numbers not in get_args(Numbers):
@@ -75,6 +79,8 @@ class Preparation:
         """A text, mended for a front end; `language` is a two-letter code, or None where it is not known."""
         if self.fold_characters:
             text = folded(text)
+        if self.romanization and front_end.is_romanized:
+            text = readable_by_uroman(text)
         if self.spell_out and language == "en":
             text = spelt_out(text)
         if self.normalize_numbers == "auto" and front_end.reads_letters and language is not None:
@@ -89,7 +95,12 @@ class Preparation:
 
 
 AS_PUBLISHED = Preparation(
-    fold_characters=False, abbreviations=False, ellipses=False, normalize_numbers="off", spell_out=False
+    fold_characters=False,
+    abbreviations=False,
+    ellipses=False,
+    normalize_numbers="off",
+    spell_out=False,
+    romanization=False,
 )
 """Texts as the published tokenizers take them."""
 

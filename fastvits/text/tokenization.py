@@ -10,6 +10,7 @@ them.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,6 +131,8 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         ):
             if code is not None and not isinstance(code, str):
                 raise TypeError(f"{name} must be a str or None, not {type(code).__name__}.")
+        if uroman_language is not None and re.fullmatch(r"[a-z]{3}(?:-\w+)*", uroman_language) is None:
+            raise ValueError(f"uroman_language must be an ISO 639-3 code such as 'rus', not {uroman_language!r}.")
         self.language = language
         self.add_blank = add_blank
         self.normalize = normalize

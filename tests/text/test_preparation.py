@@ -148,6 +148,31 @@ def test_numbers_in_other_languages(tmp_path, language, typed, words):
     assert str(tokenizer.front_end.prepared(typed)) == words
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("人々", "人人"), ("いすゞ", "いすず"), ("เด็กๆ", "เด็ก เด็ก"), ("二〇", "二零"), ("ເກ", "ກເ"),
+        ("ᱥᱟᱱᱛᱟᱲᱤ", "santarri"), ("ᏣᎳᎩ", "tsalagi"), ("ꮳꮃꭹ", "tsalagi"), ("\U0001e7e0", "hhya"),
+        ("한국어", "hangugeo"), (unicodedata.normalize("NFD", "한국어"), "hangugeo"),
+    ],
+)  # fmt: skip
+def test_what_uroman_misreads(voices, typed, meant):
+    assert said(voices["uroman"], typed) == said(voices["uroman"], meant)
+
+
+@pytest.mark.parametrize("text", ["二分之", "百分之a", "百分之 五 привет"])
+def test_what_uroman_fails_on_is_read_in_parts(voices, text):
+    for preparation in (MENDED, AS_PUBLISHED):
+        assert "fen" in voices["uroman"].decode(
+            voices["uroman"](text, preparation=preparation), skip_special_tokens=True
+        )
+
+
+def test_a_language_that_is_no_code_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="uroman_language must be an ISO 639-3 code"):
+        VitsTokenizer(write_vocabulary(tmp_path, "mms"), is_uroman=True, uroman_language="Russian")
+
+
 def test_digits_of_an_unknown_language_are_reported(tmp_path, caplog):
     import json
 

@@ -35,6 +35,7 @@ class FrontEnd(ABC):
         normalize, split_special_tokens: what `read` does where it is not told.
         reads_letters: whether letters of the text are what the voice knows, as they are or romanised; False for
             phonemes.
+        is_romanized: whether uroman makes the letters.
         alphabet: the characters that a voice of letters knows as they are; None for all others.
         reads_raw_phonemes: whether text in double brackets is taken for phonemes.
     """
@@ -44,6 +45,7 @@ class FrontEnd(ABC):
     normalize: bool = True
     split_special_tokens: bool = False
     reads_letters: bool = False
+    is_romanized: bool = False
     alphabet: Container[str] | None = None
     reads_raw_phonemes: bool = False
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ..spans import Rewritten, Spanned
@@ -25,7 +27,13 @@ def _uroman() -> Any:
         raise ImportError(
             "This tokenizer romanises its texts (is_uroman=True) and needs the package `uroman`: pip install uroman."
         ) from error
-    return uroman.Uroman()
+    # Building it switches Python's garbage collector off and on again, whatever it was before.
+    was_enabled = gc.isenabled()
+    try:
+        return uroman.Uroman()
+    finally:
+        if not was_enabled:
+            gc.disable()
 
 
 def romanized(text: Spanned, language: str | None) -> Spanned:
@@ -43,8 +51,27 @@ def romanized(text: Spanned, language: str | None) -> Spanned:
         from uroman import RomFormat
 
         options = {} if language is None else {"lcode": language}
-        edges = romanizer.romanize_string(written, rom_format=RomFormat.EDGES, **options)
-        return Rewritten.of(text, [(edge.txt, edge.start, edge.end) for edge in edges])
+
+        def edges(start: int, end: int) -> list[tuple[str, int, int]]:
+            found = romanizer.romanize_string(written[start:end], rom_format=RomFormat.EDGES, **options)
+            return [(edge.txt, start + edge.start, start + edge.end) for edge in found]
+
+        return Rewritten.of(text, _pieces(edges, written, 0, len(written)))
+
+
+def _pieces(
+    edges: Callable[[int, int], list[tuple[str, int, int]]], text: str, start: int, end: int
+) -> list[tuple[str, int, int]]:
+    """Pieces of a stretch of text; where uroman fails (a numeral beside a word such as 分之), words or characters are
+    romanised apart."""
+    try:
+        return edges(start, end)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        if end - start == 1:
+            return [(text[start], start, end)]
+    space = text.rfind(" ", start + 1, start + 1 + (end - start) // 2)
+    middle = space if space > start else start + (end - start) // 2
+    return [*_pieces(edges, text, start, middle), *_pieces(edges, text, middle, end)]
 
 
 class RomanizedFrontEnd(CharacterFrontEnd):
@@ -54,6 +81,8 @@ class RomanizedFrontEnd(CharacterFrontEnd):
         uroman_language: ISO 639-3 code that uroman is told; None, as published, tells it none.
         **settings: those of `CharacterFrontEnd`.
     """
+
+    is_romanized = True
 
     def __init__(self, *arguments: Any, uroman_language: str | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
