@@ -49,7 +49,7 @@ def extended_tokenizer(tokenizer: VitsTokenizer, texts: Iterable[str]) -> VitsTo
     Raises:
         ValueError: the tokenizer makes phonemes, whose vocabulary the texts do not tell.
     """
-    if tokenizer.phonemize or tokenizer.frontend != "characters":
+    if tokenizer.phonemize or tokenizer.frontend != "vits":
         raise ValueError("the vocabulary of a tokenizer of phonemes cannot be extended by the characters of texts")
     vocabulary = dict(tokenizer.get_vocab())
     found = sorted({character for text in texts for character in tokenizer.normalize_text(text)})

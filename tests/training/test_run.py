@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,20 +157,6 @@ def test_bad_checkpoints_are_refused_and_never_passed_over(material, tmp_path):
         train(material / "data", material / "voice", output, settings(), events=False)
 
 
-def test_four_clips_are_learnt_by_heart(material, tmp_path):
-    rows = [json.loads(row) for row in (material / "data" / "manifest.jsonl").read_text().splitlines()[:4]]
-    for row in rows:
-        row["file"] = str(material / "data" / row["file"])
-    (tmp_path / "four.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    recipe = settings(steps=200, learning_rate=2e-3, adversarial=False, validation_interval=200, samples=0)
-    report = train(
-        tmp_path / "four.jsonl", material / "still", tmp_path / "out", recipe, from_scratch=True, events=False
-    )
-    assert report.training[-1]["mel"] < report.training[0]["mel"] / 2
-    assert report.training[-1]["kl"] < report.training[0]["kl"]
-    assert not report.skipped
-
-
 def test_nan_is_skipped_counted_and_in_the_end_stops_the_run(material, tmp_path, monkeypatch):
     real = run_module.Networks.forward
     bad_updates = {1}
@@ -241,8 +226,7 @@ def test_accumulated_batches_weigh_as_one_large_batch(material, tmp_path):
 
 def test_a_voice_without_a_posterior_encoder_says_so_and_can_get_one(material, tmp_path):
     VitsModel.from_pretrained(material / "voice", inference_only=True).save_pretrained(tmp_path / "mute")
-    for name in ("vocab.json", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copy(material / "voice" / name, tmp_path / "mute" / name)
+    VitsTokenizer.from_pretrained(material / "voice").save_pretrained(tmp_path / "mute")
     with pytest.raises(NotTrainable, match="--only-posterior"):
         train(material / "data", tmp_path / "mute", tmp_path / "out", settings(), events=False)
     report = train(
@@ -267,7 +251,8 @@ def test_new_speakers_and_letters_leave_the_voice_as_it_was(material, tmp_path):
     )
     old, new = VitsModel.from_pretrained(material / "voice"), VitsModel.from_pretrained(report.folder)
     assert (new.config.num_speakers, new.config.speaker_embedding_size) == (2, 256)
-    assert new.config.vocab_size == old.config.vocab_size + 1
+    number = VitsTokenizer.from_pretrained(report.folder).convert_tokens_to_ids("é")
+    assert old.config.vocab_size <= number < new.config.vocab_size
     ids = VitsTokenizer.from_pretrained(report.folder)("hello dog", return_tensors="pt")
     with torch.no_grad():
         spoken = [new(**ids, speaker_id=speaker, seed=3).waveform for speaker in (0, 1)]
