@@ -265,7 +265,8 @@ class VitsStochasticDurationPredictor(Float32Module):
             return self._run(hidden, lengths, speaker, noise)
         mask = mask_of(lengths, hidden.shape[1], hidden)
         options = {"reverse": True, "noise": noise.transpose(1, 2)}
-        return cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker), **options)).squeeze(1)
+        made = cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker), **options))
+        return made.squeeze(1).to(hidden.dtype)
 
     def _run(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None, noise: Tensor) -> Tensor:
         x = self._condition(hidden, lengths, speaker)
@@ -371,7 +372,8 @@ class VitsDurationPredictor(Float32Module):
         if not observed(self):
             return self._run(hidden, lengths, speaker)
         mask = mask_of(lengths, hidden.shape[1], hidden)
-        return cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker))).squeeze(1)
+        made = cast(Tensor, self(hidden.transpose(1, 2), mask, conditioning_of(speaker)))
+        return made.squeeze(1).to(hidden.dtype)
 
     def _run(self, hidden: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         x = hidden.detach()

@@ -119,7 +119,8 @@ class VitsResidualCouplingBlock(nn.Module):
         if not observed(self):
             return self._run(x, lengths, speaker, reverse)
         mask = mask_of(lengths, x.shape[1], x)
-        return cast(Tensor, self(x.transpose(1, 2), mask, conditioning_of(speaker), reverse=reverse)).transpose(1, 2)
+        made = cast(Tensor, self(x.transpose(1, 2), mask, conditioning_of(speaker), reverse=reverse))
+        return made.transpose(1, 2).to(x.dtype)
 
     def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:
         low, high = x.chunk(2, dim=-1)

@@ -158,7 +158,8 @@ def vectors_projected(conv: nn.Conv1d, x: Tensor, *, ieee: bool = False, weight:
     """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`; `ieee` as in
     `fastvits_kernels.conv1d`, `weight` the convolution's where it is at hand."""
     weight = conv.weight if weight is None else weight
-    if ieee:
+    if ieee or torch._C._is_any_autocast_enabled():  # ops know no autocast
+        weight = weight if ieee else weight.to(x.dtype)
         return kernels.conv1d(x.unsqueeze(1), taps_first(weight), conv.bias, ieee=True).squeeze(1)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     return nn.functional.linear(x, weight.squeeze(-1).to(x.dtype), bias)

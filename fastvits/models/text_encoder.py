@@ -90,14 +90,16 @@ class VitsAttention(nn.Module):
             window = self.emb_rel_k.shape[1] // 2
             positions = torch.arange(steps, device=q.device)
             offsets = positions - positions.unsqueeze(1) + window
-            near = ((offsets >= 0) & (offsets <= 2 * window)).to(q.dtype)
+            near = (offsets >= 0) & (offsets <= 2 * window)
             places = offsets.clamp(0, 2 * window).expand(batch, self.num_heads, steps, steps)
             scores = scores + (q @ self.emb_rel_k[0].t()).gather(3, places) * near
         weights = (scores if mask is None else scores + mask).softmax(-1)
         dropped = dropout(weights, self.dropout, self.training)
         heads = dropped @ v
         if self.emb_rel_k is not None and self.emb_rel_v is not None:
-            relative = q.new_zeros(batch, self.num_heads, steps, 2 * window + 1).scatter_add(3, places, dropped * near)
+            relative = dropped.new_zeros(batch, self.num_heads, steps, 2 * window + 1).scatter_add(
+                3, places, dropped * near
+            )
             heads = heads + relative @ self.emb_rel_v[0]
         out = self.out_proj(heads.transpose(1, 2).reshape(batch, steps, channels))
         return out, weights if output_attentions else None
@@ -389,9 +391,11 @@ class VitsTextEncoder(Float32Module):
         padding_mask, attention_mask = mask.transpose(1, 2), None if lengths is None else mask[:, 0]
         made = self(input_ids, padding_mask, attention_mask, output_attentions=need_weights, output_hidden_states=True)
         attentions = list(made.attentions or [None] * len(self.encoder.layers))
-        return TextEncoding(
-            made.last_hidden_state, made.prior_means, made.prior_log_variances, list(made.hidden_states), attentions
+        # Back from what autocast may have made of it.
+        hidden, means, log_scales = (
+            x.to(padding_mask.dtype) for x in (made.last_hidden_state, made.prior_means, made.prior_log_variances)
         )
+        return TextEncoding(hidden, means, log_scales, list(made.hidden_states), attentions)
 
     def _embedded(self, input_ids: Tensor) -> Tensor:
         """Scaled embeddings `[B, T_text, hidden_size]`; without gradients from a table that is scaled already."""

@@ -159,6 +159,11 @@ class VitsModel(TrainableModel):
         Raises TypeError or ValueError for inputs that do not fit (naming what is allowed), ValueError where the
         predicted durations overflow or exceed `config.max_frames`.
         """
+        if torch.jit.is_tracing():
+            raise RuntimeError(
+                "VitsModel cannot be traced, for lengths depend on what it computes:"
+                " write a file with `fastvits export`, or compile it with torch.compile"
+            )
         refuse_unknown("a call", columns, COLUMNS)
         config = self.config
         request = self.request(

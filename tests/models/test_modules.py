@@ -10,11 +10,11 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
-from fastvits import VitsConfig, VitsModel
+from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits.models.observed import observed
 from tests.support.models import CONFIGURATIONS, SMALL, unsettle
 from tests.support.numerics import relative_error
-from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
+from tests.support.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
 
 NAMES = ("small", "multi-speaker-plain-durations", "ffn-kernel-4")
 
@@ -356,3 +356,45 @@ def test_a_mask_with_holes_is_named() -> None:
     mask = torch.tensor([[[1.0, 0.0, 1.0]]])
     with pytest.raises(ValueError, match="padding_mask"):
         model.flow(torch.randn(1, SMALL["flow_size"], 3), mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_leaves_speech_and_gradients_as_they_are(dtype: torch.dtype) -> None:
+    model, _ = pair("multi-speaker-plain-durations")
+    ids = torch.randint(1, 38, (1, 9))
+    found = []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=enabled):
+            waveform = model(ids, seed=1, speaker_id=1).waveform
+            waveform.square().sum().backward()
+        found.append([waveform.detach(), model.flow.flows[0].conv_pre.weight.grad, model.embed_speaker.weight.grad])
+    for one, other in zip(*found, strict=True):
+        assert relative_error(one, other) <= MODEL_FLOAT32
+    hooks = [layer.register_forward_hook(lambda *_: None) for layer in leaves(model)]
+    durations = model(ids, seed=1, speaker_id=1).durations
+    with torch.autocast("cpu", dtype), torch.no_grad():  # which torch's own layers do follow
+        heard = model(ids, seed=1, speaker_id=1, durations=durations).waveform
+    assert relative_error(heard, found[0][0]) <= HALF_PRECISION_MODEL[dtype]
+    for hook in hooks:
+        hook.remove()
+
+
+def test_gradients_can_be_differentiated() -> None:
+    model, _ = pair("small")
+    weight = model.decoder.resblocks[0].convs1[0].weight
+    found = []
+    for backend in ("auto", "eager"):
+        latents = torch.randn(1, 24, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        with use_backend(backend):
+            (first,) = torch.autograd.grad(model.decoder(latents).square().sum(), latents, create_graph=True)
+            found.append(torch.autograd.grad(first.square().sum(), [latents, weight]))
+    for one, other in zip(*found, strict=True):
+        assert other.norm() > 0
+        assert relative_error(one, other) <= MODEL_FLOAT32
+
+
+def test_tracing_the_whole_model_says_what_to_do() -> None:
+    model, _ = pair("small")
+    with pytest.raises(RuntimeError, match="fastvits export"):
+        torch.jit.trace(model, (torch.randint(1, 38, (1, 9)),), strict=False)

@@ -322,6 +322,9 @@ class Op:
     def __call__(self, *args: Any) -> Any:
         if torch.compiler.is_compiling():
             return self.library_op(*args)
+        if torch._C._is_any_autocast_enabled():
+            with without_autocast():
+                return self(*args)
         if len(args) != self._arity:
             args = self.complete(args)
         self.check.function(*self.check.pick(args))
@@ -388,7 +391,8 @@ class Op:
         """The operator's body: below autograd, so the implementation runs without a graph."""
         args = self.complete(args)
         self.check(*args)
-        result = self._resolve(args)(*args)
+        with without_autocast():
+            result = self._resolve(args)(*args)
         return _as_promised(result) if isinstance(result, Tensor) else tuple(_as_promised(tensor) for tensor in result)
 
     def _fake_inside(self, *args: Any) -> Any:
@@ -406,12 +410,28 @@ class Op:
 
     def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients by the implementation that ran, or else through the reference, recomputed: right for all."""
+        with without_autocast():
+            return self._gradients(ctx, grads)
+
+    def _gradients(self, ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Any, ...]:
         arguments = ctx.arguments
-        if ctx.implemented is not None:
+        # Gradients that are to be differentiated in turn come from the reference, whose operators are.
+        if ctx.implemented is not None and not torch.is_grad_enabled():
             found: tuple[Any, ...] = ctx.implemented(grads, arguments)
             return found
         with ieee_products() if self._keeps_from_tf32(arguments) else nullcontext():
-            return gradients_of(self.reference, arguments, grads)
+            return gradients_of(self.reference, arguments, grads, again=torch.is_grad_enabled())
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Run the block without autocast, on all devices: an op computes in the precision of what it is given, for it
+    would have to convert all weights in each call, and half of what it does is not torch's to convert."""
+    if not torch._C._is_any_autocast_enabled():
+        yield
+        return
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
 
 
 def _with_ieee_products(run: Callable[..., Any], *args: Any) -> Any:
@@ -441,18 +461,20 @@ def tensors_in(args: tuple[Any, ...]) -> Iterator[Tensor]:
 
 
 def gradients_of(
-    function: Callable[..., Any], arguments: tuple[Any, ...], grads: tuple[Tensor, ...]
+    function: Callable[..., Any], arguments: tuple[Any, ...], grads: tuple[Tensor, ...], *, again: bool = False
 ) -> tuple[Any, ...]:
     """The gradients of `function` at `arguments` for these output gradients: one entry an argument, None or lists as
-    fits.
+    fits. With `again` they can be differentiated in turn.
     """
     with torch.enable_grad():
-        fresh = [_detached(argument) for argument in arguments]
+        fresh = [_apart(argument, again) for argument in arguments]
         outputs = function(*fresh)
         outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
         wanted = [tensor for tensor in tensors_in(tuple(fresh)) if tensor.requires_grad]
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad and g is not None]
-        found = torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True)
+        found = torch.autograd.grad(
+            [o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True, create_graph=again
+        )
     by_tensor = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
 
     def gradient(argument: Any) -> Any:
@@ -465,11 +487,15 @@ def gradients_of(
     return tuple(gradient(argument) for argument in fresh)
 
 
-def _detached(argument: Any) -> Any:
+def _apart(argument: Any, attached: bool) -> Any:
+    """The argument's tensors as ones of their own, so that each has a gradient of its own; `attached` to the graph that
+    they come from, or cut off from it."""
     if isinstance(argument, Tensor):
+        if attached and argument.requires_grad:
+            return argument.view_as(argument)
         return argument.detach().requires_grad_(argument.requires_grad)
     if isinstance(argument, (list, tuple)) and any(isinstance(item, Tensor) for item in argument):
-        return [_detached(item) for item in argument]
+        return [_apart(item, attached) for item in argument]
     return argument
 
 
