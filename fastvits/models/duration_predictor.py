@@ -56,7 +56,7 @@ class VitsDilatedDepthSeparableConv(nn.Module):
         if global_conditioning is not None:
             inputs = inputs + global_conditioning
         if not observed(*self.children()):
-            return self._run(inputs.transpose(1, 2), lengths_of(padding_mask)).transpose(1, 2)
+            return self.encode(inputs.transpose(1, 2), lengths_of(padding_mask)).transpose(1, 2)
         for depthwise, pointwise, norm1, norm2 in zip(
             self.convs_dilated, self.convs_pointwise, self.norms_1, self.norms_2, strict=True
         ):
@@ -67,11 +67,6 @@ class VitsDilatedDepthSeparableConv(nn.Module):
 
     def encode(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """`[B, T, hidden_size]` -> the same shape, zero beyond `lengths`."""
-        if not observed(self):
-            return self._run(x, lengths)
-        return cast(Tensor, self(x.transpose(1, 2), mask_of(lengths, x.shape[1], x))).transpose(1, 2)
-
-    def _run(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         for depthwise, pointwise, norm1, norm2 in zip(
             self.convs_dilated, self.convs_pointwise, self.norms_1, self.norms_2, strict=True
         ):

@@ -7,7 +7,7 @@ offloading does so), or weights of a class of their own: then the modules are ca
 shapes.
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ Class = TypeVar("Class", bound=type[nn.Module])
 
 _KNOWN: set[type] = {nn.Conv1d, nn.ConvTranspose1d, nn.Linear, nn.LayerNorm, nn.Embedding, nn.Identity, nn.ModuleList}
 _WEIGHT_NORM: set[type] = {nn.ModuleDict, ParametrizationList, _WeightNorm}
-_WATCHERS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_ORDINARY: set[type] = {nn.Parameter, Tensor, type(None)}
 
 
 def known(cls: Class) -> Class:
@@ -51,26 +51,34 @@ def _globally() -> bool:
     )
 
 
-def _ordinary(values: Any) -> bool:
-    return all(value is None or type(value) in (nn.Parameter, Tensor) for value in values)
-
-
 def observed(*modules: nn.Module | None) -> bool:
     """Whether one of these modules, or a module inside, has to be called."""
     if _globally():
         return True
+    look_at_weights = not torch.compiler.is_compiling()
     pending = [module for module in modules if module is not None]
+    # Some 300 modules in each call: no generators, no calls for most of them.
     while pending:
         module = pending.pop()
         state = module.__dict__
-        if "forward" in state or any(state[name] for name in _WATCHERS):
+        if (
+            state["_forward_hooks"]
+            or state["_forward_pre_hooks"]
+            or state["_backward_hooks"]
+            or state["_backward_pre_hooks"]
+            or "forward" in state
+            # Parameters live where they were registered: one that became a plain attribute is pruned or replicated.
+            or "weight" in state
+        ):
             return True
-        if type(module) not in _KNOWN and type(module) not in _WEIGHT_NORM and not is_weight_normed(module):
+        cls = type(module)
+        if cls not in _KNOWN and cls not in _WEIGHT_NORM and not is_weight_normed(module):
             return True
-        if state["_parameters"] and not (torch.compiler.is_compiling() or _ordinary(state["_parameters"].values())):
-            return True
-        # Parameters live where they were registered: one that became a plain attribute is pruned or replicated.
-        if "weight" in state:
-            return True
-        pending.extend(child for child in state["_modules"].values() if child is not None)
+        if look_at_weights:
+            for value in state["_parameters"].values():
+                if type(value) not in _ORDINARY:
+                    return True
+        inside = state["_modules"]
+        if inside:
+            pending.extend(child for child in inside.values() if child is not None)
     return False

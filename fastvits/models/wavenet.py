@@ -12,10 +12,8 @@ from fastvits_kernels.ops.wavenet import wavenet_layer_with_dropout
 from ..configuration import VitsConfig
 from .layers import (
     Derived,
-    conditioning_of,
     folded,
     lengths_of,
-    mask_of,
     taps_first,
     vectors_of,
     vectors_projected,
@@ -57,16 +55,10 @@ class VitsWaveNet(nn.Module):
         if observed(*self.children()):
             return self._layer_by_layer(inputs, padding_mask, global_conditioning)
         x = inputs.transpose(1, 2)
-        return self._run(x, lengths_of(padding_mask), vectors_of(global_conditioning)).transpose(1, 2)
+        return self.encode(x, lengths_of(padding_mask), vectors_of(global_conditioning)).transpose(1, 2)
 
     def encode(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         """`x` `[B, T, C]`, `speaker` `[B, speaker_embedding_size]` or None; the result is zero beyond `lengths`."""
-        if observed(self):
-            mask = mask_of(lengths, x.shape[1], x)
-            return cast(Tensor, self(x.transpose(1, 2), mask, conditioning_of(speaker))).transpose(1, 2)
-        return self._run(x, lengths, speaker)
-
-    def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         conditions = None
         if speaker is not None:
             weight = folded(self.cond_layer, self.derived, "cond")
