@@ -166,29 +166,29 @@ class VitsModel(TrainableModel):
             )
         refuse_unknown("a call", columns, COLUMNS)
         config = self.config
-        request = self.request(
-            input_ids,
-            attention_mask,
-            bool(config.output_attentions if output_attentions is None else output_attentions),
-            bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states),
-            speaker_id=speaker_id,
-            speaking_rate=speaking_rate,
-            noise_scale=noise_scale,
-            noise_scale_duration=noise_scale_duration,
-            speaker_embedding=speaker_embedding,
-            seed=seed,
-            durations=durations,
-        )
-        wants_output = config.return_dict if return_dict is None else return_dict
-        if labels is not None:
-            weights = LossWeights(mel_weight, duration_weight, kl_weight)
-            given = {"noise_scale": noise_scale, "noise_scale_duration": noise_scale_duration}
-            given |= {"speaking_rate": speaking_rate, "durations": durations}
-            learnt = self.learn(request, labels, labels_attention_mask, weights, given)
-            return learnt if wants_output else learnt.to_tuple()
-        if labels_attention_mask is not None:
-            raise ValueError("labels_attention_mask masks labels, and there are none")
         with self.selected_backend():
+            request = self.request(
+                input_ids,
+                attention_mask,
+                bool(config.output_attentions if output_attentions is None else output_attentions),
+                bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states),
+                speaker_id=speaker_id,
+                speaking_rate=speaking_rate,
+                noise_scale=noise_scale,
+                noise_scale_duration=noise_scale_duration,
+                speaker_embedding=speaker_embedding,
+                seed=seed,
+                durations=durations,
+            )
+            wants_output = config.return_dict if return_dict is None else return_dict
+            if labels is not None:
+                weights = LossWeights(mel_weight, duration_weight, kl_weight)
+                given = {"noise_scale": noise_scale, "noise_scale_duration": noise_scale_duration}
+                given |= {"speaking_rate": speaking_rate, "durations": durations}
+                learnt = self.learn(request, labels, labels_attention_mask, weights, given)
+                return learnt if wants_output else learnt.to_tuple()
+            if labels_attention_mask is not None:
+                raise ValueError("labels_attention_mask masks labels, and there are none")
             prior = self.prior(request)
             latents, waveform = self.waveform(prior.latents, prior.lengths, prior.frames, prior.speaker, prior.limits)
         output = VitsModelOutput(
