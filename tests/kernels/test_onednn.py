@@ -174,7 +174,9 @@ def test_weights_are_packed_once_and_never_stale(mode: type, monkeypatch: pytest
 def test_half_precision(
     dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the processor's own instructions (which oneDNN emulates where they are missing), and widened to float32."""
+    """With the processor's own instructions, and widened to float32."""
+    if native and dtype not in convolution.native_dtypes():
+        pytest.skip(f"this processor has no instructions for {dtype}, and torch packs no weights without them")
     monkeypatch.setattr(convolution, "native_dtypes", lambda: frozenset({torch.float32, *([dtype] if native else [])}))
     convolution._say_widened.cache_clear()
     settings = SMALL | {"num_speakers": 3, "speaker_embedding_size": 8}
