@@ -1,8 +1,7 @@
 """What torch compiles says the same as the plain call, and a first call in any mode leaves no trace.
 
-Inductor really compiles, in some 2 minutes of a processor in all. Hence the configurations are as small as they can be,
-the whole model is compiled once, its parts for another configuration, packages for a third, and of the bundled voice
-the decoder alone: its other parts have the same operators as the small ones.
+Inductor really compiles, in some minutes of a processor in all. Hence the configurations are as small as they can be,
+and of the bundled voice the parts are compiled, not the whole, whose operators are those of the small ones.
 """
 
 import os
@@ -44,6 +43,10 @@ SPEAKERS = TINY | {"num_speakers": 3, "speaker_embedding_size": 4, "use_stochast
 OTHER_BLOCKS = TINY | {"resblock_type": 2, "resblock_kernel_sizes": [3, 5], "resblock_dilation_sizes": [[1, 2], [2, 3]]}
 
 
+CONFIGURATIONS = {"plain": TINY, "speakers": SPEAKERS, "other blocks": OTHER_BLOCKS}
+each_configuration = pytest.mark.parametrize("config", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+
+
 def tiny(config: dict[str, Any]) -> VitsModel:
     torch.manual_seed(0)
     model = VitsModel(VitsConfig(**config)).eval()
@@ -71,55 +74,75 @@ def in_this_process() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def test_the_whole_model_at_two_lengths() -> None:
-    model = tiny(TINY)
-    expected = {steps: model(ids(steps), seed=1) for steps in (7, 11)}
+def asked(config: dict[str, Any]) -> dict[str, Any]:
+    """What a call of such a model needs besides its text."""
+    return {"seed": 1, **({"speaker_id": 2} if "num_speakers" in config else {})}
+
+
+@each_configuration
+def test_the_whole_model_at_two_lengths(config: dict[str, Any]) -> None:
+    model, options = tiny(config), asked(config)
+    expected = {steps: model(ids(steps), **options) for steps in (7, 11)}
     compiled = torch.compile(model, dynamic=True)
     for steps in (7, 11, 7):
-        same(compiled(ids(steps), seed=1), expected[steps])
+        same(compiled(ids(steps), **options), expected[steps])
     model.decoder.conv_pre.weight.data.mul_(0.5)
-    changed = compiled(ids(7), seed=1).waveform
+    changed = compiled(ids(7), **options).waveform
     assert relative_error(changed, expected[7].waveform) > 1e-3
-    same(changed, model(ids(7), seed=1).waveform)
+    same(changed, model(ids(7), **options).waveform)
 
 
-def test_parts_with_speakers_and_their_lengths() -> None:
-    model = tiny(SPEAKERS)
-    speaker = torch.randn(1, 4, 1)
-    flow = torch.compile(model.flow, fullgraph=True)
-    decoder = torch.compile(model.decoder, fullgraph=True, dynamic=True)
-    text = torch.compile(model.text_encoder, fullgraph=True)
-    for steps in (9, 14):
-        latents, mask = torch.randn(1, 4, steps), torch.ones(1, 1, steps)
-        if steps == 9:
-            same(flow(latents, mask, speaker, reverse=True), model.flow(latents, mask, speaker, reverse=True))
-            same(text(ids(9), mask.mT, mask[:, 0]), model.text_encoder(ids(9), mask.mT, mask[:, 0]))
-        same(decoder(latents, speaker), model.decoder(latents, speaker))
-
-
-def test_packages_compiled_ahead(tmp_path: Path) -> None:
-    model = tiny(OTHER_BLOCKS)
-    latents, mask = torch.randn(1, 4, 9), torch.ones(1, 1, 9)
-    calls: dict[str, tuple[Any, dict[str, Any]]] = {
-        "flow": ((latents, mask), {"reverse": True}),
-        "decoder": ((latents,), {}),
-        "text_encoder": ((ids(9), mask.mT, mask[:, 0]), {}),
+def parts(model: VitsModel, steps: int) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The calls of a model's parts, by their names: for so many steps."""
+    config = model.config
+    generator = torch.Generator().manual_seed(steps)
+    latents, mask = torch.randn(1, config.flow_size, steps, generator=generator), torch.ones(1, 1, steps)
+    width = config.speaker_embedding_size
+    speaker = (torch.randn(1, width, 1, generator=generator),) if width else ()
+    return {
+        "flow": ((latents, mask, *speaker), {"reverse": True}),
+        "decoder": ((latents, *speaker), {}),
+        "text_encoder": ((ids(steps), mask.mT, mask[:, 0]), {}),
     }
-    for name, (arguments, options) in calls.items():
+
+
+@each_configuration
+def test_parts_at_two_lengths(config: dict[str, Any]) -> None:
+    model = tiny(config)
+    for name in parts(model, 9):
         part = model.get_submodule(name)
-        exported = torch.export.export(part, arguments, options)
-        package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / f"{name}.pt2"))
-        loaded = torch._inductor.aoti_load_package(package)
-        for _ in range(2):
-            same(loaded(*arguments, **options), part(*arguments, **options))
+        compiled = torch.compile(part, fullgraph=True, dynamic=True)
+        for steps in (9, 14, 9):
+            arguments, options = parts(model, steps)[name]
+            same(compiled(*arguments, **options), part(*arguments, **options))
 
 
-def test_the_bundled_voices_decoder() -> None:
-    model = VitsModel.from_pretrained(voice_folder(DEFAULT_VOICE))
-    compiled = torch.compile(model.decoder, fullgraph=True)
-    latents = torch.randn(1, model.config.flow_size, 20)
+def packaged(model: VitsModel, name: str, folder: Path, steps: int) -> None:
+    """Compile a part ahead, load the package, and compare what it says twice."""
+    part = model.get_submodule(name)
+    arguments, options = parts(model, steps)[name]
+    exported = torch.export.export(part, arguments, options)
+    package = torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / f"{name}.pt2"))
+    loaded = torch._inductor.aoti_load_package(package)
     for _ in range(2):
-        same(compiled(latents), model.decoder(latents))
+        same(loaded(*arguments, **options), part(*arguments, **options))
+
+
+@each_configuration
+def test_packages_compiled_ahead(config: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny(config)
+    for name in parts(model, 9):
+        packaged(model, name, tmp_path, 9)
+
+
+@pytest.mark.parametrize("name", ["flow", "decoder", "text_encoder"])
+def test_the_bundled_voices_parts(name: str) -> None:
+    model = VitsModel.from_pretrained(voice_folder(DEFAULT_VOICE))
+    part = model.get_submodule(name)
+    compiled = torch.compile(part, fullgraph=True)
+    arguments, options = parts(model, 20)[name]
+    for _ in range(2):
+        same(compiled(*arguments, **options), part(*arguments, **options))
 
 
 def test_functional_calls_with_other_weights() -> None:
