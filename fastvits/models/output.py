@@ -28,8 +28,6 @@ class Prior(NamedTuple):
 class VitsModelOutput(Output):
     """The result of `VitsModel.__call__`; fields that were not asked for are None."""
 
-    loss: Tensor | None = None
-    """With `labels`: the weighted sum of the three losses below, a scalar."""
     waveform: Tensor | None = None
     """`[B, T_samples]` in [-1, 1]; 0 beyond an item's length."""
     sequence_lengths: Tensor | None = None
@@ -42,6 +40,8 @@ class VitsModelOutput(Output):
     """`num_hidden_layers` of `[B, H, T_text, T_text]`."""
     durations: Tensor | None = None
     """`[B, T_text]` int64, frames of each token; 0 under the attention mask. With `labels` the likeliest alignment."""
+    loss: Tensor | None = None
+    """With `labels`: the weighted sum of the three losses below, a scalar."""
     loss_mel: Tensor | None = None
     """With `labels`: the mean distance of log mel spectrograms, a scalar."""
     loss_duration: Tensor | None = None
@@ -55,5 +55,8 @@ class VitsModelOutput(Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Whoever takes outputs by position, as trainers do, finds a loss first; waveforms are first without one.
+        if "loss" in self:
+            self.move_to_end("loss", last=False)
         # Samples a second, which `fastvits.timestamps` asks for; not a field, so that all views stay as published.
         self.sampling_rate: int | None = None

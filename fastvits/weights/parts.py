@@ -67,7 +67,9 @@ def on_meta_device(
 class _NoInitialisation(TorchFunctionMode):
     """Leaves out the random initialisation in the constructors of torch's own modules.
 
-    On the meta device it would change nothing, but the first `normal_` there imports all of torch's compiler: 1.7 s.
+    On the meta device it would change nothing, but the first `normal_` there imports all of torch's compiler: 1.7 s. So
+    does the first norm, which a weight norm begins with: its shape is all that counts. And the first `empty_like` there
+    imports sympy.
     """
 
     def __torch_function__(
@@ -76,4 +78,11 @@ class _NoInitialisation(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
             return args[0] if args else kwargs["tensor"]
+        if getattr(func, "__name__", "") == "empty_like":
+            (like,) = args
+            options = {"dtype": like.dtype, "device": like.device, **kwargs}
+            return torch.empty_strided(like.shape, like.stride(), **options)
+        if getattr(func, "__name__", "") == "norm_except_dim":
+            weight, _, dim = args
+            return weight.new_empty([size if axis == dim else 1 for axis, size in enumerate(weight.shape)])
         return func(*args, **kwargs)

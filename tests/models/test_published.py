@@ -155,16 +155,16 @@ def test_a_damaged_file_is_refused_and_loads_with_a_warning_where_asked(
     model = VitsModel.from_pretrained(folder)
     state = model.state_dict()
     lost = state.pop("decoder.conv_pre.bias")
-    state["discriminator.weight"] = torch.zeros(3)
+    state["vocoder.weight"] = torch.zeros(3)
     model.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(WeightsDoNotFit, match=r"(?s)decoder\.conv_pre\.bias.*discriminator\.weight.*strict\(False\)"):
+    with pytest.raises(WeightsDoNotFit, match=r"(?s)decoder\.conv_pre\.bias.*vocoder\.weight.*strict\(False\)"):
         VitsModel.from_pretrained(tmp_path)
     fastvits.strict(False)
     with caplog.at_level(logging.WARNING, "fastvits"), pytest.warns(UserWarning, match="start at random"):
         found, info = VitsModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert (info["missing_keys"], info["unexpected_keys"]) == ({"decoder.conv_pre.bias"}, {"discriminator.weight"})
+    assert (info["missing_keys"], info["unexpected_keys"]) == ({"decoder.conv_pre.bias"}, {"vocoder.weight"})
     assert "decoder.conv_pre.bias" in caplog.text
-    assert "discriminator.weight" in caplog.text
+    assert "vocoder.weight" in caplog.text
     assert torch.equal(found.decoder.conv_pre.weight, model.decoder.conv_pre.weight)
     assert found.decoder.conv_pre.bias.isfinite().all()
     assert not torch.equal(found.decoder.conv_pre.bias, lost)

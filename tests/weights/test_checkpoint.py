@@ -487,11 +487,11 @@ def test_every_tensor_that_does_not_fit_is_named_in_one_error(folder, state):
         del broken[name]
     broken["text_encoder.embed_tokens.weight"] = torch.zeros(40, 16)
     broken["decoder.conv_pre.bias"] = torch.zeros(16, dtype=torch.int64)
-    broken["discriminator.convs.0.weight"] = torch.zeros(3)
+    broken["vocoder.convs.0.weight"] = torch.zeros(3)
     message = trouble(rewrite(folder, broken))
     assert all(name in message for name in missing)
     assert f"missing ({len(missing)})" in message
-    assert "unexpected (1):\n    discriminator.convs.0.weight" in message
+    assert "unexpected (1):\n    vocoder.convs.0.weight" in message
     assert "text_encoder.embed_tokens.weight is [40, 16] but should be [24, 16]" in message
     assert "decoder.conv_pre.bias is I64" in message
     assert max(len(line) for line in message.splitlines()[1:]) <= 110
