@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -15,9 +16,10 @@ from .scheduler import Busy, Draining, TooLate
 from .voices import UnknownVoice, VoiceUnavailable
 
 if TYPE_CHECKING:
+    from .encoding import StreamEncoder
     from .engine import Engine, Spoken
 
-__all__ = ["MAX_BODY", "body_of", "fault_response", "speech_response"]
+__all__ = ["MAX_BODY", "body_of", "encoded", "fault_response", "speech_response"]
 
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
@@ -35,6 +37,15 @@ async def body_of(request: Request, limit: int = MAX_BODY) -> Any:
         else:
             return read_json(body)
     raise BadRequest(f"the body is larger than {limit} bytes", status=413, code="body_too_large")
+
+
+async def encoded(spoken: Spoken, encoder: StreamEncoder) -> AsyncIterator[bytes]:
+    """The bytes of an utterance, as its pieces come."""
+    async for step in spoken:
+        if isinstance(step, np.ndarray) and (data := encoder.encode(step)):
+            yield data
+    if data := encoder.finish():
+        yield data
 
 
 async def speech_response(

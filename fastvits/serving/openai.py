@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,7 +18,7 @@ from starlette.routing import Route
 from .encoding import MEDIA_TYPES, StreamEncoder
 from .engine import Engine, Spoken
 from .fields import BadRequest, Field, checked
-from .http import body_of, speech_response
+from .http import body_of, encoded, speech_response
 from .scheduler import Sentence
 
 __all__ = ["SPEECH_FIELDS", "routes"]
@@ -67,7 +66,7 @@ def routes(engine: Engine) -> list[Route]:
             encoder = StreamEncoder(form, spoken.sampling_rate)
             if events:
                 return _events(spoken, encoder, given["input"]), "text/event-stream"
-            return _audio(spoken, encoder), encoder.media_type
+            return encoded(spoken, encoder), encoder.media_type
 
         return await speech_response(
             engine, voice, given["input"], respond, headers=headers, timestamps=timestamps, **options
@@ -108,14 +107,6 @@ def _voice(given: str | dict[str, Any]) -> str:
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in ("speed", "seed", "speaker", "noise_scale") if name in given}
-
-
-async def _audio(spoken: Spoken, encoder: StreamEncoder) -> AsyncIterator[bytes]:
-    async for step in spoken:
-        if isinstance(step, np.ndarray) and (data := encoder.encode(step)):
-            yield data
-    if data := encoder.finish():
-        yield data
 
 
 async def _events(spoken: Spoken, encoder: StreamEncoder, text: str) -> AsyncIterator[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -17,7 +16,7 @@ from starlette.routing import Route
 from .encoding import StreamEncoder
 from .engine import Engine, Spoken
 from .fields import BadRequest, Field, checked
-from .http import body_of, speech_response
+from .http import body_of, encoded, speech_response
 
 __all__ = ["SYNTHESIZE_FIELDS", "routes"]
 
@@ -58,7 +57,7 @@ def routes(engine: Engine) -> list[Route]:
 
         def respond(spoken: Spoken) -> tuple[AsyncIterator[bytes], str]:
             encoder = StreamEncoder("wav", spoken.sampling_rate)
-            return _wav(spoken, encoder), encoder.media_type
+            return encoded(spoken, encoder), encoder.media_type
 
         return await speech_response(engine, voice, given["text"], respond, **options)
 
@@ -93,11 +92,3 @@ def routes(engine: Engine) -> list[Route]:
         Route("/voices", voices, methods=["GET"]),
         Route("/info", info, methods=["GET"]),
     ]
-
-
-async def _wav(spoken: Spoken, encoder: StreamEncoder) -> AsyncIterator[bytes]:
-    async for step in spoken:
-        if isinstance(step, np.ndarray) and (data := encoder.encode(step)):
-            yield data
-    if data := encoder.finish():
-        yield data
