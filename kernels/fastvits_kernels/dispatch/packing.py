@@ -32,9 +32,9 @@ _ROW = 1024
 def _factors(dtype: torch.dtype) -> Tensor:
     """Random factors `[_ROW]`, from 1 to 2 and of either sign: no element is left out, none stands for another."""
     generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode(False), torch.device("cpu"):
-        values = torch.rand(_ROW, generator=generator, dtype=torch.float64) + 1
-        signs = torch.randint(0, 2, (_ROW,), generator=generator) * 2 - 1
+    with torch.inference_mode(False):
+        values = torch.rand(_ROW, generator=generator, dtype=torch.float64, device="cpu") + 1
+        signs = torch.randint(0, 2, (_ROW,), generator=generator, device="cpu") * 2 - 1
         return (values * signs).to(dtype)
 
 
