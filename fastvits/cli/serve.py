@@ -55,16 +55,27 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument(
         "--max-input", metavar="N", type=whole_number(10**7, 1), default=100_000, help="characters of a text at most"
     )
-    parser.add_argument("--timeout", metavar="SECONDS", type=positive, default=300.0, help="for a text (default: 300)")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=positive,
+        default=300.0,
+        help="for a text to wait and to be computed, and for a client that takes nothing (default: 300)",
+    )
     parser.add_argument("--rate", metavar="N", type=positive, help="requests a minute for each address (default: any)")
     parser.add_argument("--memory", metavar="MB", type=positive, help="for loaded voices (default: no limit)")
     parser.add_argument("--api-key", metavar="KEY", action="append", default=[], help="a key that requests must bring")
     parser.add_argument("--api-key-file", metavar="FILE", help="keys, one a line, which no list of processes shows")
     parser.add_argument(
-        "--cors", metavar="ORIGIN", action="append", default=[], help="a page's origin that may ask, or *"
+        "--cors", metavar="ORIGIN", action="append", default=[], type=_origin, help="a page's origin that may ask, or *"
     )
     parser.add_argument(
-        "--openai-voices", metavar="NAME", help="the voice that OpenAI's own names (alloy, nova, ...) stand for"
+        "--openai-voices",
+        metavar="[ALIAS=]NAME",
+        action="append",
+        default=[],
+        help="the voice that OpenAI's own names (alloy, nova, ...) stand for, or one of them, as in alloy=NAME; may be "
+        "given several times",
     )
     parser.add_argument("--log", choices=("off", "text", "json"), default="off", help="the access log (default: off)")
     parser.set_defaults(run=run)
@@ -77,22 +88,22 @@ def run(options: argparse.Namespace) -> int:
         import uvicorn
 
         from ..serving.app import make_app
+        from ..serving.connections import GuardedProtocol, listening_sockets
     except ImportError as error:
         raise ImportError(f"serving needs the extra: install `fastvits[serve]` ({error.name} is missing)") from error
     from ..serving.engine import Engine
-    from ..serving.voices import OPENAI_VOICES, VoiceStore
+    from ..serving.voices import VoiceStore
 
     sources: dict[str, str] = {}
     for name, source in options.voice or [(DEFAULT_VOICE, DEFAULT_VOICE)]:
         if name in sources:
             raise InputError(f"two voices are called {name}: give one another name, as in --voice other={source}")
         sources[name] = source
-    aliases: dict[str, str] = {}
-    if options.openai_voices is not None:
-        if options.openai_voices not in sources:
-            raise InputError(f"--openai-voices: there is no voice {options.openai_voices!r}: {', '.join(sources)}")
-        aliases = {name: options.openai_voices for name in OPENAI_VOICES if name not in sources}
+    aliases = _aliases(options.openai_voices, sources)
     keys = [*options.api_key, *_keys(options.api_key_file)]
+    # Before a voice is loaded: a port may be taken.
+    sockets = listening_sockets(options.host, options.port)
+    wyoming = None if options.wyoming_port is None else listening_sockets(options.host, options.wyoming_port)
     memory = None if options.memory is None else int(options.memory * 1e6)
     voices = VoiceStore(sources, aliases=aliases, memory=memory)
     voices.preload(voices.default)
@@ -107,10 +118,12 @@ def run(options: argparse.Namespace) -> int:
         max_characters=options.max_input,
     )
     background: Any = None
-    if options.wyoming_port is not None:
+    if wyoming is not None:
         from ..serving.wyoming import serve_wyoming
 
-        background = partial(serve_wyoming, engine, options.host, options.wyoming_port)
+        background = partial(serve_wyoming, engine, wyoming)
+        if keys:
+            print("fastvits: warning: Wyoming knows no keys: who reaches its port may speak", file=sys.stderr)
     if options.log != "off":
         _write_access_log()
     app = make_app(
@@ -127,21 +140,25 @@ def run(options: argparse.Namespace) -> int:
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
-            for listening in self.servers:
-                for socket in listening.sockets:
-                    print(f"fastvits: listening on http://{options.host}:{socket.getsockname()[1]}", file=sys.stderr)
-                    sys.stderr.flush()
+            if self.started:
+                host = f"[{options.host}]" if ":" in options.host else options.host
+                print(
+                    f"fastvits: listening on http://{host}:{sockets[0].getsockname()[1]}", file=sys.stderr, flush=True
+                )
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            engine.scheduler.refuse()
+            await super().shutdown(sockets)
 
     # Answers are finished before the process ends, for as long as a text may take.
     configuration = uvicorn.Config(
         app,
-        host=options.host,
-        port=options.port,
+        http=GuardedProtocol,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=int(options.timeout),
     )
-    Server(configuration).run()
+    Server(configuration).run(sockets)
     return 0
 
 
@@ -152,6 +169,36 @@ def _named_voice(text: str) -> tuple[str, str]:
     if re.fullmatch(r"[\w.:-]{1,100}", name) is None:
         raise argparse.ArgumentTypeError(f"a voice's name has letters, digits, _ . : and -, not {name!r}")
     return name, voice(source)
+
+
+def _origin(text: str) -> str:
+    """As browsers send it: scheme, host and perhaps a port, without a path."""
+    if text != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text) is None:
+        raise argparse.ArgumentTypeError(f"must be an origin such as https://example.org, or *, not {text!r}")
+    return text
+
+
+def _aliases(given: list[str], sources: dict[str, str]) -> dict[str, str]:
+    """What OpenAI's names stand for: those that are named alone win, and voices of such a name stay what they are."""
+    from ..serving.voices import OPENAI_VOICES
+
+    of_all: list[str] = []
+    aliases: dict[str, str] = {}
+    for text in given:
+        alias, equals, name = text.rpartition("=")
+        if name not in sources:
+            raise InputError(f"--openai-voices: there is no voice {name!r}: {', '.join(sources)}")
+        if equals and alias not in OPENAI_VOICES:
+            raise InputError(f"--openai-voices: {alias!r} is no name of OpenAI's: {', '.join(OPENAI_VOICES)}")
+        if alias in aliases or (not equals and of_all):
+            raise InputError(f"--openai-voices: {alias or 'all names'} cannot stand for two voices")
+        if alias in sources:
+            raise InputError(f"--openai-voices: {alias!r} is a voice of its own")
+        if equals:
+            aliases[alias] = name
+        else:
+            of_all.append(name)
+    return {**{alias: of_all[0] for alias in OPENAI_VOICES if of_all and alias not in sources}, **aliases}
 
 
 def _keys(path: str | None) -> list[str]:

@@ -16,14 +16,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import openai, openapi, piper
 from .engine import Engine
 from .fields import BadRequest
-from .http import fault_response
+from .http import CONNECTION, Stuck, fault_response
 
 __all__ = ["make_app"]
 
@@ -159,11 +159,17 @@ class _Faults:
 
         try:
             await self.app(scope, receive, watched)
+        except ClientDisconnect:
+            return
         except Exception as error:
             if begun:
                 # The status is gone: breaking the connection is all that still tells the client.
                 logger.warning("an answer ended early: %s", error)
-                raise
+                connection = scope.get("state", {}).get(CONNECTION)
+                if connection is None:
+                    raise
+                connection.give_up(at_once=isinstance(error, Stuck))
+                return
             response = await self.fault(Request(scope), error)
             await response(scope, receive, send)
 

@@ -78,7 +78,7 @@ class Engine:
     Args:
         voices: the voices.
         workers, threads, max_queue: as of `Scheduler`.
-        timeout: seconds that a text may take from its arrival to its last sample; None: any time.
+        timeout: seconds that a text may wait and be computed, and that its listener may take nothing; None: any time.
         max_characters: characters of a text at the most.
     """
 
@@ -97,6 +97,7 @@ class Engine:
         self.max_characters = max_characters
         self.scheduler = Scheduler(workers, threads=threads, max_queue=max_queue, watch=self._watch)
         self.metrics = Metrics(self.scheduler, voices)
+        self._entering = 0  # texts that wait for their voice or are being read: the queue counts them too
 
     @contextlib.asynccontextmanager
     async def speak(
@@ -120,19 +121,23 @@ class Engine:
         if len(text) > self.max_characters:
             raise ValueError(f"the text has {len(text)} characters; {self.max_characters} are allowed")
         name = self.voices.resolve(voice)
-        async with self.voices.use(name) as speaker:
-            if speed is not None:
-                options["speaking_rate"] = speed * speaker.model.speaking_rate
-            steps = await asyncio.to_thread(spoken_steps, speaker, text, timestamps=timestamps, **options)
-            spoken = Spoken(speaker.sampling_rate)
-            spoken.utterance = self.scheduler.submit(
-                steps, spoken.hear, speaker.sampling_rate, timeout=self.timeout, label=name
-            )
+        self.scheduler.check_room(self._entering)
+        async with contextlib.AsyncExitStack() as stack:
+            self._entering += 1
             try:
-                await spoken.begin()
-                yield spoken
+                speaker = await stack.enter_async_context(self.voices.use(name))
+                if speed is not None:
+                    options["speaking_rate"] = speed * speaker.model.speaking_rate
+                steps = await asyncio.to_thread(spoken_steps, speaker, text, timestamps=timestamps, **options)
+                spoken = Spoken(speaker.sampling_rate)
+                spoken.utterance = self.scheduler.submit(
+                    steps, spoken.hear, speaker.sampling_rate, timeout=self.timeout, label=name
+                )
+                stack.callback(spoken.close)
             finally:
-                spoken.close()
+                self._entering -= 1
+            await spoken.begin()
+            yield spoken
 
     def _watch(self, utterance: Utterance, error: BaseException | None) -> None:
         self.metrics.utterance(utterance.label, utterance, utterance.sampling_rate, error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from .fields import BadRequest, read_json
@@ -19,24 +20,78 @@ if TYPE_CHECKING:
     from .encoding import StreamEncoder
     from .engine import Engine, Spoken
 
-__all__ = ["MAX_BODY", "body_of", "encoded", "fault_response", "speech_response"]
+__all__ = [
+    "CONNECTION",
+    "MAX_BODY",
+    "Stuck",
+    "body_of",
+    "encoded",
+    "fault_response",
+    "speech_response",
+    "while_connected",
+]
 
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+CONNECTION = "fastvits.connection"
+"""Where a request's state names its connection, if the server tells: an object with `give_up(at_once)`."""
+T = TypeVar("T")
+
+
+class Stuck(RuntimeError):
+    """A client has taken nothing for too long."""
 
 
 async def body_of(request: Request, limit: int = MAX_BODY) -> Any:
-    """The JSON of a request; raises `BadRequest`, with status 413 before a body that is too large is read."""
+    """The JSON of a request.
+
+    Raises `BadRequest`: with status 413 before a body that is too large is read, with 408 where it does not arrive
+    within `BODY_SECONDS`.
+    """
+    try:
+        return read_json(await asyncio.wait_for(_read(request, limit), BODY_SECONDS))
+    except asyncio.TimeoutError:
+        message = f"the body did not arrive within {BODY_SECONDS:g} seconds"
+        raise BadRequest(message, status=408, code="body_too_slow") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    body = b""
-    if not (declared.isdecimal() and int(declared) > limit):
+    body = bytearray()
+    if not (declared.isdecimal() and (len(declared) > 18 or int(declared) > limit)):
         async for part in request.stream():
             body += part
             if len(body) > limit:
                 break
         else:
-            return read_json(body)
+            return bytes(body)
     raise BadRequest(f"the body is larger than {limit} bytes", status=413, code="body_too_large")
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of some work for a request whose body has been read; cancelled when the client goes.
+
+    Raises ClientDisconnect then.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = working, going = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, going):
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
 
 async def encoded(spoken: Spoken, encoder: StreamEncoder) -> AsyncIterator[bytes]:
@@ -50,6 +105,7 @@ async def encoded(spoken: Spoken, encoder: StreamEncoder) -> AsyncIterator[bytes
 
 async def speech_response(
     engine: Engine,
+    request: Request,
     voice: str,
     text: str,
     respond: Callable[[Spoken], tuple[AsyncIterator[bytes], str]],
@@ -59,30 +115,44 @@ async def speech_response(
 ) -> Response:
     """An answer that streams what `respond` makes of the utterance.
 
-    The first step is waited for: a text that cannot be spoken gets its status. When the client goes, the answer is
-    cancelled, and with it the utterance.
+    The first step is waited for: a text that cannot be spoken gets its status. When the client goes, before or behind
+    the first step, the utterance ends; and when it takes nothing for as long as a text may take.
     """
     stack = contextlib.AsyncExitStack()
     try:
-        spoken = await stack.enter_async_context(engine.speak(voice, text, **options))
+        spoken = await while_connected(request, stack.enter_async_context(engine.speak(voice, text, **options)))
         content, media_type = respond(spoken)
     except BaseException:
         await stack.aclose()
         raise
 
-    return _Streaming(content, stack, media_type=media_type, headers={"Cache-Control": "no-store", **(headers or {})})
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return _Streaming(content, stack, engine.timeout, media_type=media_type, headers=headers)
 
 
 class _Streaming(StreamingResponse):
     """Ends the utterance whatever ends the answer, a client that has gone before the first byte included."""
 
-    def __init__(self, content: AsyncIterator[bytes], stack: contextlib.AsyncExitStack, **options: Any) -> None:
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        stack: contextlib.AsyncExitStack,
+        timeout: float | None,
+        **options: Any,
+    ) -> None:
         super().__init__(content, **options)
         self._stack = stack
+        self._timeout = timeout
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_in_time(message: Any) -> None:
+            try:
+                await asyncio.wait_for(send(message), self._timeout)
+            except asyncio.TimeoutError:
+                raise Stuck(f"the client took nothing for {self._timeout:g} seconds") from None
+
         async with self._stack:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
 
 
 def fault_response(fault: BaseException) -> JSONResponse:

@@ -69,7 +69,7 @@ def routes(engine: Engine) -> list[Route]:
             return encoded(spoken, encoder), encoder.media_type
 
         return await speech_response(
-            engine, voice, given["input"], respond, headers=headers, timestamps=timestamps, **options
+            engine, request, voice, given["input"], respond, headers=headers, timestamps=timestamps, **options
         )
 
     async def models(request: Request) -> Response:

@@ -59,7 +59,7 @@ def routes(engine: Engine) -> list[Route]:
             encoder = StreamEncoder("wav", spoken.sampling_rate)
             return encoded(spoken, encoder), encoder.media_type
 
-        return await speech_response(engine, voice, given["text"], respond, **options)
+        return await speech_response(engine, request, voice, given["text"], respond, **options)
 
     async def voices(request: Request) -> Response:
         loaded = engine.voices.loaded()

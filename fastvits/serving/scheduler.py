@@ -82,7 +82,7 @@ class Utterance:
         listener: Listener,
         sampling_rate: int,
         label: str,
-        deadline: float | None,
+        timeout: float | None,
         scheduler: Scheduler,
     ) -> None:
         self.sampling_rate = sampling_rate
@@ -94,15 +94,16 @@ class Utterance:
         self.cancelled = False
         self._steps = steps
         self._listener = listener
-        self._deadline = deadline
+        self._timeout = 0.0 if timeout is None else timeout
+        self._deadline = None if timeout is None else self.arrived + timeout
         self._scheduler = scheduler
         self._taken = 0
         self._running = False
+        self._paused: float | None = None  # since when it waits for its listener
 
     def taken(self, samples: int) -> None:
         """Tell that the listener has passed on so many samples."""
-        self._taken += samples
-        self._scheduler._wake()
+        self._scheduler._taken(self, samples)
 
     def cancel(self) -> None:
         """End it: no later step is computed, and the listener hears at most the one that is being computed."""
@@ -111,6 +112,18 @@ class Utterance:
     def seconds_ahead(self) -> float:
         """Seconds of sound that wait for the listener."""
         return (self.samples - self._taken) / self.sampling_rate
+
+    def _due(self) -> float | None:
+        """When it ends with `TooLate`: a listener that takes nothing has as long as the text had."""
+        if self._deadline is None or self._paused is None:
+            return self._deadline
+        return max(self._deadline, self._paused + self._timeout)
+
+    def _pause(self, now: float) -> None:
+        """Note whether it waits for its listener now; the time that it waits does not count as the text's."""
+        if self._paused is not None and self._deadline is not None:
+            self._deadline += now - self._paused
+        self._paused = now if self.seconds_ahead() >= MAX_AHEAD else None
 
     def _urgency(self, now: float) -> tuple[int, float]:
         """The smaller, the sooner."""
@@ -183,19 +196,29 @@ class Scheduler:
             listener: where they go.
             sampling_rate: samples a second.
             label: whatever `watch` wants to know of it, such as its voice.
-            timeout: seconds from now after which it ends with `TooLate`.
+            timeout: seconds that it may wait and be computed before it ends with `TooLate`; waiting for its listener
+                does not count, but a listener that takes nothing for as long ends it too.
         """
         with self._changed:
-            if self._draining:
-                raise Draining("the server is about to stop and takes no new texts", 10)
-            if len(self._utterances) >= self.max_queue:
-                wait = max(1, round(self._seconds * len(self._utterances) / self.workers))
-                raise Busy(f"{len(self._utterances)} texts are waiting or being spoken: try again later", min(wait, 60))
-            deadline = None if timeout is None else time.monotonic() + timeout
-            utterance = Utterance(steps, listener, sampling_rate, label, deadline, self)
+            self.check_room()
+            utterance = Utterance(steps, listener, sampling_rate, label, timeout, self)
             self._utterances.append(utterance)
             self._changed.notify_all()
         return utterance
+
+    def check_room(self, coming: int = 0) -> None:
+        """Raise `Busy` where one more would be too many beside those that are here and `coming` others."""
+        if self._draining:
+            raise Draining("the server is about to stop and takes no new texts", 10)
+        here = len(self._utterances) + coming
+        if here >= self.max_queue:
+            wait = max(1, round(self._seconds * here / self.workers))
+            raise Busy(f"{here} texts are waiting or being spoken: try again later", min(wait, 60))
+
+    def refuse(self) -> None:
+        """Take nothing new from now on."""
+        with self._changed:
+            self._draining = True
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take nothing new, and wait until all that was taken has been spoken; whether that was so in time."""
@@ -214,8 +237,10 @@ class Scheduler:
         for thread in self._pool:
             thread.join()
 
-    def _wake(self) -> None:
+    def _taken(self, utterance: Utterance, samples: int) -> None:
         with self._changed:
+            utterance._taken += samples
+            utterance._pause(time.monotonic())
             self._changed.notify_all()
 
     def _cancel(self, utterance: Utterance) -> None:
@@ -231,14 +256,14 @@ class Scheduler:
         """The utterance whose step comes next, and where there is none, when to look again."""
         now = time.monotonic()
         ready = [u for u in self._utterances if not u._running and not u.cancelled]
-        late = [u for u in ready if u._deadline is not None and now >= u._deadline]
+        due = {u: when for u in ready if (when := u._due()) is not None}
+        late = [u for u, when in due.items() if now >= when]
         if late:
             return late[0], None
         able = [u for u in ready if u.seconds_ahead() < MAX_AHEAD]
         if able:
             return min(able, key=lambda u: u._urgency(now)), None
-        deadlines = [u._deadline for u in ready if u._deadline is not None]
-        return None, min(deadlines) - now if deadlines else None
+        return None, min(due.values()) - now if due else None
 
     def _work(self) -> None:
         torch.set_num_threads(self.threads_a_step)  # of this thread
@@ -256,7 +281,8 @@ class Scheduler:
     def _step(self, utterance: Utterance) -> None:
         error: BaseException | None = None
         step: Step | None = None
-        if utterance._deadline is not None and time.monotonic() >= utterance._deadline:
+        due = utterance._due()
+        if due is not None and time.monotonic() >= due:
             error = TooLate("the text was not spoken within the time that a request may take")
         else:
             try:
@@ -265,7 +291,9 @@ class Scheduler:
                 error = fault
         over = step is None
         if isinstance(step, np.ndarray):
-            utterance.samples += len(step)
+            with self._changed:
+                utterance.samples += len(step)
+                utterance._pause(time.monotonic())
             if utterance.first_sound is None and len(step):
                 utterance.first_sound = time.monotonic()
         if not over and not utterance.cancelled:

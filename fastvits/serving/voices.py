@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..speech.speaker import Speaker
@@ -49,6 +50,15 @@ class _Loaded:
     users: int = 0
 
 
+@dataclass
+class _Loading:
+    """A voice on its way: whoever waits for it is a user of it from the moment when it is there."""
+
+    future: Future[_Loaded]
+    users: int = 0
+    voice: _Loaded | None = None
+
+
 class VoiceStore:
     """The voices by name.
 
@@ -82,7 +92,9 @@ class VoiceStore:
         self._load = load
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
-        self._loading = {name: threading.Lock() for name in sources}
+        self._loading: dict[str, _Loading] = {}
+        # Threads of their own: a voice that loads holds up neither other voices nor anything else.
+        self._loaders = ThreadPoolExecutor(2, "voices")
 
     @property
     def names(self) -> list[str]:
@@ -117,8 +129,14 @@ class VoiceStore:
 
         Raises `UnknownVoice`, and `VoiceUnavailable` where loading fails.
         """
-        found = self.resolve(name)
-        voice = await asyncio.to_thread(self._acquire, found)
+        voice = self._claim(self.resolve(name))
+        if isinstance(voice, _Loading):
+            loading = voice
+            try:
+                voice = await asyncio.shield(asyncio.wrap_future(loading.future))
+            except asyncio.CancelledError:
+                self._abandon(loading)
+                raise
         try:
             yield voice.speaker
         finally:
@@ -126,7 +144,9 @@ class VoiceStore:
 
     def preload(self, name: str) -> Speaker:
         """Load a voice and have it say a word, so that the first listener does not wait for what a first call makes."""
-        voice = self._acquire(self.resolve(name))
+        voice = self._claim(self.resolve(name))
+        if isinstance(voice, _Loading):
+            voice = voice.future.result()
         try:
             speaker = voice.speaker
             for _ in speaker.stream("a", seed=0, speaker=0 if speaker.num_speakers > 1 else None):
@@ -135,24 +155,44 @@ class VoiceStore:
         finally:
             self._release(voice)
 
-    def _acquire(self, name: str) -> _Loaded:
-        with self._loading[name]:
-            with self._lock:
-                voice = self._loaded.get(name)
-                if voice is not None:
-                    self._loaded.move_to_end(name)
-                    voice.users += 1
-                    return voice
-            try:
-                speaker = self._load(self._sources[name])
-            except Exception as error:  # files that are gone, damaged, or of another kind: the server goes on
-                raise VoiceUnavailable(f"the voice {name!r} cannot be loaded: {error}") from error
+    def _claim(self, name: str) -> _Loaded | _Loading:
+        """The voice, or its loading where it is not there; either way with one more user."""
+        with self._lock:
+            voice = self._loaded.get(name)
+            if voice is not None:
+                self._loaded.move_to_end(name)
+                voice.users += 1
+                return voice
+            if name not in self._loading:
+                self._loading[name] = _Loading(Future())
+                self._loaders.submit(self._load_now, name, self._loading[name])
+            self._loading[name].users += 1
+            return self._loading[name]
+
+    def _load_now(self, name: str, loading: _Loading) -> None:
+        try:
+            speaker = self._load(self._sources[name])
             size = COPIES * sum(p.numel() * p.element_size() for p in speaker.model.parameters())
-            voice = _Loaded(speaker, size, users=1)
+        except Exception as error:  # files that are gone, damaged, or of another kind: the server goes on
             with self._lock:
-                self._loaded[name] = voice
+                del self._loading[name]
+            fault = VoiceUnavailable(f"the voice {name!r} cannot be loaded: {error}")
+            fault.__cause__ = error
+            loading.future.set_exception(fault)
+            return
+        with self._lock:
+            del self._loading[name]
+            loading.voice = self._loaded[name] = _Loaded(speaker, size, users=loading.users)
+            self._put_away()
+        loading.future.set_result(loading.voice)
+
+    def _abandon(self, loading: _Loading) -> None:
+        """One of those who wait for a voice waits no more."""
+        with self._lock:
+            loading.users -= 1
+            if loading.voice is not None:
+                loading.voice.users -= 1
                 self._put_away()
-            return voice
 
     def _release(self, voice: _Loaded) -> None:
         with self._lock:

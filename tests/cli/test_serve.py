@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ import httpx2 as httpx
 import pytest
 
 from fastvits.cli import main
+from fastvits.cli.serve import _aliases
+from fastvits.serving.voices import OPENAI_VOICES
 from tests.support.small_voices import save_small_voice
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +25,17 @@ def folder(tmp_path_factory):
     return save_small_voice(tmp_path_factory.mktemp("voice"))
 
 
+def environment():
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
+
+
 def start(*arguments):
     """A server in a process of its own, and its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "fastvits", "serve", "--port", "0", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"},
+        env=environment(),
     )
     lines = []
     for line in process.stderr:
@@ -44,7 +51,7 @@ def start(*arguments):
 def test_a_server_drains_when_it_is_told_to_end(folder):
     process, url = start("--voice", f"mine={folder}", "--openai-voices", "mine", "--workers", "1")
     try:
-        text = " ".join(["hello my dog is cute."] * 30)
+        text = " ".join(["hello my dog is cute."] * 12)
         body = {"model": "x", "voice": "nova", "input": text, "response_format": "wav", "seed": 1}
         whole = httpx.post(f"{url}/v1/audio/speech", json=body, timeout=60).content
         with httpx.Client(timeout=60) as client, client.stream("POST", f"{url}/v1/audio/speech", json=body) as answer:
@@ -68,6 +75,11 @@ def test_a_server_drains_when_it_is_told_to_end(folder):
         (["--workers", "0"], "must be a whole number from 1"),
         (["--timeout", "-1"], "must be above 0"),
         (["--openai-voices", "nobody"], "--openai-voices: there is no voice 'nobody'"),
+        (["--openai-voices", "alloy=nobody"], "--openai-voices: there is no voice 'nobody'"),
+        (["--openai-voices", "anna=mine"], "--openai-voices: 'anna' is no name of OpenAI's: alloy"),
+        (["--openai-voices", "nova=mine", "--openai-voices", "nova=mine"], "nova cannot stand for two voices"),
+        (["--openai-voices", "mine", "--openai-voices", "mine"], "all names cannot stand for two voices"),
+        (["--cors", "example.org"], "must be an origin such as https://example.org, or *, not 'example.org'"),
         (["--api-key-file", "/nowhere/keys"], "cannot read /nowhere/keys"),
     ],
 )
@@ -79,6 +91,39 @@ def test_options_that_do_not_fit(folder, arguments, message, capsys):
         status = end.code
     assert status == 2
     assert message in capsys.readouterr().err
+
+
+def test_openais_names_stand_for_voices():
+    sources = {"one": "", "two": "", "echo": ""}
+    found = _aliases(["one", "nova=two", "fable=echo"], sources)
+    assert set(found) == set(OPENAI_VOICES) - {"echo"}
+    assert {name: voice for name, voice in found.items() if voice != "one"} == {"nova": "two", "fable": "echo"}
+    assert _aliases(["nova=two"], sources) == {"nova": "two"}
+    assert _aliases([], sources) == {}
+
+
+def test_a_port_that_is_taken_is_said(folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for option in ("--port", "--wyoming-port"):
+            command = [
+                sys.executable,
+                "-m",
+                "fastvits",
+                "serve",
+                "--voice",
+                f"mine={folder}",
+                "--port",
+                "0",
+                option,
+                port,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+            assert done.returncode == 1
+            (line,) = done.stderr.splitlines()
+            assert line == f"fastvits: error: cannot listen on 127.0.0.1, port {port}: the address is in use already"
 
 
 def test_two_voices_of_one_name(folder, capsys):

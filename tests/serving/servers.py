@@ -8,6 +8,7 @@ from functools import partial
 import uvicorn
 
 from fastvits.serving.app import make_app
+from fastvits.serving.connections import GuardedProtocol, listening_sockets
 from fastvits.serving.engine import Engine
 from fastvits.serving.voices import VoiceStore
 
@@ -36,9 +37,11 @@ def running(sources, *, aliases=None, memory=None, load=None, workers=2, app=Non
     if wyoming is not None:
         from fastvits.serving.wyoming import serve_wyoming
 
-        background = partial(serve_wyoming, engine, "127.0.0.1", wyoming)
+        background = partial(serve_wyoming, engine, listening_sockets("127.0.0.1", wyoming))
     application = make_app(engine, background=background, **(app or {}))
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(application, port=0, http=GuardedProtocol, log_level="error", access_log=False)
+    )
     begun = threading.Event()
     server.install_signal_handlers = lambda: None
 

@@ -186,6 +186,25 @@ def test_a_deadline_ends_a_listener_that_takes_nothing(scheduler):
     assert len(heard.steps) == MAX_AHEAD
 
 
+def test_waiting_for_a_listener_is_no_time_of_the_text(scheduler):
+    one, heard = scheduler(), Heard()
+    utterance = one.submit(pieces(100), heard, RATE, timeout=1.0)
+    deadline = time.monotonic() + 20
+    begun, taken = time.monotonic(), 0
+    while time.monotonic() < begun + 1.6:  # longer than the timeout, taking a second of sound now and then
+        if len(heard.steps) - taken >= MAX_AHEAD:
+            taken += 1
+            utterance.taken(RATE)
+        time.sleep(0.1)
+    assert not heard.over.is_set()
+    while not heard.over.is_set() and time.monotonic() < deadline:
+        utterance.taken((len(heard.steps) - taken) * RATE)
+        taken = len(heard.steps)
+        time.sleep(0.001)
+    assert heard.error is None
+    assert len(heard.steps) == 100
+
+
 def test_a_full_queue_says_when_to_come_again(scheduler):
     one = scheduler(max_queue=2)
     gate = hold(one)

@@ -1,7 +1,9 @@
 """Wyoming's own client speaks with the server."""
 
 import asyncio
+import contextlib
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -110,6 +112,17 @@ def test_a_voice_and_a_speaker_are_chosen(server, port, quiet):
     np.testing.assert_array_equal(sound(events)[0], expected(two, "hello", speaker=2))
 
 
+def test_a_voice_is_chosen_by_its_language(server, port, quiet, monkeypatch):
+    one, two = server.engine.voices.loaded().values()
+    monkeypatch.setattr(type(one), "language", property(lambda self: "en-gb" if self is one else "en-us"))
+    for language, rate in (("en_US", two), ("en", one), ("en-AU", one)):
+        events = talk(port, Synthesize("hello", voice=SynthesizeVoice(language=language)))
+        if rate is two:  # it has speakers, and none was chosen
+            assert "speaker" in Error.from_event(events[-1]).text
+        else:
+            np.testing.assert_array_equal(sound(events)[0], expected(one, "hello"))
+
+
 def test_a_streamed_text_is_spoken_sentence_by_sentence(server, port, quiet):
     parts = [SynthesizeChunk(text=TEXT[i : i + 5]) for i in range(0, len(TEXT), 5)]
     # Clients send the whole text once more for servers that know no streams.
@@ -149,6 +162,93 @@ def test_what_does_not_fit_is_an_error_and_the_client_may_go_on(server, port, ev
     (first,) = talk(port, event, last=(Error,))
     assert message in Error.from_event(first).text
     assert any(AudioChunk.is_type(e.type) for e in talk(port, Synthesize("hello")))
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"hello\n", "an event must be JSON"),
+        (b"[1]\n", "an event must be a JSON object, not list"),
+        (b"\xff\xfe\n", "an event must be JSON"),
+        (b"[" * 100_000 + b"\n", "an event must be JSON"),
+        (b'{"type": 3}\n', "an event has a type"),
+        (b'{"type": "synthesize", "data": [1]}\n', "its data are an object"),
+        (b'{"type": "synthesize", "data_length": 2}\n[]', "an event's data must be a JSON object"),
+        (
+            b'{"type": "synthesize", "data_length": 1e9}\n',
+            "what follows an event has 0 to 1048576 bytes, not 1000000000.0",
+        ),
+        (b'{"type": "synthesize", "payload_length": 99999999999}\n', "has 0 to 1048576 bytes, not 99999999999"),
+        (b'{"a": "' + b"a" * (1 << 20), "an event's line has 1048576 bytes at the most"),
+    ],
+)
+def test_what_is_no_event_is_said_and_ends_the_connection(server, port, sent, message):
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(30)
+        client.sendall(sent)
+        answer = b""
+        with contextlib.suppress(ConnectionError):  # what the server did not read resets the connection
+            while data := client.recv(1 << 16):
+                answer += data
+        assert message in answer.decode()
+    assert any(AudioChunk.is_type(e.type) for e in talk(port, Synthesize("hello")))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"text": 3}, "text must be a string, not int"),
+        ({"text": "hello", "voice": {"name": 3}}, "name must be a string, not int"),
+        ({"text": "hello", "voice": "one"}, "the voice of synthesize must be an object"),
+        ({"text": "hello", "voice": {"language": "xx"}}, "there is no loaded voice of 'xx': name one of one, two"),
+    ],
+)
+def test_data_that_do_not_fit_are_an_error(port, data, message):
+    (first,) = talk(port, Event("synthesize", data), last=(Error,))
+    assert message in Error.from_event(first).text
+
+
+def test_a_streamed_sentence_has_an_end(server, port, monkeypatch):
+    monkeypatch.setattr(server.engine, "max_characters", 100)
+    events = talk(port, SynthesizeStart(), *[SynthesizeChunk(text="hello ")] * 20, last=(Error,))
+    assert "more than 100 characters" in Error.from_event(events[-1]).text
+
+
+def test_a_client_that_goes_ends_its_text(server, port):
+    async def run(read):
+        async with AsyncTcpClient("127.0.0.1", port) as client:
+            await client.write_event(Synthesize(" ".join([TEXT + "."] * 500)).event())
+            while read and not AudioChunk.is_type((await asyncio.wait_for(client.read_event(), 60)).type):
+                pass
+
+    for read in (True, False):
+        asyncio.run(run(read))
+        deadline = time.monotonic() + 30
+        while len(server.engine.scheduler) or server.engine._entering:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_server_that_ends_finishes_what_it_speaks(folders):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = free.getsockname()[1]
+
+    async def run(server):
+        async with AsyncTcpClient("127.0.0.1", other) as client, AsyncTcpClient("127.0.0.1", other) as idle:
+            await idle.write_event(Describe().event())
+            assert Info.is_type((await idle.read_event()).type)
+            await client.write_event(Synthesize(" ".join([TEXT + "."] * 20)).event())
+            assert AudioStart.is_type((await asyncio.wait_for(client.read_event(), 60)).type)
+            server.server.should_exit = True
+            kinds = []
+            while (event := await asyncio.wait_for(client.read_event(), 60)) is not None:
+                kinds.append(event.type)
+            assert kinds[-1] == "audio-stop"
+            assert await asyncio.wait_for(idle.read_event(), 60) is None
+
+    with running({"one": folders["one"]}, wyoming=other) as server:
+        asyncio.run(run(server))
 
 
 def test_events_that_nobody_knows_are_passed_over(server, port):
