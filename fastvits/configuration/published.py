@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .fields import Integer
 from .words import ATTENTIONS
@@ -14,6 +14,9 @@ _Self = TypeVar("_Self", bound="PublishedAttributes")
 
 class PublishedAttributes:
     """What can be said of a configuration without knowing its parameters; foreign keys lie in `_extra`."""
+
+    sub_configs: ClassVar[Mapping[str, type]] = {}
+    """The kinds of configurations inside this one, which transformers' Auto classes look for: none."""
 
     _extra: dict[str, Any]
 

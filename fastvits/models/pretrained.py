@@ -172,11 +172,7 @@ class VitsPreTrainedModel(PublishedAttributes):
             if config is None and Path(at).is_file():
                 raise NotADirectoryError(f"{at!r} is a file; a folder or the id of a hub repository is needed.")
             return cls.config_class.from_pretrained(lies, **where, **overrides), at
-        if not isinstance(config, VitsConfig):
-            if getattr(config, "model_type", None) != "vits" or not callable(getattr(config, "to_dict", None)):
-                raise TypeError(f"config must be a VitsConfig or where one lies, not {type(config).__name__}")
-            config = cls.config_class.from_dict(config.to_dict())  # that of transformers
-        config = copy.deepcopy(config)
+        config = cls._own_config(config)
         if overrides:
             own = config.to_dict()
             unknown = [name for name in overrides if not type(config)._takes(name, own)]
@@ -184,6 +180,15 @@ class VitsPreTrainedModel(PublishedAttributes):
                 raise TypeError(f"{cls.__name__}.from_pretrained got an unknown keyword argument: {unknown[0]!r}")
             config.update(overrides)
         return config, at
+
+    @classmethod
+    def _own_config(cls, config: Any) -> VitsConfig:
+        """A copy of a configuration, which may be that of transformers."""
+        if isinstance(config, VitsConfig):
+            return copy.deepcopy(config)
+        if getattr(config, "model_type", None) != "vits" or not callable(getattr(config, "to_dict", None)):
+            raise TypeError(f"config must be a VitsConfig or where one lies, not {type(config).__name__}")
+        return cls.config_class.from_dict(config.to_dict())
 
     @classmethod
     def _is_own_argument(cls, name: str) -> bool:
@@ -215,7 +220,7 @@ class VitsPreTrainedModel(PublishedAttributes):
         attention = given.pop("attn_implementation", None)
         named = given.pop("torch_dtype", None)
         dtype = resolve_dtype(given.pop("dtype", named))
-        config = copy.deepcopy(config)
+        config = cls._own_config(config)
         config.attn_implementation = attention
         model = cls(config, **given)
         if dtype is not None:

@@ -5,7 +5,7 @@ Everything wrong with a call is found here, before anything is tokenised, and na
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,42 @@ CLEANING_STEPS = (
     "collapse_whitespace",
     "strip",
 )
+
+
+LOADER_WORDS = frozenset(
+    {
+        "_commit_hash",
+        "_from_auto",
+        "_from_pipeline",
+        "_is_local",
+        "from_slow",
+        "gguf_file",
+        "legacy",
+        "mirror",
+        "proxies",
+        "resume_download",
+        "trust_remote_code",
+        "use_fast",
+    }
+)
+"""Arguments of transformers' tokenizer loaders that ask for what holds anyway: there is one tokenizer, neither slow nor
+fast, and no code of a repository is run."""
+
+_NOT_HONOURED = {
+    "gguf_file": "a tokenizer is read from vocab.json and tokenizer_config.json: leave it out",
+    "proxies": "set the environment variables HTTP_PROXY and HTTPS_PROXY",
+}
+
+
+def without_loader_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a tokenizer's loader that say something here.
+
+    Raises ValueError for one that cannot be honoured, with what to do instead.
+    """
+    for name, instead in _NOT_HONOURED.items():
+        if settings.get(name):
+            raise ValueError(f"{name} cannot be honoured: {instead}")
+    return {name: value for name, value in settings.items() if name not in LOADER_WORDS}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..storage import read_json, write_json
 from .preparation import Preparation
 from .special_tokens import SPECIAL_TOKEN_NAMES, SpecialTokens
-from .tokenizer_arguments import describe
+from .tokenizer_arguments import describe, without_loader_words
 from .vocabulary import token_text
 
 if TYPE_CHECKING:
@@ -61,13 +61,15 @@ class TokenizerFiles(SpecialTokens):
             pretrained_model_name_or_path: a folder with `vocab.json` and, if there is one, `tokenizer_config.json`
                 (files of transformers' tokenizer are read as they are), or a hub id.
             revision, subfolder, cache_dir, local_files_only, token, force_download: where the hub's files come from.
-            **settings: arguments of the constructor that win over the file's.
+            **settings: arguments of the constructor that win over the file's. `use_fast`, `trust_remote_code` and
+                other arguments of transformers that ask for what holds anyway are taken.
 
         Raises:
             OSError: there is no such folder or repository, or no vocabulary in it.
-            ValueError: a file is no JSON, or holds what is not allowed.
+            ValueError: a file is no JSON, or holds what is not allowed, or an argument cannot be honoured.
             TypeError: a setting that the constructor does not know.
         """
+        settings = without_loader_words(settings)
         allowed = _constructor_settings(cls)
         strangers = [name for name in settings if name not in allowed]
         if strangers:
