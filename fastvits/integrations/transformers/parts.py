@@ -79,9 +79,9 @@ class DurationPredictor(_Part, published.VitsDurationPredictor):
     def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Any:
         """The published call."""
         twin = self._twin(inputs, padding_mask, global_conditioning)
-        if twin is None or not _is_run(padding_mask):
+        if twin is None or not is_run(padding_mask):
             return super().forward(inputs, padding_mask, global_conditioning)
-        return twin(inputs, padding_mask, _for_each(global_conditioning, inputs)) * padding_mask
+        return twin(inputs, padding_mask, for_each(global_conditioning, inputs)) * padding_mask
 
 
 class StochasticDurationPredictor(_Part, published.VitsStochasticDurationPredictor):
@@ -100,9 +100,9 @@ class StochasticDurationPredictor(_Part, published.VitsStochasticDurationPredict
     ) -> Any:
         """The published call."""
         twin = self._twin(inputs, padding_mask, global_conditioning) if reverse else None
-        if twin is None or not _is_run(padding_mask):
+        if twin is None or not is_run(padding_mask):
             return super().forward(inputs, padding_mask, global_conditioning, durations, reverse, noise_scale)
-        condition = _for_each(global_conditioning, inputs)
+        condition = for_each(global_conditioning, inputs)
         return twin(inputs, padding_mask, condition, reverse=True, noise_scale=noise_scale)
 
 
@@ -120,9 +120,9 @@ class ResidualCouplingBlock(_Part, published.VitsResidualCouplingBlock):
     ) -> Any:
         """The published call."""
         twin = self._twin(inputs, padding_mask, global_conditioning, any_precision=True)
-        if twin is None or not _is_run(padding_mask):
+        if twin is None or not is_run(padding_mask):
             return super().forward(inputs, padding_mask, global_conditioning, reverse)
-        return twin(inputs, padding_mask, _for_each(global_conditioning, inputs), reverse=reverse)
+        return twin(inputs, padding_mask, for_each(global_conditioning, inputs), reverse=reverse)
 
 
 class PosteriorEncoder(_Part, published.VitsPosteriorEncoder):
@@ -133,9 +133,9 @@ class PosteriorEncoder(_Part, published.VitsPosteriorEncoder):
     def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Any:
         """The published call."""
         twin = self._twin(inputs, padding_mask, global_conditioning, any_precision=True)
-        if twin is None or not _is_run(padding_mask):
+        if twin is None or not is_run(padding_mask):
             return super().forward(inputs, padding_mask, global_conditioning)
-        return twin(inputs, padding_mask, _for_each(global_conditioning, inputs))
+        return twin(inputs, padding_mask, for_each(global_conditioning, inputs))
 
 
 class HifiGan(_Part, published.VitsHifiGan):
@@ -155,7 +155,7 @@ class HifiGan(_Part, published.VitsHifiGan):
                     " or compilation: take these away, or call apply(model) without batch_true"
                 )
             return super().forward(spectrogram, global_conditioning)
-        return twin(spectrogram, _for_each(global_conditioning, spectrogram), lengths=lengths)
+        return twin(spectrogram, for_each(global_conditioning, spectrogram), lengths=lengths)
 
 
 PARTS: dict[type[nn.Module], type[_Part]] = {
@@ -172,12 +172,12 @@ PARTS: dict[type[nn.Module], type[_Part]] = {
 """The parts that there are, each by the published class that it stands for."""
 
 
-def _for_each(conditioning: Tensor | None, x: Tensor) -> Tensor | None:
+def for_each(conditioning: Tensor | None, x: Tensor) -> Tensor | None:
     """Speakers `[B, C, 1]`: the published model has one for all items."""
     return conditioning if conditioning is None else conditioning.expand(x.shape[0], -1, -1)
 
 
-def _is_run(mask: Tensor) -> bool:
+def is_run(mask: Tensor) -> bool:
     """Whether a mask `[B, 1, T]` is a run of 1 from the first step on in each item."""
     valid = mask[:, 0] != 0
     steps = torch.arange(valid.shape[1], device=valid.device)
