@@ -57,13 +57,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mark: str = "") -> Iterator[Path]:
     """A file beside `path` to write to; it takes the place of `path` if the block succeeds and vanishes if it fails.
 
-    A reader sees the old or the new content, never half of it, and neither does one after a power cut.
+    A reader sees the old or the new content, never half of it, and neither does one after a power cut. With a `mark`,
+    its name begins with `PARTIAL_PREFIX` and the mark: several may write into one folder, and each knows its own.
     """
     # A short name, for `path` may have one as long as the file system allows.
-    temporary = path.with_name(PARTIAL_PREFIX + secrets.token_hex(8))
+    temporary = path.with_name(PARTIAL_PREFIX + mark + secrets.token_hex(8))
     try:
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode

@@ -16,7 +16,7 @@ from typing import TextIO
 import fastvits
 
 from ..audio.files import write_wav
-from . import convert, download, export, info, revoice, say, serve, synthesize, train, tune, voices
+from . import convert, download, export, info, merge, revoice, say, serve, synthesize, train, tune, voices
 from .arguments import InputError, OneLineParser, one_line
 
 __all__ = ["main", "write_wav"]
@@ -63,7 +63,7 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(prog="fastvits", description="VITS text-to-speech.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"fastvits {fastvits.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (say, synthesize, serve, voices, download, info, convert, export, train, revoice, tune):
+    for command in (say, synthesize, merge, serve, voices, download, info, convert, export, train, revoice, tune):
         command.add_to(commands)
     return parser
 

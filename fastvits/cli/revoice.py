@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> None:
 
     from ..audio.files import audio_format, write_audio
     from ..audio.reading import mixed_down, read_audio
-    from ..corpus.run import speaker_in_range
     from ..models.vits import VitsModel
     from ..speech.conversion import revoice
     from ..voices.folders import voice_folder
+    from ..voices.speakers import speaker_in_range
 
     if str(options.output) == "-":
         raise InputError("a recording is written to a file, not to standard output")

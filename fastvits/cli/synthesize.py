@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..corpus import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, read_manifest, synthesize
+from ..corpus import MANIFEST_FORMATS, MANIFEST_NAME, BadItem, Failure, Shard, read_manifest, synthesize
+from ..corpus.items import row_name
 from .arguments import (
     InputError,
     OneLineParser,
@@ -28,6 +29,7 @@ examples:
   fastvits synthesize sentences.txt --output-dir corpus
   fastvits synthesize sentences.csv --output-dir corpus --format flac --timestamps
   fastvits synthesize sentences.jsonl --output-dir corpus --voice facebook/mms-tts-eng --batch-size 32 --device cuda
+  fastvits synthesize sentences.jsonl --output-dir corpus --shard 3/8
 
 Started again with the same folder it goes on where it was. Exit status: 0 if every row is there, 1 if some could not be
 spoken, 2 for a wrong option or an unreadable manifest.
@@ -69,6 +71,14 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         default=0,
         help="rows without a seed get one made of their id and this number (default: 0)",
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        help="only part I of N of the rows, dealt by their ids, into a manifest of its own; fastvits merge puts the "
+        "parts together. auto takes the part from torchrun, Slurm or a Kubernetes job with indexes (auto/N where it "
+        "does not say how many there are)",
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first row that cannot be spoken")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     add_level_options(parser)
@@ -103,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
                 volume=options.volume,
                 normalize=options.normalize,
                 strict=options.strict,
+                shard=options.shard,
                 progress=False if options.quiet else progress,
                 on_failure=report_failure,
             )
@@ -117,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _count(options: argparse.Namespace) -> int | None:
-    """How many rows a manifest has; None for one that can be read only once."""
+    """How many rows a manifest has, or a shard of it; None for one that can be read only once."""
     path = Path(options.manifest)
     if options.manifest == "-":
         return None
@@ -131,10 +142,20 @@ def _count(options: argparse.Namespace) -> int | None:
         raise InputError(f"{path} is the output manifest: it cannot be read and written in one run")
     if not os.access(path, os.R_OK):
         raise InputError(f"manifest {path} cannot be read")
-    count = sum(1 for _ in read_manifest(path, options.manifest_format))
+    count = own = 0
+    for number, row in enumerate(read_manifest(path, options.manifest_format), 1):
+        count = number
+        own += options.shard is None or options.shard.takes(row_name(row, number))
     if not count:
         raise InputError(f"manifest {path} has no rows")
-    return count
+    return own
+
+
+def _shard(text: str) -> Shard | None:
+    try:
+        return Shard.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 @contextlib.contextmanager

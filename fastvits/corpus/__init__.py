@@ -4,7 +4,10 @@ from ..voices.speakers import speaker_in_range, speaker_number
 from .folder import MANIFEST_NAME
 from .items import item_seed
 from .manifest import MANIFEST_FORMATS, Failure, read_manifest
-from .run import BadItem, CorpusReport, synthesize
+from .merging import IncompleteCorpus, MergeReport, merge
+from .report import BadItem, CorpusReport
+from .run import synthesize
+from .shards import Shard
 
 __all__ = [
     "MANIFEST_FORMATS",
@@ -12,7 +15,11 @@ __all__ = [
     "BadItem",
     "CorpusReport",
     "Failure",
+    "IncompleteCorpus",
+    "MergeReport",
+    "Shard",
     "item_seed",
+    "merge",
     "read_manifest",
     "speaker_in_range",
     "speaker_number",

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .manifest import is_broken
+from .manifest import Failure, is_broken
 
-__all__ = ["Item", "identifier_of", "item_seed", "number_of"]
+__all__ = ["Item", "identifier_of", "item_seed", "number_of", "row_name"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,17 @@ def identifier_of(given: Mapping[str, Any], row: int) -> str:
         raise ValueError(f"id must be a string or a whole number, not {identifier!r}")
     _check_id(str(identifier))
     return str(identifier)
+
+
+def row_name(given: str | Mapping[str, Any] | Failure, number: int) -> str:
+    """What a row is dealt by: its id, or its number where it has none or one that cannot be. Never fails."""
+    if isinstance(given, Failure):
+        return f"{given.row:06d}"
+    if not isinstance(given, Mapping):
+        return f"{number:06d}"
+    row = given.get("row", number)
+    row = row if isinstance(row, int) else number
+    try:
+        return identifier_of(given, row)
+    except ValueError:
+        return f"{row:06d}"

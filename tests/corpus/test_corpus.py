@@ -3,14 +3,11 @@
 import csv
 import io
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import wave
-from pathlib import Path
 
 import numpy
 import pytest
@@ -20,9 +17,9 @@ import fastvits
 from fastvits.cli import main
 from fastvits.corpus import BadItem, Failure, item_seed, read_manifest
 from fastvits.progress import ProgressLine, clock
+from tests.corpus.forked import forked_runs
 from tests.support.small_voices import save_small_voice
 
-ROOT = Path(__file__).parents[2]
 TEXTS = ["Hello", "My dog is cute. So is mine", "Two words", "A longer sentence comes last of all"]
 
 
@@ -288,51 +285,34 @@ def test_flac_without_its_package_is_one_line(folder, tmp_path, monkeypatch, cap
     assert "install `fastvits[flac]`" in capsys.readouterr().err
 
 
-KILLED_RUN = """
-import sys, fastvits, torch
-torch.set_num_threads(1)
-say = fastvits.pipeline(model=sys.argv[1], device="cpu")
-items = [{"id": f"item{n}", "text": "One two three. Four" if n % 3 else "Five six"} for n in range(132)]
-print("ready", flush=True)
-fastvits.synthesize(items, sys.argv[2], model=say, batch_size=4)
-print("finished", flush=True)
-"""
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_ten_times_at_random_every_item_is_there_once(folder, say, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "OMP_NUM_THREADS": "1"}
+    given = [{"id": f"item{n}", "text": "One two three. Four" if n % 3 else "Five six"} for n in range(132)]
     chance = random.Random(0)
     output = tmp_path / "out"
     killed = 0
     counts = []
-    for _ in range(40):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED_RUN, str(folder), str(output)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        if killed < 10:
-            # Wait for some more files, and then for a moment that has nothing to do with them.
-            target = len(list(output.glob("*.wav"))) + chance.randrange(4)
-            while process.poll() is None and len(list(output.glob("*.wav"))) < target:
-                time.sleep(0.001)
-            time.sleep(chance.random() * 0.05)
-            killed += process.poll() is None
-            process.kill()
-        rest = process.communicate()[0]
-        lines = (output / "manifest.jsonl").read_bytes().split(b"\n") if (output / "manifest.jsonl").exists() else [b""]
-        complete = [json.loads(line) for line in lines[:-1]]
-        counts.append(len(complete))
-        for row in complete:  # whatever the manifest names is whole
-            assert len(audio(output / row["file"])) == row["samples"]
-        if rest == "finished\n":
-            break
+    with forked_runs(folder) as runs:
+        for _ in range(40):
+            runs.start(given, output)
+            if killed < 10:
+                # Wait for some more files, and then for a moment that has nothing to do with them.
+                target = len(list(output.glob("*.wav"))) + chance.randrange(4)
+                deadline = time.monotonic() + 60
+                while len(list(output.glob("*.wav"))) < target and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                time.sleep(chance.random() * 0.05)
+                runs.kill()
+            status = runs.wait()
+            killed += status == -signal.SIGKILL
+            manifest = output / "manifest.jsonl"
+            lines = manifest.read_bytes().split(b"\n") if manifest.exists() else [b""]
+            complete = [json.loads(line) for line in lines[:-1]]
+            counts.append(len(complete))
+            for row in complete:  # whatever the manifest names is whole
+                assert len(audio(output / row["file"])) == row["samples"]
+            if status == 0:
+                break
     assert killed == 10
     assert counts == sorted(counts)
     written = [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()]
