@@ -14,13 +14,15 @@ from functools import lru_cache
 
 from .spans import Rewritten, Spanned, substituted
 
-__all__ = ["folded", "folded_to"]
+__all__ = ["folded", "folded_to", "readable_by_espeak"]
 
 APOSTROPHES = "'\u2019\u02bc\u02bb\u2018\u201b\u2032\u02b9\uff07`\u00b4"
 _INNER_APOSTROPHE = re.compile(r"(?<=[^\W\d_])[\u02bc\u02bb\u201b\u2032\uff07`\u00b4](?=[^\W\d_])")
 # A letter with the marks that belong to it.
 _CLUSTER = re.compile(r"[^\W_][\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u064b-\u065f\u3099\u309a]*", re.DOTALL)
 _READ_AS_PLAIN = frozenset(["<font>", "<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>"])
+# Letters and digits in a circle, and units in a square: "①", "㎞".
+_SHOWN_WITHIN = frozenset(["<circle>", "<square>"])
 _LIGATURES = ("LATIN", "GREEK", "ARMENIAN", "CYRILLIC")
 
 
@@ -31,6 +33,9 @@ def _plain(character: str) -> str:
     category = unicodedata.category(character)
     if kind in _READ_AS_PLAIN and (category[0] == "L" or category == "Nd"):
         return unicodedata.normalize("NFKC", character)
+    if kind in _SHOWN_WITHIN or (category == "Nl" and kind == "<compat>"):
+        shown = unicodedata.normalize("NFKC", character)
+        return shown if shown.isalnum() and shown.isascii() else character
     if kind == "<compat>" and category[0] == "L" and unicodedata.name(character, "").startswith(_LIGATURES):
         return unicodedata.normalize("NFKC", character)
     return character
@@ -47,6 +52,39 @@ def folded(text: Spanned) -> Spanned:
     if any(_plain(character) != character for character in set(written)):
         text = Rewritten.of(text, ((_plain(c), number, number + 1) for number, c in enumerate(written)))
     return substituted(text, _INNER_APOSTROPHE, lambda match: "'")
+
+
+_DIGIT = re.compile(r"\d")
+# A picture with what belongs to it: skin tones, variants, pictures joined to it; and flags.
+_EMOJI = re.compile(
+    r"[\U0001f1e6-\U0001f1ff]{2}|(?P<base>[\u2190-\u21ff\u231a-\u23ff\u25aa-\u27bf\u2934-\u2b55\U0001f000-\U0001faff])"
+    r"(?P<more>(?:[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[\u2190-\u2b55\U0001f000-\U0001faff])*)"
+)
+_TONES = re.compile("[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]")
+
+
+def readable_by_espeak(text: Spanned, language: str | None) -> Spanned:
+    """Digits of all scripts as those that a voice of espeak-ng reads, and emoji a space apart, without skin tones.
+
+    espeak-ng reads the digits of a script in voices that write it, European ones in all but Nepali's.
+    """
+    written = str(text)
+    if language == "ne":
+        return substituted(text, _DIGIT, lambda match: chr(0x966 + unicodedata.digit(match.group())))
+    if written.isascii():
+        return text
+    text = substituted(text, _DIGIT, lambda match: str(unicodedata.digit(match.group())))
+
+    def apart(match: re.Match[str]) -> str:
+        before, after = match.string[: match.start()], match.string[match.end() :]
+        return (
+            (" " if before and not before[-1].isspace() else "")
+            + _TONES.sub("", match.group())
+            + (" " if after and not after[0].isspace() else "")
+        )
+
+    text = substituted(text, _EMOJI, apart)
+    return substituted(text, re.compile(" {2,}"), lambda match: " ")
 
 
 def _composed(text: str) -> Iterator[tuple[str, int, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .spans import Spanned, substituted
 
-__all__ = ["knows_numbers", "numbers_in_words"]
+__all__ = ["knows_numbers", "numbers_in_words", "said"]
 
 # espeak-ng's short codes that num2words spells differently.
 _CODES = {"nb": "no", "nn": "no", "kk": "kz"}
@@ -60,7 +60,8 @@ _SPACE_IN_NUMBER = " \u00a0\u2009\u202f"
 _SIGN = r"(?P<money>[$€£%]\s?)?(?P<sign>(?<![\w.])[+\-−–](?=\d))?"
 _CLOCK_OR_DATE = re.compile(r"(?<!\d)\d{1,4}(?:[:/]\d{1,2}){1,2}(?:[:/]\d{2,4})?(?!\d)|(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 _TELEPHONE = re.compile(
-    r"(?<![\w.,])(?:(?:\+\d{1,3}|\(?0\d*\)?)(?:[ \-/().]{0,2}\d{2,})+|(?:\d{3}[-. ])?\d{3}[-.]\d{4})(?![\w]|[.,]\d)"
+    r"(?<![\w.,])(?<!\d[ \u00a0\u202f\u2009'])(?:(?:\+\d{1,3}|\(?0\d*\)?)(?:[ \-/().]{0,2}\d{2,})+"
+    r"|(?:\d{3}[-. ])?\d{3}[-.]\d{4})(?![\w]|[.,]\d)"
 )
 _ROMAN = re.compile(r"(?<=[^\W\d_]\s)(?P<roman>(?:X{1,3}(?:IX|IV|V?I{0,3})|IX|IV|VI{0,3}|I{2,3}))(?![\w'’])")
 
@@ -79,6 +80,18 @@ def _known_codes() -> frozenset[str]:
     from num2words import CONVERTER_CLASSES
 
     return frozenset(CONVERTER_CLASSES)
+
+
+def said(language: str, value: int, kind: str = "cardinal", **options: Any) -> str | None:
+    """A number in words, a `kind` of num2words'; None where the package is missing, or cannot say it.
+
+    Args:
+        language: a two-letter code.
+        value: the number.
+        kind: "cardinal", "ordinal" or "year".
+        **options: what the package knows for a language, such as `case` and `gender`.
+    """
+    return _said(_code(language), value, kind, **options) if knows_numbers(language) else None
 
 
 def _said(language: str, value: Any, kind: str = "cardinal", **options: Any) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from .abbreviations import stop_goes_on
-from .folding import folded, folded_to
+from .folding import folded, folded_to, readable_by_espeak
 from .front_ends.base import FrontEnd, Reading
 from .number_words import numbers_in_words
 from .scripts import readable_by_uroman
@@ -40,8 +40,9 @@ class Preparation:
     """Which kinds of mending a text gets. `Preparation()` has them all, `AS_PUBLISHED` none.
 
     Attributes:
-        fold_characters: accents joined to their letters, ligatures, bold and full-width letters and apostrophes as
-            plain ones; for voices that read letters, what the vocabulary lacks as the nearest that it has.
+        fold_characters: accents joined to their letters, ligatures, bold, full-width and circled letters and
+            apostrophes as plain ones; for voices of phonemes the digits of all scripts, and emoji one by one; for
+            voices that read letters, what the vocabulary lacks as the nearest that it has.
         abbreviations: the stop of an abbreviation, an initial or "U.S." within a sentence is neither read nor heard as
             the end of one.
         ellipses: three dots (also with spaces between them) and the ellipsis are a pause for Piper's voices.
@@ -52,7 +53,8 @@ class Preparation:
             misreads (Lao, Ol Chiki, Cherokee, newer Ethiopic) are put as it reads them.
         inline_phonemes: text in double brackets is phonemes, for voices that take them; False says it without the
             brackets.
-        spell_out: money such as "$1.2M", ranges, "24/7" and units behind numbers in words (English).
+        spell_out: money such as "$1.2M", dates, times, units, ranges, fractions, Roman numerals, telephone numbers and
+            addresses in words, in the languages of `fastvits.text.shorthand`.
     """
 
     fold_characters: bool = True
@@ -79,10 +81,12 @@ class Preparation:
         """A text, mended for a front end; `language` is a two-letter code, or None where it is not known."""
         if self.fold_characters:
             text = folded(text)
+            if not front_end.reads_letters:
+                text = readable_by_espeak(text, language)
         if self.romanization and front_end.is_romanized:
             text = readable_by_uroman(text)
-        if self.spell_out and language == "en":
-            text = spelt_out(text)
+        if self.spell_out and language is not None:
+            text = spelt_out(text, language)
         if self.normalize_numbers == "auto" and front_end.reads_letters and language is not None:
             text = numbers_in_words(text, language)
         if self.ellipses and front_end.reads_raw_phonemes:

@@ -103,11 +103,11 @@ def test_a_voice_of_letters_gets_the_form_that_it_has(tmp_path):
         ("$1.2M", "one point two million dollars"), ("€1bn", "one billion euros"), ("24/7", "twenty-four seven"),
         ("50-50", "fifty fifty"), ("10km/h", "ten kilometres per hour"),
         ("1kg and 2kg", "one kilogram and two kilograms"),
-        ("Louis XIV", "louis fourteen"), ("007", "zero zero seven"), ("-5 or 3\u20135", "minus five or three to five"),
-        ("+1 555 123 4567", "one five five five one two three four five six seven"),
-        ("\u0663 cats", "three cats"), ("2024-05-12", "twenty twenty-four five twelve"), ("B2B", "b two b"),
+        ("Louis XIV", "louis the fourteenth"), ("007", "zero zero seven"), ("-5 or 3\u20135", "minus five or three to five"),
+        ("+1 555 123 4567", "plus one five five five one two three four five six seven"),
+        ("\u0663 cats", "three cats"), ("2024-05-12", "may twelfth twenty twenty-four"), ("B2B", "b two b"),
         ("1000000000000000000000", "one" + " zero" * 21),
-        ("192.168.1.1", "one hundred and ninety-two point one six eight one point one"),
+        ("192.168.1.1", "one hundred and ninety-two dot one hundred and sixty-eight dot one dot one"),
     ],
 )  # fmt: skip
 def test_what_an_english_voice_of_letters_says(voices, typed, words):

@@ -1,15 +1,14 @@
-"""What English texts abbreviate with signs, in words: "$1.2M", "24/7", "50-50", "10km/h".
-
-Numbers stay digits: espeak-ng reads them, and voices of letters have theirs said by `number_words`.
-"""
+"""What English texts abbreviate: "$1.2M", "24/7", "10km/h", "10:00", "Henry VIII"."""
 
 from __future__ import annotations
 
 import re
 
-from .spans import Spanned, substituted
+from ..number_words import said
+from ..spans import Spanned, substituted
+from .forms import Words
 
-__all__ = ["spelt_out"]
+__all__ = ["WORDS"]
 
 _MAGNITUDES = {
     "k": "thousand", "thousand": "thousand", "m": "million", "mn": "million", "mio": "million", "million": "million",
@@ -47,8 +46,6 @@ _ANY_UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
 _UNIT = re.compile(rf"(?<![\w.,])(?P<number>{_NUMBER})\s?(?P<unit>{_ANY_UNIT})(?!\w)")
 _FRACTION = re.compile(r"(?<![\w./])(?P<whole>\d+\s?)?(?P<fraction>[½⅓⅔¼¾⅛⅕]|(?<!\d)(?:1/[23458]|2/3|3/4))(?![\w/])")
 _ALWAYS_OPEN = re.compile(r"(?<![\w/])24/7(?:/365)?(?![\w/])")
-_RANGE = re.compile(r"(?<![\w.,/–-])(?P<first>\d{1,4})(?P<dash>\s?[–-]\s?)(?P<second>\d{1,4})(?![\w/–-]|[.,]\d)")
-_SHARES = frozenset(["50-50", "60-40", "70-30", "80-20", "90-10", "50–50", "60–40", "80–20"])
 
 
 def _is_one(number: str) -> bool:
@@ -91,19 +88,8 @@ def _unit(match: re.Match[str]) -> str:
     return f"{match['number']} {unit}"
 
 
-def _range(match: re.Match[str]) -> str | None:
-    first, second = match["first"], match["second"]
-    if match.group() in _SHARES:
-        return f"{first} {second}"
-    if "–" in match["dash"] and int(first) < int(second):
-        return f"{first} to {second}"
-    if match["dash"] == "-" and len(first) == len(second) == 4 and int(first) < int(second):
-        return f"{first} to {second}"  # years
-    return None
-
-
-def spelt_out(text: Spanned) -> Spanned:
-    """An English text with sums of money, magnitudes, units, ranges and "24/7" in words."""
+def _own_signs(text: Spanned) -> Spanned:
+    """Sums of money, magnitudes, fractions, units and "24/7" in words."""
     written = str(text)
     if not any(map(str.isnumeric, written)):
         return text
@@ -112,5 +98,68 @@ def spelt_out(text: Spanned) -> Spanned:
     text = substituted(text, _SUM, _sum)
     text = substituted(text, _FRACTION, _fraction)
     text = substituted(text, _MAGNITUDE, lambda match: f"{match['number']} {_MAGNITUDES[match['magnitude'].lower()]}")
-    text = substituted(text, _UNIT, _unit)
-    return substituted(text, _RANGE, _range)
+    text = substituted(text, _FULL_HOUR, lambda match: "")
+    return substituted(text, _UNIT, _unit)
+
+
+_FULL_HOUR = re.compile(r"(?<=\d):00(?=\s?[ap]\.?m\b)")
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+
+
+def _date(day: int, month: int, year: str | None) -> str:
+    ending = "th" if 10 < day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    return f"{_MONTHS[month - 1]} {day}{ending}" + (f", {year}" if year else "")
+
+
+def _clock(hour: int, minute: int) -> str:
+    if minute == 0:
+        return f"{hour} o'clock" if 1 <= hour <= 12 else f"{hour} hundred" if hour else "midnight"
+    return f"{hour} oh {minute}" if minute < 10 else f"{hour} {minute}"
+
+
+_RULERS = re.compile(
+    r"\b(?:Henry|Louis|Charles|George|Edward|James|William|Elizabeth|Philip|John|Paul|Pius|Benedict|Leo|Gregory|Clement"
+    r"|Innocent|Alexander|Nicholas|Peter|Catherine|Frederick|Francis|Ferdinand|Napoleon|Wilhelm|Richard|Mary|Ramses"
+    r"|Ramesses|Ptolemy|Robert|Alfonso|Otto|Boniface|Urban|Sixtus|Julius|Gustav|Christian|Umberto)\s+$"
+)
+
+
+def _roman(before: str, value: int, following: str) -> str | None:
+    if _RULERS.search(before):
+        ordinal = said("en", value, "ordinal")
+        return None if ordinal is None else f"the {ordinal}"
+    if value == 1 or not re.search(r"[^\W\d_][ \u00a0]$", before):
+        return None
+    return str(value)
+
+
+WORDS = Words(
+    language="en",
+    point=".",
+    minus="minus",
+    plus="plus",
+    to="to",
+    marks={".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", "?": "question mark", "=": "equals",
+           "&": "and", "#": "hash", ":": "colon", "%": "percent", "+": "plus", "~": "tilde"},
+    signs="and|equals|plus|times|divided by|plus or minus|about|less than or equal to|"
+    "greater than or equal to|per mille|section|number|number|less than|greater than|squared",
+    date=_date,
+    day_comes_first=None,
+    clock=_clock,
+    clock_pattern=r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?!\s?[ap]\.?m)",
+    roman=_roman,
+    before=_own_signs,
+)  # fmt: skip

@@ -1,0 +1,39 @@
+"""What texts abbreviate with signs, in words: money, units, times, dates, addresses, ranges; one file a language."""
+
+from __future__ import annotations
+
+from ..spans import Spanned
+from . import english, german, romance, russian
+from .addresses import addresses_in_words
+from .forms import Words
+from .reading import signs_in_words
+
+__all__ = ["LANGUAGES", "spelt_out"]
+
+LANGUAGES: dict[str, Words] = {
+    "en": english.WORDS,
+    "de": german.WORDS,
+    "fr": romance.FRENCH,
+    "es": romance.SPANISH,
+    "it": romance.ITALIAN,
+    "pt": romance.PORTUGUESE,
+    "ru": russian.WORDS,
+}
+"""What is known of each language, by its two-letter code."""
+
+
+def spelt_out(text: Spanned, language: str) -> Spanned:
+    """A text with its shorthand in words; as it is in a language that is not among `LANGUAGES`.
+
+    Numbers stay digits: espeak-ng reads them, and voices of letters have theirs said by `number_words`. What has to be
+    an ordinal word (Roman numerals behind names, Russian dates) needs the package `num2words`, and stays without it.
+
+    Args:
+        text: the text.
+        language: a two-letter code.
+    """
+    words = LANGUAGES.get(language)
+    if words is None:
+        return text
+    text = addresses_in_words(text, words)
+    return signs_in_words(text, words)
