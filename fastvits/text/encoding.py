@@ -11,6 +11,7 @@ from .batch_encoding import BatchEncoding, tensor_type_name
 from .front_ends.base import FrontEnd
 from .padding import Padding
 from .preparation import Preparation, check_preparation
+from .reports import losses
 from .sources import TokenSource
 from .spans import Spanned
 from .tokenizer_arguments import (
@@ -72,26 +73,13 @@ class Encoding(Padding):
         """
         texts = list(texts)
         front_end = self.prepared_front_end(preparation)
-        missing: dict[str, None] = {}
-        unknown: dict[str, None] = {}
-        found = []
-        for text in texts:
-            reading = front_end.read(text, normalize=normalize, split_special_tokens=split_special_tokens)
-            found.append(reading.pieces)
-            missing.update(reading.missing)
-            unknown.update(reading.unknown)
-        if reported is not None:
-            missing = {character: None for character in missing if character not in reported}
-            unknown = {character: None for character in unknown if character not in reported}
-            reported.update(missing, unknown)
-        reports = []
-        if missing:
-            reports.append(f"{_name_characters(missing)} (left out)")
-        if unknown:
-            reports.append(f"{_name_characters(unknown)} (read as {self.unk_token})")
-        if reports:
-            logger.warning("The vocabulary lacks %s of the text %s.", " and ".join(reports), _shorten(" ".join(texts)))
-        return found
+        readings = [
+            front_end.read(text, normalize=normalize, split_special_tokens=split_special_tokens) for text in texts
+        ]
+        report = losses(texts, readings, self.unk_token, reported)
+        if report is not None:
+            logger.warning("%s", report)
+        return [reading.pieces for reading in readings]
 
     def text_settings(self, normalize: bool | None, split_special_tokens: bool | None) -> tuple[bool, bool]:
         """The settings of a call on texts, those that are None as the tokenizer has them."""
@@ -435,12 +423,3 @@ class Encoding(Padding):
                 )
             )
         return tuple(sources)
-
-
-def _name_characters(characters: Iterable[str]) -> str:
-    """`'é' (U+00E9), '☃' (U+2603)`: readable even where a font lacks the character."""
-    return ", ".join(f"{c!r} ({' '.join(f'U+{ord(point):04X}' for point in c)})" for c in characters)
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

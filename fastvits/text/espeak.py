@@ -72,11 +72,14 @@ def _phonemizer_backend(voice: str) -> Any:
     logger.setLevel(logging.ERROR)
     with bundled_library():
         try:
-            return EspeakBackend(voice, preserve_punctuation=True, with_stress=True, logger=logger)
+            backend = EspeakBackend(voice, preserve_punctuation=True, with_stress=True, logger=logger)
         except RuntimeError as error:
             if "not supported" in str(error):
                 raise ValueError(f"espeak-ng has no voice {voice!r}") from error
             raise OSError(f"espeak-ng cannot be used ({error}): {INSTALL_HINT}") from error
+    if not "".join(backend.phonemize(["a e i o u"])).strip():
+        raise ValueError(f"espeak-ng lists the voice {voice!r} but has no dictionary for it: it says nothing")
+    return backend
 
 
 def spoken_lines(lines: Sequence[str], voice: str) -> tuple[list[str], list[list[str]], list[list[str]], list[str]]:

@@ -11,10 +11,7 @@ from functools import lru_cache
 
 from .espeak import INSTALL_HINT, LOCK, bundled_library, import_phonemizer
 
-__all__ = ["CLAUSE_END_MARKS", "phonemes_of_clauses", "without_language_flags"]
-
-# espeak-ng surrounds a word of another language by flags, "(en)" and "(de)".
-_LANGUAGE_FLAG = re.compile(r"\([^)]+\)")
+__all__ = ["CLAUSE_END_MARKS", "phonemes_of_clauses"]
 
 # Stands between the names of phonemes, where espeak-ng is asked to separate them.
 _SEPARATOR = "\x1f"
@@ -120,6 +117,7 @@ class _ClauseReader:
         except RuntimeError as error:
             raise OSError(f"espeak-ng cannot be used ({error}): {INSTALL_HINT}") from error
         self._api = self._wrapper._espeak
+        self._speaking: set[str] = set()
         # Newer releases tell what ended a clause; those in the field do not.
         self._with_terminator = getattr(self._api._library, "espeak_TextToPhonemesWithTerminator", None)
         if self._with_terminator is not None:
@@ -133,12 +131,16 @@ class _ClauseReader:
 
     def _set_voice(self, voice: str) -> None:
         """Chooses a voice by its name, as Piper does, or else by its language ("fr-fr", whose name is "fr")."""
-        if self._api.set_voice_by_name(voice.encode()) == 0:
-            return
-        for known in self._wrapper.available_voices():
-            if known.language == voice and self._api.set_voice_by_name(known.identifier.encode()) == 0:
-                return
-        raise ValueError(f"espeak-ng has no voice {voice!r}")
+        if self._api.set_voice_by_name(voice.encode()) != 0 and not any(
+            known.language == voice and self._api.set_voice_by_name(known.identifier.encode()) == 0
+            for known in self._wrapper.available_voices()
+        ):
+            raise ValueError(f"espeak-ng has no voice {voice!r}")
+        if voice not in self._speaking:
+            # A voice that is listed but has no dictionary says nothing at all.
+            if not any(clause[0].strip() for clause in self._read("a e i o u ", voice, 2)):
+                raise ValueError(f"espeak-ng lists the voice {voice!r} but has no dictionary for it: it says nothing")
+            self._speaking.add(voice)
 
     def clauses(self, text: str, voice: str) -> list[tuple[str, str, bool, int, int]]:
         """(phonemes, mark, whether a sentence ends, first and last character) of each clause of `text`."""
@@ -256,8 +258,3 @@ def phonemes_of_clauses(text: str, voice: str) -> list[tuple[str, str, bool, int
     """
     with LOCK:
         return _clause_reader().clauses(text, voice)
-
-
-def without_language_flags(phonemes: str) -> str:
-    """Phonemes without the flags, such as "(en)", that espeak-ng surrounds words of other languages by."""
-    return _LANGUAGE_FLAG.sub("", phonemes)

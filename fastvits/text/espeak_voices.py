@@ -39,6 +39,10 @@ def espeak_voice_for(iso_code: str) -> str | None:
     return VOICE_OF_LANGUAGE.get(iso_code.strip().lower().split("-")[0])
 
 
+# Languages that espeak-ng does not speak, but whose numbers are known.
+_OTHER_CODES = {"che": "ce", "tet": "tet", "tgk": "tg"}
+
+
 def short_code(language: str | None, espeak_voice: str | None = None) -> str | None:
     """The two-letter code of a language, as espeak-ng spells it ("en", "cmn"); None where it is not known.
 
@@ -48,5 +52,5 @@ def short_code(language: str | None, espeak_voice: str | None = None) -> str | N
     """
     voice = espeak_voice
     if voice is None and language is not None:
-        voice = espeak_voice_for(language)
+        voice = espeak_voice_for(language) or _OTHER_CODES.get(language.strip().lower().split("-")[0])
     return None if voice is None else voice.split("-")[0].lower()

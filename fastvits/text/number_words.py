@@ -13,51 +13,29 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
+from .genders import agreed
+from .number_data import (
+    CODES,
+    CURRENCIES,
+    FEMININE,
+    GERMAN_DATIVE,
+    HALVES,
+    HUNDREDS,
+    MONEY,
+    ORDINALS,
+    PERCENT,
+    POINT,
+    POINT_WORDS,
+    RUSSIAN_ENDINGS,
+    WHOLES,
+    YEARS,
+)
 from .spans import Spanned, substituted
 
 __all__ = ["knows_numbers", "numbers_in_words", "said"]
 
-# espeak-ng's short codes that num2words spells differently.
-_CODES = {"nb": "no", "nn": "no", "kk": "kz"}
-# Languages that write a point before decimals and a comma between thousands.
-_POINT = frozenset(["en", "he", "ja", "ko", "th", "te", "kn", "bn", "am"])
-# Languages whose money num2words says with the right names; elsewhere it may take a currency for another one.
-_MONEY = frozenset(["en", "de", "fr", "es", "it", "pt", "nl", "ru", "pl", "uk"])
-# Languages in which a year is said otherwise than a number.
-_YEARS = frozenset(["en", "de"])
-_CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP"}
-_PERCENT = {
-    "ca": "per cent", "cs": "procent", "da": "procent", "de": "Prozent", "en": "percent", "eo": "procentoj",
-    "es": "por ciento", "fi": "prosenttia", "fr": "pour cent", "hu": "százalék", "id": "persen", "it": "per cento",
-    "lt": "procentų", "lv": "procenti", "nl": "procent", "no": "prosent", "pl": "procent", "pt": "por cento",
-    "ro": "la sută", "ru": "процентов", "sk": "percent", "sl": "odstotkov", "sr": "posto", "sv": "procent",
-    "th": "เปอร์เซ็นต์", "uk": "відсотків", "vi": "phần trăm", "ar": "بالمئة", "he": "אחוז", "fa": "درصد",
-    "ja": "パーセント", "ko": "퍼센트",
-}  # fmt: skip
-# What follows a number that makes it an ordinal.
-_ORDINALS = {
-    "ca": "[rnta]|è",
-    "de": r"\.(?=\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)",
-    "en": "st|nd|rd|th",
-    "es": r"\.?[ºª°]|er|ro|do|ra|da",
-    "fr": "er|ère|re|e|ème|eme",
-    "it": "[º°ª]",
-    "nl": "e|ste|de",
-    "pt": r"\.?[ºª°]",
-    "ru": "-?(?:й|я|е|го|му|м|ая|ый|ой)",
-    "sv": ":?[ae]",
-    "uk": "-?(?:й|а|е|го|му)",
-}
-# German ordinals bend behind these.
-_GERMAN_DATIVE = re.compile(r"(?:am|vom|zum|beim|bis|den|dem|im|ab|seit)\s+$", re.IGNORECASE)
-# The word for the sign before decimals, where num2words fails on them or leaves them out.
-_POINT_WORDS = {
-    "ar": "فاصلة", "ca": "coma", "da": "komma", "es": "coma", "it": "virgola", "no": "komma", "pt": "vírgula",
-    "ro": "virgulă", "sv": "komma", "tr": "virgül", "vi": "phẩy",
-}  # fmt: skip
-
 _SPACE_IN_NUMBER = " \u00a0\u2009\u202f"
-_SIGN = r"(?P<money>[$€£%]\s?)?(?P<sign>(?<![\w.])[+\-−–](?=\d))?"
+_SIGN = r"(?P<money>[$€£₪₸₴₽%]\s?)?(?P<sign>(?<![\w.])[+\-−–](?=\d))?"
 _CLOCK_OR_DATE = re.compile(r"(?<!\d)\d{1,4}(?:[:/]\d{1,2}){1,2}(?:[:/]\d{2,4})?(?!\d)|(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 _TELEPHONE = re.compile(
     r"(?<![\w.,])(?<!\d[ \u00a0\u202f\u2009'])(?:(?:\+\d{1,3}|\(?0\d*\)?)(?:[ \-/().]{0,2}\d{2,})+"
@@ -72,7 +50,7 @@ def knows_numbers(language: str) -> bool:
 
 
 def _code(language: str) -> str:
-    return _CODES.get(language, language)
+    return CODES.get(language, language)
 
 
 @lru_cache(maxsize=1)
@@ -102,8 +80,34 @@ def _said(language: str, value: Any, kind: str = "cardinal", **options: Any) -> 
         words = num2words(value, lang=language, to=kind, **options)
     except Exception:  # NotImplementedError, and AttributeError, TypeError, OverflowError, IndexError in its own code
         return None
-    words = " ".join(words.replace(",", " ").split())
-    return words or None
+    words = unicodedata.normalize("NFC", " ".join(words.replace(",", " ").split()))
+    return _mended(words, language) or None
+
+
+_VIETNAMESE_GAP = re.compile(r"(?<=nghìn|triệu) lẻ (?=\w+ mươi|mười)")
+_TURKISH = "altmış|altı|bin|bir|beş|dokuz|doksan|dört|elli|iki|kırk|milyar|milyon|on|otuz|sekiz|seksen|trilyon|üç"
+_TURKISH_JOINT = re.compile(rf"({_TURKISH}|yedi|yetmiş|yirmi|yüz)(?=(?:{_TURKISH}|yedi|yetmiş|yirmi|yüz))")
+_KANNADA_VOWEL_APART = re.compile("\u0ccd ?(?P<vowel>[\u0c85-\u0c94])")
+
+
+def _mended(words: str, language: str) -> str:
+    """What the package writes otherwise than the language does: a missing hundred, "and" apart, a vowel apart."""
+    if language == "vi":
+        return re.sub(r"(?<=nghìn|triệu) lẻ ", " không trăm linh ", _VIETNAMESE_GAP.sub(" không trăm ", words))
+    if language == "ar":
+        return words.replace(" و ", " و")
+    if language == "tr":
+        return _TURKISH_JOINT.sub(r"\1 ", words)
+    if language == "sv":
+        return words.replace("etttusen", "ett tusen")
+    if language == "kn":
+        return _KANNADA_VOWEL_APART.sub(lambda match: _vowel_sign(match["vowel"]), words)
+    return words
+
+
+def _vowel_sign(letter: str) -> str:
+    name = unicodedata.name(letter).replace("LETTER", "VOWEL SIGN")
+    return "" if letter == "\u0c85" else unicodedata.lookup(name)
 
 
 def numbers_in_words(text: Spanned, language: str) -> Spanned:
@@ -120,7 +124,9 @@ def numbers_in_words(text: Spanned, language: str) -> Spanned:
         return text
     code = _code(language)
     text = substituted(text, re.compile(r"\d"), lambda match: str(unicodedata.digit(match.group())))
-    text = substituted(text, re.compile(r"[¼-¾⅐-⅞]"), lambda match: _vulgar_fraction(match.group(), code))
+    text = substituted(
+        text, re.compile(r"(?P<whole>\d+\s?)?(?P<fraction>[¼-¾⅐-⅞])"), lambda match: _vulgar_fraction(match, code)
+    )
     text = substituted(text, _CLOCK_OR_DATE, lambda match: _parts(match.group(), code))
     text = substituted(text, _TELEPHONE, lambda match: _digits(match.group(), code))
     text = substituted(text, _ROMAN, lambda match: _said(code, _roman_value(match["roman"])))
@@ -130,10 +136,11 @@ def numbers_in_words(text: Spanned, language: str) -> Spanned:
 @lru_cache(maxsize=64)
 def _numbers(language: str) -> re.Pattern[str]:
     """Numbers with what belongs to them in a language: a sign, a currency, the ending of an ordinal."""
-    ordinal = _ORDINALS.get(language, "(?!)")
-    group = "," if language in _POINT else "."
+    ordinal = ORDINALS.get(language, "(?!)")
+    group = "," if language in POINT else "."
     digits = rf"\d{{1,3}}(?:[{group}'’٬{_SPACE_IN_NUMBER}]\d{{3}})+(?!\d)(?:[.,٫]\d+)?|\d+(?:[.,٫]\d+)?"
-    behind = rf"(?P<ordinal>(?:{ordinal})(?![^\W\d_]))|(?P<behind>\s?[%٪€£$])|(?P<letter>(?=[^\W\d_]))"
+    currency = r"[%٪€£$₪₸₴₽]|(?:zł|грн|руб|kr|Ft|lei|RSD)(?!\w)"
+    behind = rf"(?P<ordinal>(?:{ordinal})(?![^\W\d_]))|(?P<behind>\s?(?:{currency}))|(?P<letter>(?=[^\W\d_]))"
     return re.compile(rf"{_SIGN}(?P<number>{digits})(?:{behind})?", re.IGNORECASE)
 
 
@@ -145,11 +152,11 @@ def _in_words(match: re.Match[str], language: str) -> str | None:
     lead = " " if before[-1:].isalpha() else ""
     trail = " " if match["letter"] is not None else ""
     if match["ordinal"] is not None:
-        words = _said(language, whole, "ordinal")
-        if words is not None and language == "de" and _GERMAN_DATIVE.search(before):
+        words = _ordinal(language, whole, match["ordinal"])
+        if words is not None and language == "de" and GERMAN_DATIVE.search(before):
             words += "n"
         return None if words is None else lead + words
-    currency = _CURRENCIES.get(symbol) or _CURRENCIES.get(behind)
+    currency = CURRENCIES.get(symbol) or CURRENCIES.get(behind) or CURRENCIES.get(behind.lower())
     words = None if currency is None else _money(language, whole, decimals, currency)
     if words is not None:
         return lead + words + trail
@@ -161,16 +168,36 @@ def _in_words(match: re.Match[str], language: str) -> str | None:
         if negative is not None and one is not None and negative.endswith(one):
             words = negative.removesuffix(one) + words
     if "%" in (symbol, behind) or behind == "٪":
-        percent = _PERCENT.get(language)
+        percent = PERCENT.get(language)
         words = f"yüzde {words}" if language == "tr" else f"{words} {percent or '%'}"
         symbol = behind = ""
+    if not decimals and not symbol and not behind:
+        words = agreed(words, language, match.string[match.end() :])
     return lead + (f"{symbol} " if symbol else "") + words + (f" {behind}" if behind else "") + trail
+
+
+def _ordinal(language: str, value: int, ending: str) -> str | None:
+    """An ordinal in the case and gender of the ending that is written."""
+    ending = ending.lower().lstrip("-.'’")
+    if language == "ru" and ending in RUSSIAN_ENDINGS:
+        case, gender = RUSSIAN_ENDINGS[ending]
+        return _said(language, value, "ordinal", case=case, gender=gender)
+    words = _said(language, value, "ordinal")
+    if words is None or language not in FEMININE:
+        return words
+    endings, *changes = FEMININE[language]
+    if ending in endings:
+        for pattern, replacement in changes:
+            changed = [re.sub(pattern, replacement, word) for word in words.split()]
+            if changed != words.split():
+                return " ".join(changed)
+    return words
 
 
 def _value(number: str, language: str) -> tuple[int, str]:
     """The whole part of a number and the digits of its decimals."""
-    point = "." if language in _POINT else ","
-    group = "," if language in _POINT else "."
+    point = "." if language in POINT else ","
+    group = "," if language in POINT else "."
     grouped = re.fullmatch(rf"(\d{{1,3}}(?:([{group}'’٬{_SPACE_IN_NUMBER}])\d{{3}})+)(?:[{point}٫](\d+))?", number)
     if grouped is not None:
         return int(re.sub(r"\D", "", grouped[1])), grouped[3] or ""
@@ -185,15 +212,24 @@ def _decimal(language: str, whole: int, decimals: str, written: str) -> str | No
     if not decimals:
         if written.isdigit() and (len(written) > 15 or (len(written) > 1 and written[0] == "0")):
             return _digits(written, language)
-        if written.isdigit() and len(written) == 4 and 1100 <= whole < 2100 and language in _YEARS:
+        if written.isdigit() and len(written) == 4 and 1100 <= whole < 2100 and language in YEARS:
             return _said(language, whole, "year")
+        if written.isdigit() and len(written) == 4 and 1100 <= whole < 2000 and language in HUNDREDS:
+            hundreds, rest = _said(language, whole // 100), _said(language, whole % 100) if whole % 100 else ""
+            return None if hundreds is None or rest is None else hundreds + HUNDREDS[language] + rest
         return _said(language, whole)
-    if language not in _POINT_WORDS:
+    if language in WHOLES and whole < 100:
+        one, two, few, many = WHOLES[language]
+        number = _said(language, whole)
+        form = {1: one, 2: two}.get(whole) or f"{number} {few if whole in (3, 4) else many}"
+        digits = _said(language, int(decimals)) if decimals[0] != "0" else _digits(decimals, language)
+        return None if number is None or digits is None else f"{form} {digits}"
+    if language not in POINT_WORDS:
         words, alone = _said(language, f"{whole}.{decimals}"), _said(language, whole)
         if words is not None and alone is not None and len(words) > len(alone):
             return words
     # Decimals digit by digit, behind the whole number.
-    parts = _said(language, whole), _POINT_WORDS.get(language, ""), _digits(decimals, language)
+    parts = _said(language, whole), POINT_WORDS.get(language, ""), _digits(decimals, language)
     return None if None in parts else " ".join(part for part in parts if part)
 
 
@@ -209,13 +245,13 @@ def _parts(written: str, language: str) -> str | None:
     if ":" in written and found[-1] == "00":
         found.pop()
     words = [
-        _said(language, int(part), "year" if len(part) == 4 and language in _YEARS else "cardinal") for part in found
+        _said(language, int(part), "year" if len(part) == 4 and language in YEARS else "cardinal") for part in found
     ]
     return None if None in words else " ".join(map(str, words))
 
 
 def _money(language: str, whole: int, decimals: str, currency: str) -> str | None:
-    if language not in _MONEY or len(decimals) > 2:
+    if currency not in MONEY.get(language, ()) or len(decimals) > 2:
         return None
     if decimals.strip("0"):
         return _said(language, float(f"{whole}.{decimals}"), "currency", currency=currency)
@@ -224,19 +260,20 @@ def _money(language: str, whole: int, decimals: str, currency: str) -> str | Non
     cents = _said(language, 0)
     if words is None or cents is None:
         return words
-    for joint in (" and ", " und ", " et ", " con ", " e ", " y ", " en ", " "):
+    for joint in (" and ", " und ", " et ", " con ", " e ", " y ", " en ", " ja ", " și ", " amb ", " ו", " "):
         head, found, _ = words.rpartition(joint + cents + " ")
         if found:
             return head
     return words
 
 
-def _vulgar_fraction(character: str, language: str) -> str | None:
-    """`½` as a decimal number, said."""
-    value = unicodedata.numeric(character)
+def _vulgar_fraction(match: re.Match[str], language: str) -> str | None:
+    """`½` and `2½` as decimal numbers, said."""
+    if match["fraction"] == "½" and not match["whole"] and language in HALVES:
+        return HALVES[language]
+    value = int(match["whole"] or 0) + unicodedata.numeric(match["fraction"])
     whole, _, decimals = f"{value:.3f}".rstrip("0").partition(".")
-    words = _decimal(language, int(whole), decimals, f"{whole}.{decimals}")
-    return words
+    return _decimal(language, int(whole), decimals, f"{whole}.{decimals}")
 
 
 def _roman_value(numeral: str) -> int:

@@ -13,25 +13,40 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from .abbreviations import stop_goes_on
+from .espeak_faults import is_expanded
 from .folding import folded, folded_to, readable_by_espeak
 from .front_ends.base import FrontEnd, Reading
+from .front_ends.romanized import is_named
 from .number_words import numbers_in_words
 from .scripts import readable_by_uroman
 from .shorthand import spelt_out
-from .spans import Chained, Original, Spanned, Within, substituted
+from .spans import Chained, Original, Spanned, Within, hull, substituted
 
 __all__ = ["AS_PUBLISHED", "Preparation", "PreparedFrontEnd", "check_preparation"]
 
 Numbers = Literal["auto", "off"]
+_SWITCHES = (
+    "fold_characters",
+    "abbreviations",
+    "ellipses",
+    "spell_out",
+    "inline_phonemes",
+    "romanization",
+    "phonemes",
+)
 
 _RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])", re.DOTALL)
 # What Wikipedia and note-takers write for a link: the page, or behind a bar what is shown.
 _DOUBLE_BRACKETS = re.compile(r"\[\[(?:[^\[\]|]*\|)?(?P<inner>[^\[\]]*)\]\]")
+_LAST_WORD = re.compile(r"[^\W\d_][\w.]*$")
 _STOP = re.compile(r"(?<=[^\W_])\.(?P<space>\s+)(?P<next>\S)")
 # Languages that write an ordinal number with a stop, and whose espeak-ng reads one before a small letter.
 _ORDINAL_STOPS = frozenset(
     ("cs", "da", "de", "et", "fi", "fo", "hr", "hu", "is", "lt", "lv", "nb", "nn", "no", "pl", "sk", "sl", "sr", "tr")
 )
+_NAMED_MARK = re.compile(r"[^\x00-\u0486]")
+# A dash without spaces around it: espeak-ng makes a pause of it only between spaces.
+_DASH = re.compile(r"(?<=[^\s—])(?:—|(?<!-)--(?!-))(?=[^\s—])")
 _ELLIPSIS = re.compile(r"\s*(?:\u2026|\.{3,}|\.(?:\s\.){2,})(?P<marks>[.!?\u2026]*)(?P<space>\s*)")
 
 
@@ -45,7 +60,8 @@ class Preparation:
             voices that read letters, what the vocabulary lacks as the nearest that it has.
         abbreviations: the stop of an abbreviation, an initial or "U.S." within a sentence is neither read nor heard as
             the end of one.
-        ellipses: three dots (also with spaces between them) and the ellipsis are a pause for Piper's voices.
+        ellipses: three dots (also with spaces between them), the ellipsis and a dash between two words are a pause for
+            Piper's voices.
         normalize_numbers: "auto" says numbers in words for voices that read letters, where the package `num2words` is
             installed and knows the language; "off" leaves the digits. Phonemes are made by espeak-ng, which reads
             numbers itself.
@@ -53,6 +69,8 @@ class Preparation:
             misreads (Lao, Ol Chiki, Cherokee, newer Ethiopic) are put as it reads them.
         inline_phonemes: text in double brackets is phonemes, for voices that take them; False says it without the
             brackets.
+        phonemes: for voices that read espeak-ng's phonemes through phonemizer, the flags around words of other
+            languages, "(en)", are left out; for all, its own names of phonemes are IPA where the vocabulary lacks them.
         spell_out: money such as "$1.2M", dates, times, units, ranges, fractions, Roman numerals, telephone numbers and
             addresses in words, in the languages of `fastvits.text.shorthand`.
     """
@@ -64,9 +82,10 @@ class Preparation:
     spell_out: bool = True
     inline_phonemes: bool = True
     romanization: bool = True
+    phonemes: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("fold_characters", "abbreviations", "ellipses", "spell_out", "inline_phonemes", "romanization"):
+        for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}.")
         if self.normalize_numbers not in get_args(Numbers):
@@ -84,15 +103,16 @@ class Preparation:
             if not front_end.reads_letters:
                 text = readable_by_espeak(text, language)
         if self.romanization and front_end.is_romanized:
-            text = readable_by_uroman(text)
+            text = substituted(readable_by_uroman(text, language), _NAMED_MARK, _without_named)
         if self.spell_out and language is not None:
             text = spelt_out(text, language)
         if self.normalize_numbers == "auto" and front_end.reads_letters and language is not None:
             text = numbers_in_words(text, language)
         if self.ellipses and front_end.reads_raw_phonemes:
             text = substituted(text, _ELLIPSIS, _as_pause)
+            text = substituted(text, _DASH, lambda match: " — ")
         if self.abbreviations and not front_end.reads_letters:
-            text = _without_stops(text, language)
+            text = _without_stops(text, language, getattr(front_end, "voice", None))
         if self.fold_characters and front_end.alphabet is not None:
             text = folded_to(text, front_end.alphabet)
         return text
@@ -105,6 +125,7 @@ AS_PUBLISHED = Preparation(
     normalize_numbers="off",
     spell_out=False,
     romanization=False,
+    phonemes=False,
 )
 """Texts as the published tokenizers take them."""
 
@@ -116,6 +137,11 @@ def check_preparation(preparation: Any) -> Preparation | None:
     if preparation is None or isinstance(preparation, Preparation):
         return preparation
     raise TypeError(f"preparation must be a Preparation or None, not {type(preparation).__name__}.")
+
+
+def _without_named(match: re.Match[str]) -> str | None:
+    """Nothing for marks that uroman reads by their names."""
+    return "" if is_named(match.group()) else None
 
 
 def _as_pause(match: re.Match[str]) -> str:
@@ -134,8 +160,12 @@ def _as_pause(match: re.Match[str]) -> str:
     return ("." if following.isupper() else ",") + (space or " ")
 
 
-def _without_stops(text: Spanned, language: str | None) -> Spanned:
-    """The stops of abbreviations taken out where espeak-ng would end a sentence behind them."""
+def _without_stops(text: Spanned, language: str | None, voice: str | None) -> Spanned:
+    """The stops of abbreviations taken out where espeak-ng would end a sentence behind them.
+
+    One that tells the voice what to say ("Dr." is "doctor" in Catalan) stays, and the next word begins with a small
+    letter: there espeak-ng goes on.
+    """
     written = str(text)
     if "." not in written:
         return text
@@ -155,8 +185,19 @@ def _without_stops(text: Spanned, language: str | None) -> Spanned:
             return None
         if written[match.start() - 1].isdigit():
             return f".{match['space']}{match['next'].lower()}" if language in _ORDINAL_STOPS else None
-        # Before a small letter espeak-ng goes on by itself.
-        return None if written[following].islower() else match["space"] + match["next"]
+        if written[following].islower():
+            return None  # espeak-ng goes on by itself
+        word = _LAST_WORD.search(written, max(0, match.start() - 24), match.start())
+        if (
+            voice is not None
+            and word is not None
+            and written[following].isupper()
+            and following == match.start("next")
+            and not written[following + 1 : following + 2].isupper()
+            and is_expanded(word.group(), voice)
+        ):
+            return f".{match['space']}{match['next'].lower()}"
+        return match["space"] + match["next"]
 
     return substituted(text, _STOP, stop)
 
@@ -176,6 +217,7 @@ class PreparedFrontEnd(FrontEnd):
     language: str | None
 
     def __post_init__(self) -> None:
+        self.inner.corrects_phonemes = self.preparation.phonemes
         self.blank, self.silent = self.inner.blank, self.inner.silent
         self.normalize, self.split_special_tokens = self.inner.normalize, self.inner.split_special_tokens
         self.reads_letters, self.reads_raw_phonemes = self.inner.reads_letters, self.inner.reads_raw_phonemes
@@ -184,6 +226,14 @@ class PreparedFrontEnd(FrontEnd):
         prepared = self.prepared(text)
         reading = self.inner.read(str(prepared), normalize=normalize, split_special_tokens=split_special_tokens)
         reading.pieces = Within(reading.pieces, prepared)
+        if any(reading.losses()):
+            before = prepared.spans()
+            for lost in reading.losses():
+                lost.update({c: span and hull(before[slice(*span)]) for c, span in lost.items()})
+        if self.preparation.romanization and self.inner.is_romanized:
+            reading.missing.update(
+                (mark, (text.index(mark), text.index(mark) + 1)) for mark in dict.fromkeys(text) if is_named(mark)
+            )
         return reading
 
     def prepared(self, text: str) -> Spanned:

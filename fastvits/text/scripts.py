@@ -28,14 +28,27 @@ _OL_CHIKI = re.compile(f"[{''.join(_OL_CHIKI_VOWELS)}]")
 _BY_NAME = re.compile("[\u13a0-\u13f5\u13f8-\u13fd\uab70-\uabbf\U0001e7e0-\U0001e7fe]")
 
 
-def readable_by_uroman(text: Spanned) -> Spanned:
-    """A text in which repetitions are written out, and letters that uroman misreads stand as it reads them."""
+# Chinese numerals, which uroman makes digits of, also within words: "一些" becomes "1xie".
+_NUMERALS = "零〇一二三四五六七八九十百千万萬亿億两兩"
+_PINYIN = "ling ling yi er san si wu liu qi ba jiu shi bai qian wan wan yi yi liang liang".split()  # noqa: SIM905
+_JAPANESE = "rei rei ichi ni san yon go roku nana hachi kyuu juu hyaku sen man man oku oku ryou ryou".split()  # noqa: SIM905
+_NUMERAL = re.compile(f"[{_NUMERALS}]")
+
+
+def readable_by_uroman(text: Spanned, language: str | None = None) -> Spanned:
+    """A text in which repetitions are written out, and letters that uroman misreads stand as it reads them.
+
+    Args:
+        text: the text.
+        language: its two-letter code; Chinese numerals are said in Japanese in a Japanese text, in Mandarin elsewhere.
+    """
     if str(text).isascii():
         return text
     text = substituted(text, _REPEATED, lambda match: match["before"] * 2)
     text = substituted(text, _VOICED, lambda match: match["before"] + _voiced(match["before"]))
     text = substituted(text, _REPEATED_WORD, _repeated)
-    text = substituted(text, re.compile("\u3007"), lambda match: "\u96f6")
+    readings = dict(zip(_NUMERALS, _JAPANESE if language == "ja" else _PINYIN, strict=True))
+    text = substituted(text, _NUMERAL, lambda match: readings[match.group()])
     text = substituted(text, _LAO_VOWEL_FIRST, lambda match: match["consonant"] + match["vowel"])
     text = substituted(text, _OL_CHIKI, lambda match: _OL_CHIKI_VOWELS[match.group()])
     return substituted(text, _BY_NAME, lambda match: unicodedata.name(match.group()).split()[-1].lower())

@@ -6,13 +6,12 @@ import threading
 
 import phonemizer
 import pytest
-from piper.config import PhonemeType, PiperConfig
-from piper.voice import PiperVoice
 
 from fastvits.text.espeak import bundled_library
 from fastvits.text.espeak_voices import VOICE_OF_LANGUAGE, espeak_voice_for
 from fastvits.text.front_ends.phonemized import espeak_phonemes
 from fastvits.text.front_ends.piper import piper_phonemes
+from tests.support.piper_phonemes import piper_voice
 
 SENTENCES = [
     "Hello, my dog is cute.",
@@ -43,19 +42,6 @@ SENTENCES = [
     "Dot . alone , here ; and - there : done",
     'He asked, "Who\'s there?" and waited (in vain).',
 ]
-
-
-def piper_voice(espeak_voice: str) -> PiperVoice:
-    """piper-tts with a voice that has a front end only."""
-    config = PiperConfig(
-        num_symbols=256,
-        num_speakers=1,
-        sample_rate=22050,
-        espeak_voice=espeak_voice,
-        phoneme_id_map={},
-        phoneme_type=PhonemeType.ESPEAK,
-    )
-    return PiperVoice(session=None, config=config)
 
 
 @pytest.mark.parametrize("text", SENTENCES)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
-from ..spans import Piece, Spanned
+from ..spans import MaybeSpan, Piece, Spanned
 
 __all__ = ["FrontEnd", "Reading"]
 
@@ -17,13 +17,24 @@ class Reading:
 
     Attributes:
         pieces: its tokens in order, blanks included, each with its span in the text.
-        missing: characters or phonemes that the vocabulary lacks and that were left out, in order, each once.
+        missing: characters or phonemes that the vocabulary lacks and that were left out, in order, each once, and where
+            the first of them stood in the text; None where that is not known.
         unknown: ones that it lacks and that stay among the tokens, to be read as the unknown token.
+        unread: digits that the voice of espeak-ng has no words for.
+        voice: that voice.
     """
 
     pieces: Spanned
-    missing: dict[str, None] = field(default_factory=dict)
-    unknown: dict[str, None] = field(default_factory=dict)
+    missing: dict[str, MaybeSpan] = field(default_factory=dict)
+    unknown: dict[str, MaybeSpan] = field(default_factory=dict)
+    unread: dict[str, MaybeSpan] = field(default_factory=dict)
+    voice: str | None = None
+
+    def losses(self) -> Iterator[dict[str, MaybeSpan]]:
+        """Each kind of what is lost."""
+        yield self.missing
+        yield self.unknown
+        yield self.unread
 
 
 class FrontEnd(ABC):
@@ -37,6 +48,8 @@ class FrontEnd(ABC):
             phonemes.
         is_romanized: whether uroman makes the letters.
         alphabet: the characters that a voice of letters knows as they are; None for all others.
+        corrects_phonemes: whether espeak-ng's phonemes have no language flags, and IPA for its own names of phonemes
+            where the vocabulary lacks those.
         reads_raw_phonemes: whether text in double brackets is taken for phonemes.
     """
 
@@ -48,6 +61,7 @@ class FrontEnd(ABC):
     is_romanized: bool = False
     alphabet: Container[str] | None = None
     reads_raw_phonemes: bool = False
+    corrects_phonemes: bool = False
 
     @abstractmethod
     def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:

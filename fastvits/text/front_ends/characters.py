@@ -10,7 +10,7 @@ own. With `_` for the blank, "ab" is `_ a _ b _`, and "akb" is `_ a _ k _ b _`: 
 
 from __future__ import annotations
 
-from ..spans import Arranged, Original, Rewritten, Spanned
+from ..spans import Arranged, MaybeSpan, Original, Rewritten, Spanned
 from ..vocabulary import Vocabulary
 from .base import FrontEnd, Reading
 
@@ -51,7 +51,7 @@ class CharacterFrontEnd(FrontEnd):
     def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:
         normalize = self.normalize if normalize is None else normalize
         split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
-        missing: dict[str, None] = {}
+        missing: dict[str, MaybeSpan] = {}
         written: Spanned = Original(text)
         if normalize:
             written = self._cased(written)
@@ -60,15 +60,18 @@ class CharacterFrontEnd(FrontEnd):
             written = Rewritten(written, letters, [(len(letters), 0, len(letters), True)])
         return self._laid_out(self.transcribed(written, normalize, missing), split, missing)
 
-    def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, None]) -> Spanned:
+    def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, MaybeSpan]) -> Spanned:
         """What of a text is looked up; adds to `missing` the characters that are left out."""
         return self.kept(text, missing) if normalize else text
 
-    def kept(self, text: Spanned, missing: dict[str, None]) -> Rewritten:
+    def kept(self, text: Spanned, missing: dict[str, MaybeSpan]) -> Rewritten:
         """The characters that the vocabulary has, without white space at the ends."""
         encoder = self.vocabulary.encoder
         written = str(text)
-        missing.update(dict.fromkeys(character for character in written.strip() if character not in encoder))
+        lacking = dict.fromkeys(character for character in written.strip() if character not in encoder)
+        if lacking:
+            spans = text.spans()
+            missing.update((character, spans[written.index(character)]) for character in lacking)
         kept = [number for number, character in enumerate(written) if character in encoder]
         first, last = 0, len(kept)
         while first < last and written[kept[first]].isspace():
@@ -85,10 +88,10 @@ class CharacterFrontEnd(FrontEnd):
             position += width
         return Rewritten.of(text, pieces)
 
-    def _laid_out(self, text: Spanned, split_special_tokens: bool, missing: dict[str, None]) -> Reading:
+    def _laid_out(self, text: Spanned, split_special_tokens: bool, missing: dict[str, MaybeSpan]) -> Reading:
         """The characters with blanks, special tokens cut out."""
         vocabulary, written = self.vocabulary, str(text)
-        unknown: dict[str, None] = {}
+        unknown: dict[str, MaybeSpan] = {}
         tokens = Arranged(text)
         # Uncut, an empty text is one blank: the published tokenizer's, and so ours.
         segments = [(0, len(written), False)] if split_special_tokens else vocabulary.segments(written)

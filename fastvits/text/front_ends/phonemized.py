@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from typing import Any
 
 from ..espeak import spoken_lines
-from ..spans import Chained, Placed, Span, Spanned, Within, with_single_spaces
+from ..espeak_faults import corrected, unread_digits
+from ..spans import Chained, MaybeSpan, Placed, Span, Spanned, Within, with_single_spaces
 from ..word_alignment import SpokenWords
+from .base import Reading
 from .characters import CharacterFrontEnd
 from .romanized import romanized
 
@@ -30,8 +33,18 @@ def espeak_phonemes(text: str, voice: str = "en-us") -> str:
     return str(spoken(text, voice))
 
 
-def spoken(text: str, voice: str) -> Spanned:
-    """`espeak_phonemes` with spans: line by line, and in it from mark to mark."""
+def spoken(text: str, voice: str, known: Container[str] | None = None) -> Spanned:
+    """`espeak_phonemes` with spans: line by line, and in it from mark to mark.
+
+    Args:
+        text, voice: as for `espeak_phonemes`.
+        known: the phonemes of a voice that hears no flags, and has IPA in place of espeak-ng's own names of phonemes;
+            None leaves both, as published.
+    """
+
+    def plain(words: Spanned) -> Spanned:
+        return words if known is None or not isinstance(words, SpokenWords) else corrected(words, known)
+
     lines: list[Span] = []
     position = 0
     for line in text.split(os.linesep):
@@ -52,9 +65,9 @@ def spoken(text: str, voice: str) -> Spanned:
         taken += len(own)
         line_parts = _line(text, (start, end), chunks[number], marks[number], own, voice)
         if "".join(map(str, line_parts)) == phonemes:
-            parts.extend(line_parts)
+            parts.extend(map(plain, line_parts))
         else:
-            parts.append(SpokenWords(phonemes, text, start, end, voice))
+            parts.append(plain(SpokenWords(phonemes, text, start, end, voice)))
     return Chained(parts)
 
 
@@ -104,7 +117,13 @@ class PhonemizedFrontEnd(CharacterFrontEnd):
         self.romanize = romanize
         self.uroman_language = uroman_language
 
-    def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, None]) -> Spanned:
+    def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, MaybeSpan]) -> Spanned:
         if self.romanize:
             text = romanized(text, self.uroman_language)
-        return with_single_spaces(Within(spoken(str(text), self.voice), text))
+        known = self.vocabulary.encoder if self.corrects_phonemes else None
+        return with_single_spaces(Within(spoken(str(text), self.voice, known), text))
+
+    def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:
+        reading = super().read(text, normalize=normalize, split_special_tokens=split_special_tokens)
+        reading.voice, reading.unread = self.voice, unread_digits(text, self.voice)
+        return reading

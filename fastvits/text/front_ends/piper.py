@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Container, Iterable, Sequence
+from typing import Any
 
-from ..espeak_clauses import CLAUSE_END_MARKS, phonemes_of_clauses, without_language_flags
-from ..spans import Arranged, Chained, Original, Placed, Spanned, decomposed
+from ..espeak_clauses import CLAUSE_END_MARKS, phonemes_of_clauses
+from ..espeak_faults import corrected, unread_digits, without_flags
+from ..spans import Arranged, Chained, MaybeSpan, Original, Placed, Spanned, decomposed
 from ..vocabulary import Vocabulary
 from ..word_alignment import SpokenWords
 from .base import FrontEnd, Reading
@@ -52,7 +54,7 @@ class _PiperFrontEnd(FrontEnd):
     def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:
         """Read a text; `normalize` and `split_special_tokens` change nothing for Piper's voices."""
         encoder = self.vocabulary.encoder
-        missing: dict[str, None] = {}
+        missing: dict[str, MaybeSpan] = {}
         sentences: list[Spanned] = []
         for sentence in self.sentences(text):
             tokens = Arranged(sentence)
@@ -68,7 +70,11 @@ class _PiperFrontEnd(FrontEnd):
                 tokens.put(self.blank)
             tokens.put(self.eos)
             sentences.append(tokens)
-        return Reading(Chained(sentences), missing)
+        return Reading(Chained(sentences), missing, **self.spoken_by(text))
+
+    def spoken_by(self, text: str) -> dict[str, Any]:
+        """Of a text that espeak-ng reads: the voice, and what it has no words for."""
+        return {}
 
 
 class PiperLetterFrontEnd(_PiperFrontEnd):
@@ -113,7 +119,12 @@ class PiperPhonemeFrontEnd(_PiperFrontEnd):
         self.vowel_clusters = vowel_clusters
 
     def sentences(self, text: str) -> Sequence[Spanned]:
-        return spoken_sentences(text, self.voice, vowel_clusters=self.vowel_clusters)
+        known = self.vocabulary.encoder if self.corrects_phonemes else None
+        return spoken_sentences(text, self.voice, vowel_clusters=self.vowel_clusters, known=known)
+
+    def spoken_by(self, text: str) -> dict[str, Any]:
+        said = _RAW_PHONEMES.sub(lambda match: " " * len(match.group()), text)
+        return {"voice": self.voice, "unread": unread_digits(said, self.voice)}
 
 
 def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[str]] | None = None) -> list[list[str]]:
@@ -142,9 +153,18 @@ def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[s
 
 
 def spoken_sentences(
-    text: str, voice: str, *, vowel_clusters: Iterable[Iterable[str]] | None = None
+    text: str,
+    voice: str,
+    *,
+    vowel_clusters: Iterable[Iterable[str]] | None = None,
+    known: Container[str] | None = None,
 ) -> Sequence[Spanned]:
-    """`piper_phonemes` with the span of every phoneme."""
+    """`piper_phonemes` with the span of every phoneme.
+
+    Args:
+        text, voice, vowel_clusters: as for `piper_phonemes`.
+        known: the phonemes of a voice that has IPA in place of espeak-ng's own names; None leaves those.
+    """
     clusters = frozenset(tuple(cluster) for cluster in vowel_clusters or ())
     sentences: list[list[Spanned]] = []
     parts = _RAW_PHONEMES.split(text)
@@ -164,7 +184,7 @@ def spoken_sentences(
                 sentences[-1].append(Placed(" ", (position, position + 1)))
             joins_previous = True
             continue
-        following = [[sentence] for sentence in _clauses_as_sentences(text, start, position, voice, clusters)]
+        following = [[sentence] for sentence in _clauses_as_sentences(text, start, position, voice, clusters, known)]
         if joins_previous and following:
             sentences[-1].extend(following.pop(0))
         sentences.extend(following)
@@ -174,7 +194,9 @@ def spoken_sentences(
     return [Chained(sentence) for sentence in sentences]
 
 
-def _clauses_as_sentences(text: str, start: int, end: int, voice: str, clusters: Clusters) -> list[Spanned]:
+def _clauses_as_sentences(
+    text: str, start: int, end: int, voice: str, clusters: Clusters, known: Container[str] | None
+) -> list[Spanned]:
     """Sentences of a stretch of text without raw phonemes."""
     sentences: list[Spanned] = []
     current: list[Spanned] = []
@@ -190,7 +212,8 @@ def _clauses_as_sentences(text: str, start: int, end: int, voice: str, clusters:
         words_end = body_end
         while mark and words_end > first and text[words_end - 1] in CLAUSE_END_MARKS:
             words_end -= 1
-        spoken: list[Spanned] = [SpokenWords(without_language_flags(phonemes), text, first, words_end, voice)]
+        words = SpokenWords(without_flags(phonemes), text, first, words_end, voice)
+        spoken: list[Spanned] = [words if known is None else corrected(words, known)]
         if mark:
             spoken.append(Placed(mark, (words_end, body_end) if words_end < body_end else None))
         if mark and mark in ",:;":

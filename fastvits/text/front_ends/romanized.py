@@ -6,13 +6,14 @@ import functools
 import gc
 import re
 import threading
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from ..spans import Rewritten, Spanned
+from ..spans import MaybeSpan, Original, Rewritten, Spanned
 from .characters import CharacterFrontEnd
 
-__all__ = ["RomanizedFrontEnd", "romanized"]
+__all__ = ["RomanizedFrontEnd", "is_named", "romanized"]
 
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _UROMAN_LOCK = threading.Lock()
@@ -59,6 +60,21 @@ def romanized(text: Spanned, language: str | None) -> Spanned:
         return Rewritten.of(text, _pieces(edges, written, 0, len(written)))
 
 
+# Words of the names of characters that are heard: such a name's last word is the sound.
+_HEARD = frozenset(("LETTER", "VOWEL", "SUBJOINED", "JUNGSEONG", "SYLLABLE", "SARA", "CONSONANT"))
+
+
+@functools.lru_cache(maxsize=4096)
+def is_named(character: str) -> bool:
+    """Whether a mark is not heard, and uroman puts the last word of its Unicode name there: "tone", "virama"."""
+    if unicodedata.category(character) not in ("Mn", "Mc", "Me", "Lm"):
+        return False
+    *first, last = unicodedata.name(character, "?").split()
+    if _HEARD.intersection(first) or len(last) < 3:
+        return False
+    return last.lower() in str(romanized(Original(f"ka{character}ka"), None))
+
+
 def _pieces(
     edges: Callable[[int, int], list[tuple[str, int, int]]], text: str, start: int, end: int
 ) -> list[tuple[str, int, int]]:
@@ -89,5 +105,5 @@ class RomanizedFrontEnd(CharacterFrontEnd):
         self.uroman_language = uroman_language
         self.alphabet = None
 
-    def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, None]) -> Spanned:
+    def transcribed(self, text: Spanned, normalize: bool, missing: dict[str, MaybeSpan]) -> Spanned:
         return super().transcribed(romanized(text, self.uroman_language), normalize, missing)

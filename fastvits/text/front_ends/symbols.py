@@ -12,7 +12,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ..spans import Arranged, Original, Rewritten, Spanned, Within
+from ..espeak_faults import unread_digits
+from ..spans import Arranged, MaybeSpan, Original, Rewritten, Spanned, Within
 from ..vocabulary import Vocabulary
 from .base import FrontEnd, Reading
 from .phonemized import spoken
@@ -133,10 +134,11 @@ class SymbolFrontEnd(FrontEnd):
     def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:
         """Read a text; `normalize` and `split_special_tokens` change nothing: the steps say what is done."""
         cleaned: Spanned = Original(text)
+        unread: dict[str, MaybeSpan] = {}
         for step in self.steps:
-            cleaned = Within(spoken(str(cleaned), self.voice), cleaned) if step == "phonemize" else STEPS[step](cleaned)
+            cleaned = self._spoken(cleaned, unread) if step == "phonemize" else STEPS[step](cleaned)
         encoder = self.vocabulary.encoder
-        missing: dict[str, None] = {}
+        missing: dict[str, MaybeSpan] = {}
         tokens = Arranged(cleaned)
         if self.blank is not None:
             tokens.put(self.blank)
@@ -147,4 +149,10 @@ class SymbolFrontEnd(FrontEnd):
             tokens.put(symbol, number, number + 1)
             if self.blank is not None:
                 tokens.put(self.blank)
-        return Reading(tokens, missing)
+        return Reading(tokens, missing, unread=unread, voice=self.voice)
+
+    def _spoken(self, text: Spanned, unread: dict[str, MaybeSpan]) -> Spanned:
+        """Phonemes; adds to `unread` the digits that the voice has no words for."""
+        unread.update(dict.fromkeys(unread_digits(str(text), self.voice)))
+        known = self.vocabulary.encoder if self.corrects_phonemes else None
+        return Within(spoken(str(text), self.voice, known), text)

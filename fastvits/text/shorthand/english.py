@@ -93,6 +93,7 @@ def _own_signs(text: Spanned) -> Spanned:
     written = str(text)
     if not any(map(str.isnumeric, written)):
         return text
+    text = substituted(text, _DECADE, _decade)
     text = substituted(text, _ALWAYS_OPEN, lambda match: match.group().replace("/", " "))
     text = substituted(text, _MONEY, _large_sum)
     text = substituted(text, _SUM, _sum)
@@ -100,6 +101,29 @@ def _own_signs(text: Spanned) -> Spanned:
     text = substituted(text, _MAGNITUDE, lambda match: f"{match['number']} {_MAGNITUDES[match['magnitude'].lower()]}")
     text = substituted(text, _FULL_HOUR, lambda match: "")
     return substituted(text, _UNIT, _unit)
+
+
+# "1990s", "'90s": the century and the tens.
+_DECADE = re.compile(r"(?<![\w.,])(?P<century>1[1-9]|20)?(?P<mark>(?<!\w)['’])?(?P<ten>\d)0(?:['’]?s)(?!\w)")
+_TENS = (
+    "hundreds",
+    "tens",
+    "twenties",
+    "thirties",
+    "forties",
+    "fifties",
+    "sixties",
+    "seventies",
+    "eighties",
+    "nineties",
+)
+
+
+def _decade(match: re.Match[str]) -> str | None:
+    century, ten = match["century"] or "", int(match["ten"])
+    if ten == 0:
+        return {"": None, "20": "two thousands"}.get(century, f"{century} hundreds")
+    return f"{century} {_TENS[ten]}".strip()
 
 
 _FULL_HOUR = re.compile(r"(?<=\d):00(?=\s?[ap]\.?m\b)")

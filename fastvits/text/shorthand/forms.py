@@ -34,9 +34,10 @@ class Words:
         joint: what stands between euros and cents.
         joint_of_magnitude: what stands between "millions" and the currency: a function of the currency.
         magnitudes, units: forms by how they are abbreviated.
+        is_no_unit: whether what looks like a unit is none: of the number, the unit, and the text behind.
         fractions: words by what is written.
         half: what stands between a whole number and a fraction behind it.
-        months: their names, as a date has them.
+        halves: "½" before a masculine noun, before a feminine one, and behind a whole number.
         date: day, month, year or None, in words and digits; None where it cannot be said.
         day_comes_first: whether "03.05.2024" is the third of May; None where nobody knows.
         clock: hour and minute in words and digits.
@@ -59,8 +60,10 @@ class Words:
     joint_of_magnitude: Callable[[str], str] = lambda currency: " "
     magnitudes: Mapping[str, Forms] = field(default_factory=dict)
     units: Mapping[str, Forms] = field(default_factory=dict)
+    is_no_unit: Callable[[str, str, str], bool] = lambda number, unit, following: False
     fractions: Mapping[str, str] = field(default_factory=dict)
     half: str = " "
+    halves: tuple[str, str, str] | None = None
     date: Callable[[int, int, str | None], str | None] = lambda day, month, year: None
     day_comes_first: bool | None = True
     clock: Callable[[int, int], str] | None = None

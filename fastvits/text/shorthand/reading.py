@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ..genders import is_feminine
 from ..spans import Spanned, substituted
 from .forms import SIGNS, Words, counted
 from .telephones import telephones_in_words
@@ -70,7 +71,7 @@ def signs_in_words(text: Spanned, words: Words) -> Spanned:
     text = substituted(
         text, found["magnitude"], lambda match: counted(match["number"], words.magnitudes[match["magnitude"]], words)
     )
-    text = substituted(text, found["unit"], lambda match: counted(match["number"], words.units[match["unit"]], words))
+    text = substituted(text, found["unit"], lambda match: _unit(match, words))
     if words.fractions:
         pattern = re.compile(
             rf"(?<![\w./])(?P<whole>\d+\s?)?(?P<fraction>(?<!\d)(?:{_any(words.fractions)}))(?![\w/]|[.,]\d)"
@@ -135,9 +136,21 @@ def _sum(match: re.Match[str], words: Words) -> str:
     return (f"{said}{words.joint}" if whole != "0" else "") + counted(few, cents, words)
 
 
+def _unit(match: re.Match[str], words: Words) -> str | None:
+    number, unit = match["number"], match["unit"]
+    if words.is_no_unit(number, unit, match.string[match.end() :]):
+        return None
+    return counted(number, words.units[unit], words)
+
+
 def _fraction(match: re.Match[str], words: Words) -> str:
     said = words.fractions[match["fraction"]]
     whole = (match["whole"] or "").strip()
+    if words.halves is not None and match["fraction"] in ("½", "1/2"):
+        masculine, feminine, behind = words.halves
+        if whole:
+            return f"{whole}{words.half}{behind}"
+        return feminine if is_feminine(words.language, match.string[match.end() :]) else masculine
     if not whole:
         return said
     return words.fractions.get(f"{whole} {match['fraction']}") or f"{whole}{words.half}{said}"

@@ -189,6 +189,7 @@ FRENCH = Words(
                "2/3": "deux tiers", "¼": "un quart", "1/4": "un quart", "¾": "trois quarts", "3/4": "trois quarts",
                "⅛": "un huitième", "1/8": "un huitième"},
     half=" et ",
+    halves=("un demi", "une demi", "demi"),
     date=_french_date,
     clock=_french_clock,
     clock_pattern=r"(?P<hour>\d{1,2}):(?P<minute>\d\d)"
@@ -227,6 +228,7 @@ SPANISH = Words(
                "2/3": "dos tercios", "¼": "un cuarto", "1/4": "un cuarto", "¾": "tres cuartos",
                "3/4": "tres cuartos", "⅛": "un octavo", "1/8": "un octavo"},
     half=" y ",
+    halves=("medio", "media", "medio"),
     date=_spanish_date,
     clock=_spanish_clock,
     clock_pattern=r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?:[ \u00a0](?:h|hs|hrs?|horas)\b\.?)?",
@@ -264,6 +266,7 @@ ITALIAN = Words(
                "2/3": "due terzi", "¼": "un quarto", "1/4": "un quarto", "¾": "tre quarti", "3/4": "tre quarti",
                "⅛": "un ottavo", "1/8": "un ottavo"},
     half=" e ",
+    halves=("mezzo", "mezza", "mezzo"),
     date=_italian_date,
     clock=_italian_clock,
     clock_pattern=r"(?P<hour>\d{1,2}):(?P<minute>\d\d)|(?<=\b[Oo]re )(?P<hour2>\d{1,2})\.(?P<minute2>\d\d)",
@@ -301,6 +304,7 @@ PORTUGUESE = Words(
                "2/3": "dois terços", "¼": "um quarto", "1/4": "um quarto", "¾": "três quartos", "3/4": "três quartos",
                "⅛": "um oitavo", "1/8": "um oitavo"},
     half=" e ",
+    halves=("meio", "meia", "meio"),
     date=_portuguese_date,
     clock=_portuguese_clock,
     clock_pattern=r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?:[ \u00a0]?(?:h|horas)\b)?"

@@ -129,4 +129,5 @@ WORDS = Words(
     clock=_clock,
     roman=_roman,
     range_of=_range,
+    is_no_unit=lambda number, unit, following: unit == "г" and (len(number) == 4 or following.startswith(".")),
 )  # fmt: skip
