@@ -139,8 +139,25 @@ def launches_of(call: registry.Call, mode: str, target: str) -> list[Configurati
     return [configuration_of(launch, mode) for launch in launches]
 
 
+def parts_of(call: registry.Call) -> list[registry.Call]:
+    """The calls that are made instead where gradients are wanted, for an op that is made of others."""
+    with registry.use_backend("eager"):
+        return call.op.parts(*call.args)
+
+
+def _ops_of(calls: Iterable[tuple[str, registry.Call]]) -> set[str]:
+    """The ops called, and those that are parts of them."""
+    found: dict[str, registry.Call] = {}
+    for _, call in calls:
+        found.setdefault(call.op.name, call)
+    return found.keys() | {part.op.name for call in found.values() for part in parts_of(call)}
+
+
 def gradient_launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
-    """The same for all gradients of the call."""
+    """The same for all gradients of the call, or of its parts."""
+    parts = parts_of(call)
+    if parts:
+        return [configuration for part in parts for configuration in gradient_launches_of(part, mode, target)]
     implementation = call.op.implementations.get("triton")
     if implementation is None or implementation.backward is None:
         return []
@@ -154,11 +171,8 @@ def gradient_launches_of(call: registry.Call, mode: str, target: str) -> list[Co
 
 
 def _learning(call: registry.Call) -> tuple[Any, ...]:
-    """A call's arguments as in training: all of them want gradients, and nothing is stored behind its leaky ReLU."""
-    plain = {"activated": False, "out_slope": 1.0}
-    arguments = call.op.complete(call.args)
-    named = zip(call.op.parameters, arguments, strict=True)
-    return tuple(_wanting(plain.get(name, argument)) for name, argument in named)
+    """A call's arguments as in training: all of them want gradients."""
+    return tuple(map(_wanting, call.op.complete(call.args)))
 
 
 def _wanting(argument: Any) -> Any:
@@ -179,7 +193,7 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
         groups.setdefault(own, []).append(target)
 
     calls = list(calls_of_the_models(seconds))
-    called = {call.op.name for _, call in calls}
+    called = _ops_of(calls)
     calls += calls_of_the_cases(set(registry.ops()) - called)
     # For each op and dtype of a table's row: a call that looks there, by channels and kernel size. The models' come
     # last and take the place of the others.
@@ -192,7 +206,8 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
     learning = list(calls_of_the_models((LEARNING_SECONDS,), (max(BATCHES),)))
     for arch, group in groups.items():
         for mode, call in learning:
-            for configuration in gradient_launches_of(call, mode, arch):
+            forward = [configuration for part in parts_of(call) for configuration in launches_of(part, mode, arch)]
+            for configuration in forward + gradient_launches_of(call, mode, arch):
                 found.setdefault(configuration, {}).update(dict.fromkeys(group))
         used: set[tuple[str, str, str]] = set()
         for mode, call in calls:
@@ -256,7 +271,7 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
         key = configuration.op, configuration.mode
         if key not in chosen or _size(configuration) > _size(chosen[key]):
             chosen[key] = configuration
-    called = {call.op.name for _, call in calls}
+    called = _ops_of(calls)
     narrow = {(op, mode) for op in called for mode in ("float16", "bfloat16") if (op, mode) not in chosen}
     rest: dict[tuple[str, str], Configuration] = {}
     for configuration in _launched(

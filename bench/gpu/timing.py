@@ -28,7 +28,7 @@ from fastvits_kernels.dispatch import devices, registry
 from fastvits_kernels.launch import tiles
 from fastvits_kernels.launch.ahead import compile_ahead
 from tests.support.numerics import relative_error
-from tests.support.op_cases import CASES, MODEL_CASES, Case, model_cases
+from tests.support.op_cases import CASES, MODEL_CASES, Case
 
 # --- Compiling ahead
 
@@ -300,11 +300,10 @@ def timing_items(quick: bool) -> list[str]:
     if quick:
         small = list({case.op: case for case in reversed(CASES) if case.name != "empty-batch"}.values())
         return [f"{case.id} float32 all" for case in small[:3]]
-    called = model_cases("cuda")
-    short = [case for case in called if "-32x" not in case.name]
-    long = [case for case in called if "-32x" in case.name]
+    short = [case for case in MODEL_CASES if "-32x" not in case.name]
+    long = [case for case in MODEL_CASES if "-32x" in case.name]
     items = [f"{case.id} {dtype} all" for dtype in ("float16", "float32", "bfloat16") for case in short]
-    items += [f"{case.id} float16 all" for case in sorted(long, key=lambda case: "resblock" not in case.op)]
+    items += [f"{case.id} float16 all" for case in sorted(long, key=lambda case: case.op != "mrf_stage")]
     return items + [f"{case.id} {dtype} compile" for dtype in ("float16", "float32") for case in short]
 
 

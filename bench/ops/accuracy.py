@@ -20,7 +20,7 @@ from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit
 from tests.support.numerics import errors_of, relative_error, truth
-from tests.support.op_cases import CASES, Case, model_cases
+from tests.support.op_cases import CASES, MODEL_CASES, Case
 
 ACCURACY = harness.RESULTS / "accuracy.jsonl"
 WHOLE_MODEL = "whole model"
@@ -40,7 +40,7 @@ def cases_for(device: torch.device, quick: bool, ops: Sequence[str] | None) -> l
     if quick:
         cases = list({case.op: case for case in reversed(cases)}.values())
     elif device.type == "cuda":
-        cases += [case for case in model_cases(device.type) if "-32x" not in case.name]
+        cases += [case for case in MODEL_CASES if "-32x" not in case.name]
     return [case for case in cases if not ops or case.op in ops]
 
 

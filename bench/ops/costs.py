@@ -65,6 +65,22 @@ def _resblock_pair(x: Tensor, weights1: list[Tensor], biases1: list[Tensor], wei
     return _resblock_step(x, None, [*weights1, *weights2])
 
 
+def _mrf_stage(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    weights1: list[Tensor],
+    biases1: Any,
+    weights2: list[Tensor],
+    biases2: Any,
+    lengths: Any,
+    stride: int,
+    *_: Any,
+) -> int:
+    steps = math.prod(x.shape[:2]) * stride
+    return _conv1d(x, weight) + sum(2 * steps * each.numel() for each in (*weights1, *weights2))
+
+
 def _wavenet_layer(
     x: Tensor, skip: Any, in_weight: Tensor, in_bias: Any, cond: Any, out_weight: Tensor, *_: Any
 ) -> int:
@@ -95,6 +111,7 @@ _FLOPS: dict[str, Callable[..., int]] = {
     "conv_transpose1d": _conv1d,
     "resblock_step": _resblock_step,
     "resblock_pair": _resblock_pair,
+    "mrf_stage": _mrf_stage,
     "wavenet_layer": _wavenet_layer,
     "gated_activation": _elementwise,
     "relative_attention": _attention,

@@ -3,7 +3,7 @@
     python -m bench.run [--op NAME ...] [--case TEXT] [--backend NAME ...] [--device DEVICE] [--dtype DTYPE ...]
                         [--base REV] [--quick] [--no-save]
 
-The cases are those of `tests/support/op_cases.py` that have the shapes of the models. The providers, which `--backend`
+The cases are those of `tests/support/op_cases` that have the shapes of the models. The providers, which `--backend`
 narrows:
 
     eager          the reference in plain torch
@@ -45,7 +45,7 @@ from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit
 from tests.support.numerics import allowed_error, errors_of, truth
-from tests.support.op_cases import CASES, Case, model_cases
+from tests.support.op_cases import CASES, MODEL_CASES, Case
 
 PROVIDERS = ("eager", "compile", "channels_last", "onednn", "triton")
 OPS = harness.RESULTS / "ops.jsonl"
@@ -164,7 +164,7 @@ def as_line(row: dict[str, Any]) -> str:
 
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     """The cases that the options ask for; large batches are for GPUs, where they are asked for by nothing else."""
-    cases = model_cases(torch.device(options.device).type)
+    cases = list(MODEL_CASES)
     if options.quick:
         cases = list({case.op: case for case in reversed(CASES) if case.name != "empty-batch"}.values())
     elif options.case is None and torch.device(options.device).type == "cpu":

@@ -8,10 +8,10 @@ import torch
 from bench.ops.run import PROVIDERS, candidates_of, check
 from fastvits.planning.tuning import allowing_tf32
 from fastvits_kernels.dispatch import registry
-from tests.support.op_cases import Case, model_cases
+from tests.support.op_cases import MODEL_CASES, Case
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TIMED = [case for case in model_cases(DEVICE) if DEVICE == "cuda" or "-32x" not in case.name]
+TIMED = [case for case in MODEL_CASES if DEVICE == "cuda" or "-32x" not in case.name]
 
 
 @pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "compile"])

@@ -2,6 +2,7 @@
 Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,6 @@ from .layers import (
     empty,
     mask_of,
     taps_first,
-    upsampled,
     vectors_of,
     vectors_projected,
 )
@@ -28,6 +28,8 @@ from .observed import known, observed
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
 
+_Stage = dict[str, Any]
+"""The arguments of `mrf_stage` that a stage's layers give."""
 
 _PIECE_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
 """A tensor of a piece, of which the branches of a stage make several: on a CPU of one item, so that it stays in the
@@ -38,35 +40,19 @@ it 4 to 8 %; twice as much, and twice the memory, 1 to 4 % less.
 """
 
 
-def _piece_steps(x: Tensor, elements: int, op: str) -> int | None:
+def _piece_steps(x: Tensor, elements: int) -> int | None:
     """Steps of `x` `[B, T, C]`, of all its items together, to work on at a time, where each makes `elements` elements
     of the largest tensor.
 
-    None, and so the whole, where `op` runs eagerly, with gradients, where nothing is freed early, and while tracing,
+    None, and so the whole, where stages run eagerly, with gradients, where nothing is freed early, and while tracing,
     where a length must not be looked at.
     """
     device = devices.device_of(x)
     if torch.compiler.is_compiling() or device.type not in _PIECE_BYTES or torch.is_grad_enabled():
         return None
-    if registry.current_selection().for_op(op) not in ("auto", registry.automatic_backend(device)):
+    if registry.current_selection().for_op("mrf_stage") not in ("auto", registry.automatic_backend(device)):
         return None
     return max(_PIECE_BYTES[device.type] // (elements * x.element_size()) // 64, 1) * 64
-
-
-def _stores_activations(x: Tensor, op: str) -> bool:
-    """Whether what runs `op` wants tensors behind their leaky ReLU: Triton's kernels do.
-
-    Not where the decoder learns: gradients are made for tensors as they are. Calls planned on the meta device, and for
-    no other, are for those, whatever the backend. Compiled code chooses the backend when it runs; the device tells
-    which it will be.
-    """
-    if torch.compiler.is_compiling():
-        return x.device.type != "cpu"
-    if x.requires_grad and torch.is_grad_enabled():
-        return False
-    device = devices.device_of(x)
-    asked = registry.current_selection().for_op(op)
-    return (registry.automatic_backend(device) if asked == "auto" else asked) == "triton" or device.type == "meta"
 
 
 def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
@@ -145,9 +131,6 @@ class VitsHifiGan(nn.Module):
         self.slope = config.leaky_relu_slope
         self.resblock_type = config.resblock_type
         self.num_branches = len(config.resblock_kernel_sizes)
-        # Blocks of unequal depth cannot keep step.
-        self.in_step = len({len(dilations) for dilations in config.resblock_dilation_sizes}) == 1
-        self.op = "resblock_pair" if config.resblock_type == 1 else "resblock_step"
         channels = [config.upsample_initial_channel // 2**i for i in range(len(config.upsample_rates) + 1)]
         self.conv_pre = conv1d(config.flow_size, channels[0], 7)
         self.upsampler = nn.ModuleList(
@@ -205,20 +188,18 @@ class VitsHifiGan(nn.Module):
     def _run(self, latents: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         cond = None if speaker is None else vectors_projected(self.cond, speaker)
         x = convolved(self.conv_pre, latents, cond=cond, lengths=lengths)
-        # Once for all stages and pieces, which hand on what they store. Of a smaller slope the inverse is not exact.
-        activated = self.in_step and self.slope >= 1e-3 and _stores_activations(x, self.op)
-        stages = len(self.upsampler)
+        stages = [self._stage(stage) for stage in range(len(self.upsampler))]
         # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
         # hear 10, and what the first stage makes is small.
-        for first, last in ((0, 1), (1, stages)) if stages > 1 else ((0, 1),):
-            x = self._in_pieces(x, first, last, lengths, activated)
+        for first, last in ((0, 1), (1, len(stages))) if len(stages) > 1 else ((0, 1),):
+            x = self._in_pieces(x, first, last, lengths, stages)
             if lengths is not None:
                 lengths = lengths * math.prod(self.config.upsample_rates[first:last])
         return x.squeeze(-1)
 
-    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, activated: bool) -> Tensor:
-        """`_stages`, one piece after another where there is much to do, some items or some time of one: memory stays
-        small.
+    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:
+        """`_stages`, one piece after another where there is much to do, some items or some time of one: memory
+        stays small.
 
         A piece of time hears some steps more on either side, so that its own steps come out as from the whole. All but
         the last have one width.
@@ -226,16 +207,16 @@ class VitsHifiGan(nn.Module):
         config, total = self.config, x.shape[1]
         channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
-        width = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)), self.op)
+        width = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)))
         if width is None:
-            return self._stages(x, first, last, lengths, activated)
+            return self._stages(x, first, last, lengths, stages)
         begin, end = stages_window(config, 0, 1, first, last)
         reach = max(-begin, end - 1)
         width = max(width, 4 * reach)
         # A CPU runs items one by one anyway: only one of them has to fit its cache.
         together = 1 if devices.device_of(x).type == "cpu" else x.shape[0]
         if together * total <= width * 5 // 4:
-            return self._stages(x, first, last, lengths, activated)
+            return self._stages(x, first, last, lengths, stages)
         hop, batch = rates[-1], x.shape[0]
         out = x.new_empty(batch, total * hop, 1 if last == len(self.upsampler) else channels[-1])
         if batch > 1:
@@ -244,7 +225,7 @@ class VitsHifiGan(nn.Module):
             for item in range(0, batch, items):
                 some = slice(item, item + items)
                 inside = None if lengths is None else lengths[some]
-                out[some] = self._in_pieces(x[some], first, last, inside, activated)
+                out[some] = self._in_pieces(x[some], first, last, inside, stages)
             return out
         done = 0
         while done < total:
@@ -252,90 +233,53 @@ class VitsHifiGan(nn.Module):
             stop = min(start + width, total)
             upto = total if stop == total else stop - reach
             inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-            piece = self._stages(x[:, start:stop], first, last, inside, activated)
+            piece = self._stages(x[:, start:stop], first, last, inside, stages)
             out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
             done = upto
         return out
 
-    def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, activated: bool) -> Tensor:
+    def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:
         """The stages `[first, last)`, `[B, T, C]` -> `[B, T * hop, C']`; the last one of all ends with the waveform,
         `[B, T_samples, 1]`.
 
-        Every tensor is read behind a leaky ReLU, and perhaps stored so (`activated`): what stages hand on then is, too.
+        Every tensor is read behind a leaky ReLU, which ends the stage that makes it; the first stage begins with one.
         """
         for stage in range(first, last):
-            upsample = cast(nn.ConvTranspose1d, self.upsampler[stage])
-            done = activated and stage > 0
-            x = upsampled(upsample, x, lengths, 1.0 if done else self.slope, self.slope if activated else 1.0)
+            x = kernels.mrf_stage(
+                x,
+                **stages[stage],
+                lengths=lengths,
+                slope=self.slope,
+                in_slope=self.slope if stage == 0 else 1.0,
+                out_slope=LAST_SLOPE if stage == len(stages) - 1 else self.slope,
+            )
             if lengths is not None:
-                lengths = lengths * upsample.stride[0]
-            x = self._fuse(x, stage, lengths, activated)
-        if last < len(self.upsampler):
+                lengths = lengths * self.config.upsample_rates[stage]
+        if last < len(stages):
             return x
-        slope = 1.0 if activated else LAST_SLOPE
-        return convolved(self.conv_post, x, slope=slope, activation="tanh", lengths=lengths)
+        return convolved(self.conv_post, x, activation="tanh", lengths=lengths)
+
+    def _stage(self, stage: int) -> _Stage:
+        """What a stage's layers give the op."""
+        upsample = cast(nn.ConvTranspose1d, self.upsampler[stage])
+        blocks = self._branches(stage)
+        first = [list(block.convs1 if self.resblock_type == 1 else block.convs) for block in blocks]
+        dilated = [cast(nn.Conv1d, conv) for convs in first for conv in convs]
+        second = [cast(nn.Conv1d, conv) for block in blocks for conv in block.convs2] if self.resblock_type == 1 else []
+        return {
+            "weight": upsample.weight.permute(2, 0, 1),
+            "bias": upsample.bias,
+            "weights1": [taps_first(conv.weight) for conv in dilated],
+            "biases1": [cast(Tensor, conv.bias) for conv in dilated],
+            "weights2": [taps_first(conv.weight) for conv in second],
+            "biases2": [cast(Tensor, conv.bias) for conv in second],
+            "stride": upsample.stride[0],
+            "padding": cast(int, upsample.padding[0]),
+            "depths": [len(convs) for convs in first],
+            "dilations": [conv.dilation[0] for conv in dilated],
+        }
 
     def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
         # Not a slice of the list, which would be a new module.
         each = range(stage * self.num_branches, (stage + 1) * self.num_branches)
         return [cast(HifiGanResidualBlock, self.resblocks[i]) for i in each]
-
-    def _fuse(self, x: Tensor, stage: int, lengths: Tensor | None, activated: bool) -> Tensor:
-        """Multi-receptive-field fusion: the mean of the stage's residual blocks, `[B, T, C]` -> `[B, T, C]`; with
-        `activated` both are behind the leaky ReLUs of what reads them."""
-        branches = self._branches(stage)
-        dilated = [block.convs1 if self.resblock_type == 1 else block.convs for block in branches]
-        if not self.in_step:
-            return self._fuse_one_by_one(x, branches, dilated, lengths)
-        x = x.unsqueeze(0)
-        following = LAST_SLOPE if stage == len(self.upsampler) - 1 else self.slope
-        for step in range(len(dilated[0])):
-            first = [cast(nn.Conv1d, convs[step]) for convs in dilated]
-            second = [cast(nn.Conv1d, block.convs2[step]) for block in branches] if self.resblock_type == 1 else None
-            mean = step == len(dilated[0]) - 1
-            out_slope = 1.0 if not activated else following if mean else self.slope
-            x = self._step(x, first, second, lengths, mean=mean, activated=activated, out_slope=out_slope)
-        return x
-
-    def _fuse_one_by_one(
-        self, x: Tensor, branches: list[HifiGanResidualBlock], dilated: list[nn.ModuleList], lengths: Tensor | None
-    ) -> Tensor:
-        """The same for blocks of unequal depth, which cannot keep step."""
-        total = None
-        for block, convs in zip(branches, dilated, strict=True):
-            y = x.unsqueeze(0)
-            for step, conv in enumerate(convs):
-                second = [cast(nn.Conv1d, block.convs2[step])] if self.resblock_type == 1 else None
-                y = self._step(y, [cast(nn.Conv1d, conv)], second, lengths, mean=False)
-            total = y[0] if total is None else total + y[0]
-        assert total is not None
-        return total / len(branches)
-
-    def _step(
-        self,
-        x: Tensor,
-        first: list[nn.Conv1d],
-        second: list[nn.Conv1d] | None,
-        lengths: Tensor | None,
-        *,
-        mean: bool,
-        activated: bool = False,
-        out_slope: float = 1.0,
-    ) -> Tensor:
-        """One step of every branch, `[R or 1, B, T, C]` -> `[R, B, T, C]`, or `[B, T, C]` with `mean`."""
-        weights = [taps_first(conv.weight) for conv in first]
-        biases = [cast(Tensor, conv.bias) for conv in first]
-        options: dict[str, Any] = {
-            "lengths": lengths,
-            "dilations": [conv.dilation[0] for conv in first],
-            "slope": self.slope,
-            "mean": mean,
-            "activated": activated,
-            "out_slope": out_slope,
-        }
-        if second is None:
-            return kernels.resblock_step(x, x, weights, biases, **options)
-        weights2 = [taps_first(conv.weight) for conv in second]
-        return kernels.resblock_pair(
-            x, weights, biases, weights2, [cast(Tensor, conv.bias) for conv in second], **options
-        )

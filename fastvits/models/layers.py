@@ -165,21 +165,6 @@ def vectors_projected(conv: nn.Conv1d, x: Tensor, *, ieee: bool = False, weight:
     return nn.functional.linear(x, weight.squeeze(-1).to(x.dtype), bias)
 
 
-def upsampled(conv: nn.ConvTranspose1d, x: Tensor, lengths: Tensor | None, slope: float, out_slope: float) -> Tensor:
-    """`[B, T, C_in]` -> `[B, T * stride, C_out]`, with leaky ReLUs of `slope` in front and `out_slope` behind (1:
-    none)."""
-    return kernels.conv_transpose1d(
-        x,
-        conv.weight.permute(2, 0, 1),
-        conv.bias,
-        lengths=lengths,
-        stride=conv.stride[0],
-        padding=cast(int, conv.padding[0]),
-        slope=slope,
-        out_slope=out_slope,
-    )
-
-
 def normalized(norm: nn.LayerNorm, x: Tensor, residual: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
     """`LayerNorm(x + residual)`, `[B, T, C]`, zero beyond `lengths`."""
     return kernels.layer_norm(x, residual, norm.weight, norm.bias, lengths=lengths, eps=norm.eps)

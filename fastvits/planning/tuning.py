@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fastvits_kernels.dispatch import devices, registry
 from fastvits_kernels.dispatch.registry import Call
-from fastvits_kernels.launch import tiles
+from fastvits_kernels.launch import jit, tiles
 from fastvits_kernels.launch.ahead import compile_ahead
 
 from ..configuration import VitsConfig
@@ -103,16 +103,18 @@ def shapes_of(
             for size in sizes:
                 with registry.use_backend("eager"):
                     calls = planned_calls(model, masked=False, **vars(size))
-                for call in calls:
+                for call in chain.from_iterable(map(_to_time, calls)):
                     implementation = call.op.implementations.get("triton")
                     if implementation is None or implementation.prefers is None:
                         continue
-                    if ops is not None and call.op.name not in ops:
-                        continue
-                    with allowing_tf32(tf32), devices.assume(device), tiles.observing() as choices:
+                    with allowing_tf32(tf32), devices.assume(device), tiles.observing() as choices, jit.recording():
                         if implementation.supports(*call.args) is None:
-                            implementation.prefers(*call.args)
+                            # What is made of others looks its tiles up where it launches.
+                            look_up = implementation.prefers if call.op.composed is None else implementation.run
+                            look_up(*call.args)
                     for choice in choices:
+                        if ops is not None and choice.op not in ops and call.op.name not in ops:
+                            continue
                         looked_up = (choice.channels, choice.kernel_size, choice.work)
                         shape = Shape(choice.op, choice.dtype, *looked_up, choice.tile, call, tf32)
                         key = json.dumps([shape.op, shape.when])
@@ -120,6 +122,14 @@ def shapes_of(
                         if key not in found or found[key].work < shape.work:
                             found[key] = shape
     return list(found.values())
+
+
+def _to_time(call: Call) -> list[Call]:
+    """What to time for the tiles of a call: of an op made of others, alone what it does once, and then the whole, for
+    what it does several times and reads as the whole stores it."""
+    parts = call.op.parts(*call.args)
+    names = [part.op.name for part in parts]
+    return [*(part for part in parts if names.count(part.op.name) == 1), call]
 
 
 def candidates(shape: Shape, device: torch.device) -> list[tiles.Tile]:

@@ -19,6 +19,7 @@ from .ops.layer_norm import layer_norm
 from .ops.left_align import left_align
 from .ops.length_regulator import length_regulator
 from .ops.monotonic_alignment import alignment_scores, monotonic_alignment
+from .ops.mrf_stage import mrf_stage
 from .ops.resblock import resblock_pair, resblock_step
 from .ops.spline import rational_quadratic_spline
 from .ops.spline_coupling import spline_coupling
@@ -44,6 +45,7 @@ __all__ = [
     "left_align",
     "length_regulator",
     "monotonic_alignment",
+    "mrf_stage",
     "onednn",
     "rational_quadratic_spline",
     "relative_attention",

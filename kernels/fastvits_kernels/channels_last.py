@@ -22,6 +22,7 @@ CONVOLUTIONAL = (
     "conv1d_layer_norm_projection",
     "conv_transpose1d",
     "depth_separable_layer",
+    "mrf_stage",
     "resblock_pair",
     "resblock_step",
     "wavenet_layer",

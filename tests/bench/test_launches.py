@@ -43,7 +43,7 @@ def test_the_counter_sees_every_launch_of_an_op_and_what_its_launcher_adds() -> 
     biases = [torch.zeros(16) for _ in range(2)]
     x = torch.randn(1, 1, 9, 16)
     op = registry.ops()["resblock_pair"]
-    arguments = (x, weights[:2], biases, weights[2:], biases, None, [1, 3], 0.1, True, False, 1.0)
+    arguments = (x, weights[:2], biases, weights[2:], biases, None, [1, 3], 0.1, True)
     with registry.use_backend("triton"):
         with launches.counting() as first:
             result = op(*arguments)

@@ -29,12 +29,13 @@ SMALL = {
     "depth_separable_layer": "dilation-beyond-T-transposed",
     "gated_activation": "saturated-transposed-192",
     "layer_norm": "transposed-256",
+    "mrf_stage": "single-steps-sliced",
     "length_regulator": "zero-durations-at-both-ends",
     "rational_quadratic_spline": "transposed",
     "relative_attention": "window-beyond-T",
     "relative_attention_weights": "window-beyond-T",
     "resblock_pair": "ragged-mean-sliced",
-    "resblock_step": "activated-ragged",
+    "resblock_step": "transposed",
     "spline_coupling": "transposed-five-bins",
     "wavenet_layer": "dilation-beyond-T",
 }
@@ -71,11 +72,15 @@ def with_backward() -> Iterator[Any]:
         first = next(registry.tensors_in(arguments))
         for backend, implementation in registry.ops()[case.op].implementations.items():
             limit = 2100 if backend == "triton" and DEVICE == "cpu" else 1 << 20
+            # Of what is made of others the parts are checked. Behind several leaky ReLUs in half precision eager itself
+            # is a fifth away: rounding moves signs.
+            whole = registry.ops()[case.op].composed is not None
+            limit = limit // 16 if whole else limit
             if implementation.backward is None or first.numel() > limit:
                 continue
             if implementation.supports(*arguments) is not None:
                 continue
-            for dtype in (torch.float32, HALVES[backend]):
+            for dtype in (torch.float32,) if whole else (torch.float32, HALVES[backend]):
                 if dtype == torch.float32 or 8 * first.numel() < limit:
                     name = str(dtype).removeprefix("torch.")
                     yield pytest.param(case, backend, dtype, id=f"{case.id}-{backend}-{name}")

@@ -1,12 +1,10 @@
 """What holds of the residual blocks' mathematics, for the reference and for the kernels alike."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit
@@ -51,26 +49,6 @@ def test_a_pair_is_two_steps(generator: torch.Generator) -> None:
     expected = resblock.resblock_step(hidden, x, *second, lengths=lengths, dilations=[1] * BRANCHES, mean=True)
     pair = resblock.resblock_pair(x, *first, *second, lengths=lengths, dilations=DILATIONS, mean=True)
     assert_same(pair, expected)
-
-
-@pytest.mark.parametrize("mean", [False, True])
-def test_activations_say_the_same(generator: torch.Generator, mean: bool) -> None:
-    """What is given and returned behind leaky ReLUs is what would be without them."""
-    x, lengths = normal(generator, BRANCHES, BATCH, STEPS, CHANNELS), torch.tensor([STEPS, 20], device=DEVICE)
-    first, second = convolutions(generator), convolutions(generator)
-    options: dict[str, Any] = {"lengths": lengths, "dilations": DILATIONS, "mean": mean}
-    given = functional.leaky_relu(x, 0.1)
-    pair = resblock.resblock_pair(given, *first, *second, activated=True, out_slope=0.2, **options)
-    assert_same(pair, functional.leaky_relu(resblock.resblock_pair(x, *first, *second, **options), 0.2))
-    step = resblock.resblock_step(given, given, *first, activated=True, out_slope=0.2, **options)
-    assert_same(step, functional.leaky_relu(resblock.resblock_step(x, x, *first, **options), 0.2))
-
-
-def test_a_slope_of_zero_cannot_be_undone(generator: torch.Generator) -> None:
-    weights, biases = convolutions(generator)
-    x = normal(generator, 1, 1, 4, CHANNELS)
-    with pytest.raises(ValueError, match="slope must be above 0 for what is given activated, got 0"):
-        resblock.resblock_step(x, x, weights, biases, dilations=DILATIONS, slope=0.0, activated=True)
 
 
 def test_the_mean_is_that_of_the_branches(generator: torch.Generator) -> None:

@@ -23,6 +23,7 @@ UNBOUND = {
     "gated_activation": {("x", 1)},
     "length_regulator": {("noise", 1)},
     "monotonic_alignment": {("scores", 1), ("scores", 2)},
+    "mrf_stage": {("x", 1), ("weights1", 0), ("weights2", 0)},
     "resblock_pair": {("x", 2), ("weights1", 0), ("weights2", 0)},
     "resblock_step": {("weights", 0)},
     "wavenet_layer": {("in_weight", 0)},
@@ -114,6 +115,8 @@ def test_operators_refuse_too_and_so_do_their_fakes(op: str) -> None:
     ("op", "weights"),
     [
         ("depth_separable_layer", "depthwise"),
+        ("mrf_stage", "weights1"),
+        ("mrf_stage", "weights2"),
         ("resblock_pair", "weights1"),
         ("resblock_pair", "weights2"),
         ("resblock_step", "weights"),

@@ -281,6 +281,9 @@ class Op:
     everything else, for fake tensors too. `ieee` says whether matrices are multiplied as IEEE float32 even where
     torch's flags allow TF32: kernels see to it themselves, for what runs in plain torch it is done here. These three,
     and those of an `Implementation`, name the arguments that they read, and no others (`Callback`).
+
+    `composed` is for an op that is made of others: the same function as calls of these. It runs where gradients are
+    wanted, so that those of the parts are taken and nothing is computed twice.
     """
 
     def __init__(
@@ -290,6 +293,7 @@ class Op:
         fake: Callable[..., Any],
         check: Callable[..., None],
         ieee: Callable[..., bool] | bool = False,
+        composed: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.reference = reference
@@ -299,6 +303,7 @@ class Op:
         self.fake = Callback.of(self, fake)
         self.check = Callback.of(self, check)
         self.ieee = ieee if isinstance(ieee, bool) else Callback.of(self, ieee)
+        self.composed = composed
         self.implementations: dict[str, Implementation] = {}
         schema = torch.library.infer_schema(reference, mutates_args=())
         definition = torch.library.custom_op(f"fastvits::{name}", self._run_inside, mutates_args=(), schema=schema)
@@ -334,8 +339,24 @@ class Op:
             return self.fake(*args)
         run = self._resolve(args)
         if run is not self.reference and torch.is_grad_enabled() and any(t.requires_grad for t in tensors_in(args)):
-            return self.library_op(*args)
+            return self.library_op(*args) if self.composed is None else self._run_composed(args)
         return run(*args)
+
+    def _run_composed(self, args: tuple[Any, ...]) -> Any:
+        """The parts one by one, under the backend that was asked for the whole."""
+        assert self.composed is not None
+        selection = current_selection()
+        with use_selection(replace(selection, backend=selection.for_op(self.name))):
+            return self.composed(*args)
+
+    def parts(self, *args: Any) -> list[Call]:
+        """The calls of other ops that these arguments mean where gradients are wanted; none for an op that is not made
+        of others. Nothing is run; meant for tensors on the meta device."""
+        if self.composed is None:
+            return []
+        with dry_run() as calls:
+            self.composed(*self.complete(args))
+        return calls
 
     def resolve(self, *args: Any) -> Decision:
         """The decision for these arguments, without running anything; raises `BackendError` as a call would."""

@@ -19,6 +19,7 @@ from . import (
     wavenet,
 )
 
+from . import mrf_stage  # isort: skip - of convolutions above
 from . import gradients  # isort: skip - of the implementations above
 from .widening import widened
 
@@ -33,6 +34,7 @@ __all__ = [
     "elementwise",
     "gradients",
     "monotonic_alignment",
+    "mrf_stage",
     "resblock",
     "wavenet",
     "widened",

@@ -41,23 +41,10 @@ def _phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tens
     return packed(weight, ("onednn phases", dtype, stride, is_short(steps)), build)
 
 
-def _run(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lengths: Tensor | None,
-    stride: int,
-    padding: int,
-    slope: float,
-    out_slope: float = 1.0,
-) -> Tensor:
-    out = _upsampled(x, weight, bias, lengths, stride, padding, slope)
-    return out if out_slope == 1.0 else functional.leaky_relu(out, out_slope)
-
-
-def _upsampled(
+def run(
     x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
 ) -> Tensor:
+    """`conv_transpose1d`, perhaps as a slice of a longer sequence."""
     batch, steps, _ = x.shape
     taps, _, outputs = weight.shape
     dtype = compute_dtype(x.dtype)
@@ -81,4 +68,4 @@ def _upsampled(
     return clear_beyond(out, None if lengths is None else lengths * stride).to(x.dtype)
 
 
-ops()["conv_transpose1d"].register("onednn", Implementation(_run, named(unsupported, "x", "weight", "bias")))
+ops()["conv_transpose1d"].register("onednn", Implementation(run, named(unsupported, "x", "weight", "bias")))

@@ -73,7 +73,6 @@ def conv_transpose1d_backward(
     stride: int,
     padding: int,
     slope: float,
-    out_slope: float,
 ) -> tuple[Any, ...]:
     """Gradients of `conv_transpose1d`'s arguments, by oneDNN's backward of channels-last images."""
     g = zero_beyond(g, None if lengths is None else lengths * stride)
@@ -95,14 +94,14 @@ def conv_transpose1d_backward(
         of_x = zero_beyond(through_leaky(_sequence(of_x), inside, slope), lengths)
     if of_weight is not None:
         of_weight = of_weight.squeeze(2).permute(2, 0, 1)
-    return of_x, of_weight, sums(g) if wants(bias) else None, *(None,) * 5
+    return of_x, of_weight, sums(g) if wants(bias) else None, *(None,) * 4
 
 
 def _register(name: str, backward: Any) -> None:
     op = ops()[name]
 
     def run(grads: tuple[Tensor, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not derivable(op, arguments):
+        if not derivable(arguments):
             return gradients_of(op.reference, arguments, grads)
         return _rounded(backward(grads[0].float(), *_widened(arguments)), arguments)
 

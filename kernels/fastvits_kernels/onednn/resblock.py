@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..dispatch.registry import Implementation, ops
-from ..ops.resblock import inverse_leaky_relu
 from .convolution import (
     activated,
     clear_beyond,
@@ -62,7 +60,7 @@ def _start(out: Tensor, residual: Tensor | None) -> None:
         out.copy_(residual[0])
 
 
-def _run_step(
+def run_step(
     x: Tensor,
     residual: Tensor | None,
     weights: Sequence[Tensor],
@@ -71,13 +69,11 @@ def _run_step(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
 ) -> Tensor:
-    return _run(x, residual, None, None, weights, biases, lengths, dilations, slope, mean, activated, out_slope)
+    return _run(x, residual, None, None, weights, biases, lengths, dilations, slope, mean)
 
 
-def _run_pair(
+def run_pair(
     x: Tensor,
     weights1: Sequence[Tensor],
     biases1: Sequence[Tensor],
@@ -87,10 +83,8 @@ def _run_pair(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
 ) -> Tensor:
-    return _run(x, x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean, activated, out_slope)
+    return _run(x, x, weights1, biases1, weights2, biases2, lengths, dilations, slope, mean)
 
 
 def _run(
@@ -104,14 +98,8 @@ def _run(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
 ) -> Tensor:
     """A pair, or without `weights1` a single step: `dilations` are those of the first convolution."""
-    if activated:
-        # Applied on the way into a padded buffer, at no cost: a CPU does not ask its models for activations.
-        given, x = x, inverse_leaky_relu(x, slope)
-        residual = x if residual is given else None if residual is None else inverse_leaky_relu(residual, slope)
     branches = len(weights2)
     _, batch, steps, channels = x.shape
     dtype = compute_dtype(x.dtype)
@@ -156,8 +144,7 @@ def _run(
     out = out[:, :, :steps]
     for sequence in out:
         clear_beyond(sequence, lengths)
-    out = (out[0] if mean else out).to(x.dtype)
-    return out if out_slope == 1.0 else functional.leaky_relu_(out, out_slope)
+    return (out[0] if mean else out).to(x.dtype)
 
 
 def _one_of(x: Tensor | None, branch: int) -> Tensor | None:
@@ -204,5 +191,5 @@ def _supports_pair(
     return unsupported(x, *weights1, *biases1, *weights2, *biases2)
 
 
-ops()["resblock_step"].register("onednn", Implementation(_run_step, _supports_step))
-ops()["resblock_pair"].register("onednn", Implementation(_run_pair, _supports_pair))
+ops()["resblock_step"].register("onednn", Implementation(run_step, _supports_step))
+ops()["resblock_pair"].register("onednn", Implementation(run_pair, _supports_pair))

@@ -153,7 +153,7 @@ def _register(name: str) -> None:
     places = list(op.parameters)
 
     def run(grads: tuple[Tensor, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not derivable(op, arguments):
+        if not derivable(arguments):
             return gradients_of(op.reference, arguments, grads)
         ieee = bool(arguments[places.index("ieee")]) if "ieee" in places else False
         return BACKWARD[name](_convolutions(ieee), grads[0], *arguments)

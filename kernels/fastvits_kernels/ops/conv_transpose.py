@@ -1,10 +1,10 @@
-"""Transposed one-dimensional convolution (upsampling) of a channels-last sequence between leaky ReLUs.
+"""Transposed one-dimensional convolution (upsampling) of a channels-last sequence behind a leaky ReLU.
 
-    out[b, u] = g(bias + sum_{t, j : t * stride + j - padding = u}  f(x[b, t]) @ weight[j]),      0 <= u < T * stride
+    out[b, u] = bias + sum_{t, j : t * stride + j - padding = u}  f(x[b, t]) @ weight[j],      0 <= u < T * stride
 
-where `f` and `g` are the leaky ReLUs of the slopes `slope` and `out_slope` (1 means none) and `x` counts as zero
-outside `[0, lengths[b])`; `out` is zero beyond `lengths[b] * stride`. The kernel size `K` must satisfy `K - 2 * padding
-== stride`, so that `T` becomes exactly `T * stride`.
+where `f` is the leaky ReLU of slope `slope` (1 means none) and `x` counts as zero outside `[0, lengths[b])`; `out` is
+zero beyond `lengths[b] * stride`. The kernel size `K` must satisfy `K - 2 * padding == stride`, so that `T` becomes
+exactly `T * stride`.
 
 Axes: `x` `[B, T, C_in]`, `weight` `[K, C_in, C_out]` (taps first), `bias` `[C_out]`, all with any strides; `out`
 `[B, T * stride, C_out]`, contiguous.
@@ -49,15 +49,12 @@ def conv_transpose1d_reference(
     stride: int,
     padding: int,
     slope: float,
-    out_slope: float = 1.0,
 ) -> Tensor:
     """The upsampling of the module's docstring: the specification of the op."""
     x = zero_beyond(x, lengths).transpose(1, 2)
     if slope != 1.0:
         x = functional.leaky_relu(x, slope)
     y = functional.conv_transpose1d(x, weight.permute(1, 2, 0), bias, stride=stride, padding=padding).transpose(1, 2)
-    if out_slope != 1.0:
-        y = functional.leaky_relu(y, out_slope)
     return zero_beyond(y, None if lengths is None else lengths * stride).contiguous()
 
 
@@ -172,6 +169,7 @@ def _launch_conv_transpose1d(
     slope: float,
     out_slope: float = 1.0,
 ) -> Tensor:
+    """The upsampling, stored behind a leaky ReLU of `out_slope` (1: none): what reads it next in a stage wants so."""
     batch, steps, inputs = x.shape
     taps, _, outputs = weight.shape
     lengths = None if lengths is None else lengths.expand(batch)
@@ -215,7 +213,7 @@ def _prefers_conv_transpose1d(x: Tensor, weight: Tensor) -> tuple[str, str, bool
     return preference(_tile(x, weight))
 
 
-def _check(
+def check(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -234,7 +232,7 @@ def _check(
         raise ValueError(f"K must be stride + 2 * padding = {stride} + 2 * {padding}, got {taps}")
 
 
-_CONV_TRANSPOSE1D = Op("conv_transpose1d", conv_transpose1d_reference, _fake, _check)
+_CONV_TRANSPOSE1D = Op("conv_transpose1d", conv_transpose1d_reference, _fake, check)
 _CONV_TRANSPOSE1D.register(
     "triton", Implementation(_launch_conv_transpose1d, _supports_conv_transpose1d, _prefers_conv_transpose1d)
 )
@@ -249,7 +247,6 @@ def conv_transpose1d(
     stride: int,
     padding: int,
     slope: float = 1.0,
-    out_slope: float = 1.0,
 ) -> Tensor:
     """The upsampling of the module's docstring; raises ValueError unless `K - 2 * padding == stride`."""
-    return _CONV_TRANSPOSE1D(x, weight, bias, lengths, stride, padding, slope, out_slope)
+    return _CONV_TRANSPOSE1D(x, weight, bias, lengths, stride, padding, slope)

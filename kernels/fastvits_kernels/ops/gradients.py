@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.masking import zero_beyond
-from ..dispatch.registry import Op, tensors_in
+from ..dispatch.registry import tensors_in
 from .conv import apply_activation
 
 
@@ -125,8 +125,6 @@ def resblock_step_backward(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
 ) -> tuple[Any, ...]:
     """Gradients of `resblock_step`'s arguments, branch by branch."""
     shared = zero_beyond(g, lengths) / len(weights) if mean else None
@@ -147,7 +145,7 @@ def resblock_step_backward(
             with_.by_weight(leaky(inside, slope), of_out, weight.shape[0], dilation, pad) if wanted else None
         )
         of_biases.append(sums(of_out) if wants(bias) else None)
-    rest = (None,) * 6
+    rest = (None,) * 4
     return _gathered(of_x, x), _gathered(of_residual, residual), of_weights, of_biases, *rest
 
 
@@ -163,8 +161,6 @@ def resblock_pair_backward(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
 ) -> tuple[Any, ...]:
     """Gradients of `resblock_pair`'s arguments, branch by branch; the first convolution is computed again."""
     shared = zero_beyond(g, lengths) / len(weights1) if mean else None
@@ -190,7 +186,7 @@ def resblock_pair_backward(
         if wants(x):
             by_x = through_leaky(with_.by_input(of_hidden, first, dilation, pad1), inside, slope)
             of_x.append(zero_beyond(by_x, lengths) + of_out)
-    return _gathered(of_x, x), of_first, of_bias1, of_second, of_bias2, *(None,) * 6
+    return _gathered(of_x, x), of_first, of_bias1, of_second, of_bias2, *(None,) * 4
 
 
 def wavenet_layer_backward(
@@ -247,12 +243,6 @@ BACKWARD: dict[str, Callable[..., tuple[Any, ...]]] = {
 """By op; each takes a `Convolutions`, the gradient of the result, and the op's arguments."""
 
 
-def derivable(op: Op, arguments: tuple[Any, ...]) -> bool:
-    """Whether the forms above are for these arguments: something to compute, and tensors as they are.
-
-    What is stored behind its leaky ReLU (`activated`, `out_slope`) is left to the reference; a decoder that learns
-    stores nothing so.
-    """
-    found = dict(zip(op.parameters, arguments, strict=True))
-    stored = found.get("activated", False) or found.get("out_slope", 1.0) != 1.0
-    return not stored and all(tensor.numel() for tensor in tensors_in(arguments))
+def derivable(arguments: tuple[Any, ...]) -> bool:
+    """Whether the forms above are for these arguments: whether there is something to compute."""
+    return all(tensor.numel() for tensor in tensors_in(arguments))

@@ -1,143 +1,36 @@
-"""One step of the HiFi-GAN residual blocks, for all branches of a multi-receptive-field fusion (MRF) at once.
+"""The kernel of a step of the residual blocks, and how steps and pairs of steps are launched.
 
-Branch `r` of `R` computes
-
-    y_r = residual_r + bias_r + sum_j  f(x_r[t + (j - (K_r - 1) / 2) * dilation_r]) @ weight_r[j]
-
-with `f` the leaky ReLU of slope `slope` (Kong et al. 2020, "HiFi-GAN", section 2.2). With `mean` the result is the mean
-over the branches, which ends a stage. `x` counts as zero outside `[0, lengths[b])` and the result is zero there.
-
-A leaky ReLU has an inverse, so that one form of a tensor is enough to be stored: with `activated`, `x` and `residual`
-are given as `f(x)` and `f(residual)`. `out_slope` is that of a leaky ReLU of the result (1: none).
-
-Axes: `x` `[R, B, T, C]`, or `[1, B, T, C]` when all branches share their input; `residual` likewise or None;
-`weights[r]` `[K_r, C, C]` (taps first), `biases[r]` `[C]`. Out `[R, B, T, C]`, or `[B, T, C]` with `mean`. Every
-`(K_r - 1) * dilation_r` is even.
-
-A block of the first type is pairs of steps, the first without residual (`resblock_pair`); one of the second type is
-single steps.
-
-The kernel is an implicit GEMM: a program owns `[BLOCK_T, BLOCK_CO]` outputs of one branch, or with `mean` of all, and
+It is an implicit GEMM: a program owns `[BLOCK_T, BLOCK_CO]` outputs of one branch, or with `mean` of all, and
 accumulates `[BLOCK_T, BLOCK_CI] @ [BLOCK_CI, BLOCK_CO]` over taps and chunks of input channels in float32. All branches
 are one launch. Kernel sizes and dilations are run-time numbers, so that one binary serves every step of a stage. A mean
 is one more level of that accumulation: no atomics, no pass of its own. Weights are read as contiguous `[K_r, C_in,
 C_out]`; others are packed so once (`packing.contiguous`).
 
 A pair is two launches. The first stores `f(hidden)`, so that the second need not apply `f` once a tap: that makes the
-loop of float16 on sm_90 2.6 to 3.2 times as many instructions, more than the tensor cores leave time for. `activated`
-and `out_slope` spare the first launch the same: a result is stored as what reads it next wants it, and undone once, as
-a residual. One launch for both would still pass the hidden tile through memory, since Triton cannot shift a tile by a
-tap, and would save little of the traffic: every element is read once a tap (21 times over kernel sizes 3, 7 and 11)
-from the L2 cache.
-
-Work: `2 B T C^2 sum_r K_r` FLOPs a step. Elements moved a step, beside the weights, at `N = R B T C`: eager 7 N (leaky
-ReLU 2, convolution 2, residual 3) and more for the mean; the kernel 2 N, or 3 N with a residual, of which `mean` saves
-`(R - 1) / R` N.
-
-Triton kernels: float32 (TF32 where torch's flags allow it), float16, bfloat16; any strides of `x` and `residual`; any
-C; at most four branches.
+loop of float16 on sm_90 2.6 to 3.2 times as many instructions, more than the tensor cores leave time for. A leaky ReLU
+has an inverse, so that one form of a tensor is enough to be stored: within a stage (`mrf_stage`) a launch is given `x`
+and `residual` as `f(x)` and `f(residual)` (`activated`), and hands on what reads it next behind a leaky ReLU of
+`out_slope`; a residual undoes it once. One launch for both steps of a pair would still pass the hidden tile through
+memory, since Triton cannot shift a tile by a tap, and would save little of the traffic: every element is read once a
+tap (21 times over kernel sizes 3, 7 and 11) from the L2 cache.
 """
 
-# torch 2.6 reads `typing.Sequence` in an operator's signature, and not that of collections.abc.
-from typing import TYPE_CHECKING, Sequence  # noqa: UP035
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..dispatch.masking import one_each
-from ..dispatch.packing import contiguous
-from ..dispatch.registry import Implementation, Op
-from ..dispatch.shapes import axes, expect, expect_each, expect_even_padding
-from ..launch.jit import dot_precision, kernel, launch, unavailable
-from ..launch.tiles import Tile, choose, preference
-from .conv import conv1d_reference
+from ...dispatch.masking import one_each
+from ...dispatch.packing import contiguous
+from ...launch.jit import dot_precision, kernel, launch, unavailable
+from ...launch.tiles import Tile, choose
 
 if TYPE_CHECKING:
     import triton.language as tl
 
 MAX_BRANCHES = 4
 """How many branches one launch serves: a kernel takes their weights as so many separate pointers."""
-
-
-def inverse_leaky_relu(x: Tensor, slope: float) -> Tensor:
-    """What a leaky ReLU of `slope` above 0 made `x` of."""
-    return functional.leaky_relu(x, 1.0 / slope)
-
-
-def resblock_step_reference(
-    x: Tensor,
-    residual: Tensor | None,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    mean: bool,
-    activated: bool,
-    out_slope: float,
-) -> Tensor:
-    """One step of every branch: the specification of the op."""
-    if activated:
-        residual = None if residual is None else inverse_leaky_relu(residual, slope)
-        slope = 1.0
-    branches = [
-        conv1d_reference(
-            x[r if x.shape[0] > 1 else 0],
-            weight,
-            bias,
-            None,
-            None if residual is None else residual[r if residual.shape[0] > 1 else 0],
-            lengths,
-            dilation,
-            (weight.shape[0] - 1) * dilation // 2,
-            slope,
-            "none",
-            1.0,
-        )
-        for r, (weight, bias, dilation) in enumerate(zip(weights, biases, dilations, strict=True))
-    ]
-    if mean:
-        total = branches[0]
-        for branch in branches[1:]:
-            total = total + branch
-        out = total / len(branches)
-    else:
-        out = torch.stack(branches)
-    return out if out_slope == 1.0 else functional.leaky_relu(out, out_slope)
-
-
-def resblock_pair_reference(
-    x: Tensor,
-    weights1: Sequence[Tensor],
-    biases1: Sequence[Tensor],
-    weights2: Sequence[Tensor],
-    biases2: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    mean: bool,
-    activated: bool,
-    out_slope: float,
-) -> Tensor:
-    """A dilated step, a step with dilation 1 and the residual around both: the specification of the fused pair."""
-    hidden = resblock_step_reference(x, None, weights1, biases1, lengths, dilations, slope, False, activated, 1.0)
-    if activated:
-        x = inverse_leaky_relu(x, slope)
-    undilated = [1] * len(weights2)
-    return resblock_step_reference(hidden, x, weights2, biases2, lengths, undilated, slope, mean, False, out_slope)
-
-
-def _fake_of(x: Tensor, branches: int, mean: bool) -> Tensor:
-    return x.new_empty(x.shape[1:]) if mean else x.new_empty(branches, *x.shape[1:])
-
-
-def _step_fake(x: Tensor, weights: Sequence[Tensor], mean: bool) -> Tensor:
-    return _fake_of(x, len(weights), mean)
-
-
-def _pair_fake(x: Tensor, weights1: Sequence[Tensor], mean: bool) -> Tensor:
-    return _fake_of(x, len(weights1), mean)
 
 
 @kernel
@@ -316,8 +209,8 @@ def _launch_resblock_step(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
+    activated: bool = False,
+    out_slope: float = 1.0,
 ) -> Tensor:
     """One launch for all branches."""
     slopes = (1.0, 1.0 / slope, out_slope) if activated else (slope, 1.0, out_slope)
@@ -334,8 +227,8 @@ def _launch_resblock_pair(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
-    activated: bool,
-    out_slope: float,
+    activated: bool = False,
+    out_slope: float = 1.0,
 ) -> Tensor:
     """Two launches, the hidden activations between them already through the leaky ReLU."""
     op, undilated = "resblock_pair", [1] * len(weights2)
@@ -361,8 +254,9 @@ def _launch(
     branches = len(weights)
     _, batch, steps, channels = x.shape
     lengths = one_each(lengths, batch)
-    out = _fake_of(x, branches, mean)
-    tile = _tile(op, x, weights, mean)
+    shape = x.shape[1:] if mean else (branches, *x.shape[1:])
+    out = torch.empty(shape, dtype=x.dtype, device=x.device)
+    tile = tile_of(op, x, weights, mean)
     block_co = _block(channels, tile.sizes["BLOCK_CO"])
     # Branches that are not there repeat the last one; the kernel never looks at them.
     which = [min(r, branches - 1) for r in range(MAX_BRANCHES)]
@@ -402,16 +296,23 @@ def _launch(
     return out
 
 
-def _tile(op: str, x: Tensor, weights: Sequence[Tensor], mean: bool) -> Tile:
-    """The tile, by the work that is there to share out: a mean's programs do all branches each, so there are fewer."""
+def tile_of(op: str, x: Tensor, weights: Sequence[Tensor], mean: bool) -> Tile:
+    """The tile of a launch, `x` `[R or 1, B, T, C]`, by the work that is there to share out: a mean's programs do all
+    branches each, so there are fewer."""
+    work = x.shape[1] * x.shape[2] * (1 if mean else len(weights))
+    return tile_for(op, x, x.shape[3], max(weight.shape[0] for weight in weights), work)
+
+
+def tile_for(op: str, like: Tensor, channels: int, kernel_size: int, work: int) -> Tile:
+    """The tile for so much work, in the dtype and on the device of `like`."""
     return choose(
         op,
-        x.device,
-        x.dtype,
-        channels=x.shape[3],
-        kernel_size=max(weight.shape[0] for weight in weights),
-        work=x.shape[1] * x.shape[2] * (1 if mean else len(weights)),
-        precision=dot_precision(x.dtype),
+        like.device,
+        like.dtype,
+        channels=channels,
+        kernel_size=kernel_size,
+        work=work,
+        precision=dot_precision(like.dtype),
     )
 
 
@@ -436,8 +337,8 @@ def _block(channels: int, limit: int) -> int:
     return fitting if channels % fitting == 0 else min(block, 64)
 
 
-def _supports(x: Tensor, residual: Tensor | None, weights: Sequence[Tensor]) -> str | None:
-    """Why a step cannot run, or None."""
+def unsupported_steps(x: Tensor, residual: Tensor | None, weights: Sequence[Tensor]) -> str | None:
+    """Why a launch cannot run, or None."""
     reason = unavailable(x)
     if reason is not None:
         return reason
@@ -451,111 +352,3 @@ def _supports(x: Tensor, residual: Tensor | None, weights: Sequence[Tensor]) -> 
     if any(tensor.dtype != x.dtype for tensor in (*weights, x if residual is None else residual)):
         return "the kernel is for inputs and weights of one dtype"
     return None
-
-
-def _supports_resblock_pair(x: Tensor, weights1: Sequence[Tensor], weights2: Sequence[Tensor]) -> str | None:
-    return _supports(x, x, weights1) or _supports(x, x, weights2)
-
-
-def _prefers_resblock_step(x: Tensor, weights: Sequence[Tensor], mean: bool) -> tuple[str, str, bool]:
-    return preference(_tile("resblock_step", x, weights, mean))
-
-
-def _prefers_resblock_pair(x: Tensor, weights1: Sequence[Tensor]) -> tuple[str, str, bool]:
-    return preference(_tile("resblock_pair", x, weights1, False))
-
-
-def _check_step(
-    x: Tensor,
-    residual: Tensor | None,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    activated: bool,
-) -> None:
-    branches = len(weights)
-    _, batch, steps, channels = axes(x, "x [R or 1, B, T, C]")
-    _check_convolutions(weights, biases, dilations, channels)
-    expect_each(x, "x [R or 1, B, T, C]", branches, batch, steps, channels)
-    expect_each(residual, "residual [R or 1, B, T, C]", branches, batch, steps, channels)
-    expect_each(lengths, "lengths [B or 1]", batch)
-    if activated and slope <= 0:
-        raise ValueError(f"slope must be above 0 for what is given activated, got {slope}")
-
-
-def _check_pair(
-    x: Tensor,
-    weights1: Sequence[Tensor],
-    biases1: Sequence[Tensor],
-    weights2: Sequence[Tensor],
-    biases2: Sequence[Tensor],
-    lengths: Tensor | None,
-    dilations: Sequence[int],
-    slope: float,
-    activated: bool,
-) -> None:
-    _check_step(x, None, weights1, biases1, lengths, dilations, slope, activated)
-    _check_convolutions(weights2, biases2, [1] * len(weights1), x.shape[3])
-
-
-def _check_convolutions(
-    weights: Sequence[Tensor], biases: Sequence[Tensor], dilations: Sequence[int], channels: int
-) -> None:
-    if not len(weights) == len(biases) == len(dilations) > 0:
-        raise ValueError(
-            "weights, biases and dilations must be lists of one for each branch, "
-            f"got {len(weights)}, {len(biases)} and {len(dilations)}"
-        )
-    for weight, bias, dilation in zip(weights, biases, dilations, strict=True):
-        expect(weight, "weights [K, C, C]", None, channels, channels)
-        expect_even_padding(weight.shape[0], dilation)
-        expect(bias, "biases [C]", channels)
-
-
-_RESBLOCK_STEP = Op("resblock_step", resblock_step_reference, _step_fake, _check_step)
-_RESBLOCK_PAIR = Op("resblock_pair", resblock_pair_reference, _pair_fake, _check_pair)
-_RESBLOCK_STEP.register("triton", Implementation(_launch_resblock_step, _supports, _prefers_resblock_step))
-_RESBLOCK_PAIR.register(
-    "triton", Implementation(_launch_resblock_pair, _supports_resblock_pair, _prefers_resblock_pair)
-)
-
-
-def resblock_step(
-    x: Tensor,
-    residual: Tensor | None,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    *,
-    lengths: Tensor | None = None,
-    dilations: Sequence[int],
-    slope: float = 0.1,
-    mean: bool = False,
-    activated: bool = False,
-    out_slope: float = 1.0,
-) -> Tensor:
-    """One step of every branch; see the module's docstring. Raises ValueError for shapes that do not fit."""
-    return _RESBLOCK_STEP(
-        x, residual, list(weights), list(biases), lengths, list(dilations), slope, mean, activated, out_slope
-    )
-
-
-def resblock_pair(
-    x: Tensor,
-    weights1: Sequence[Tensor],
-    biases1: Sequence[Tensor],
-    weights2: Sequence[Tensor],
-    biases2: Sequence[Tensor],
-    *,
-    lengths: Tensor | None = None,
-    dilations: Sequence[int],
-    slope: float = 0.1,
-    mean: bool = False,
-    activated: bool = False,
-    out_slope: float = 1.0,
-) -> Tensor:
-    """A pair of steps of every branch, the residual around both; see the module's docstring. Raises ValueError for
-    shapes that do not fit."""
-    first, second = (list(weights1), list(biases1)), (list(weights2), list(biases2))
-    return _RESBLOCK_PAIR(x, *first, *second, lengths, list(dilations), slope, mean, activated, out_slope)
