@@ -246,7 +246,10 @@ class VitsConfig(PublishedAttributes):
             descriptor.fset(self, value)
         elif name in extra or name in GENERAL:
             extra[name] = value
-        elif descriptor is not None or name in OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, NEAR):
+        elif descriptor is not None or (
+            (name in OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, NEAR))
+            and not tolerated(f"{type(self).__name__} keeps {name}, which means nothing to a VITS")
+        ):
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
         else:
             extra[name] = value

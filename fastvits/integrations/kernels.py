@@ -87,8 +87,11 @@ def _twin(part: nn.Module, *tensors: Tensor | None, any_precision: bool = True) 
 
 
 class layers:
-    """The layers by name, in what the library takes for a module. Where they would give anything else than the part itself (hooks, changed layers, dropout,
-    autocast, compilation, padding in attention), the part's own `forward` runs."""
+    """The layers by name, in what the library takes for a module.
+
+    Where they would give anything else than the part itself (hooks, changed layers, dropout, autocast, compilation,
+    padding in attention), the part's own `forward` runs.
+    """
 
     class VitsHifiGan(nn.Module):
         """Latents `[B, flow_size, T_frames]` -> waveform `[B, 1, T_samples]`."""

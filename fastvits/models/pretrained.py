@@ -40,6 +40,8 @@ class VitsPreTrainedModel(PublishedAttributes):
         super().__init__()
         self.config = config
         self.name_or_path = str(config.name_or_path or "")
+        if getattr(config, "gradient_checkpointing", False):  # how it was once asked for
+            self.gradient_checkpointing_enable()
 
     @torch.inference_mode(False)
     def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:

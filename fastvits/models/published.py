@@ -24,6 +24,9 @@ class PublishedAttributes(RunnableModule):
     _no_split_modules: ClassVar[list[str]] = []
     _supports_sdpa: ClassVar[bool] = True
     _auto_class: ClassVar[str | None] = None
+    _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
+    _keys_to_ignore_on_save: ClassVar[list[str] | None] = None
     accepts_loss_kwargs: ClassVar[bool] = False
     """For transformers' `Trainer`: a call takes no number of items to divide a loss by."""
     model_tags: list[str] | None = None
@@ -46,6 +49,26 @@ class PublishedAttributes(RunnableModule):
     def can_generate(cls) -> bool:
         """False: a VITS speaks in one call."""
         return False
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        """False: attention is computed one way."""
+        return False
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        """False: a VITS has no experts."""
+        return False
+
+    @property
+    def _keep_in_fp32_modules(self) -> set[str]:
+        """Parts that stay float32 where the others are float16, and no more: none."""
+        return set()
+
+    @property
+    def _keep_in_fp32_modules_strict(self) -> set[str]:
+        """Parts that stay float32 where the others are in half precision."""
+        return {name for name in ("text_encoder", "duration_predictor", "embed_speaker") if name in self._modules}
 
     @classmethod
     def is_remote_code(cls) -> bool:

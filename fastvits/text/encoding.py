@@ -21,6 +21,7 @@ from .tokenizer_arguments import (
     Work,
     arrange,
     check_bool,
+    check_keywords,
     choice,
     describe,
     is_whole,
@@ -119,6 +120,7 @@ class Encoding(Padding):
         split_special_tokens: bool | None = None,
         preparation: Preparation | None = None,
         reported: set[str] | None = None,
+        **further: Any,
     ) -> BatchEncoding:
         """Token ids of one text or of a batch of texts.
 
@@ -151,6 +153,7 @@ class Encoding(Padding):
             normalize, split_special_tokens, preparation: override the tokenizer's own settings.
             reported: characters that earlier calls on parts of the same text warned of: they are not warned of again,
                 and those that this call warns of join them.
+            further: refused, or with `fastvits.strict(False)` not looked at, as in transformers.
 
         Returns:
             `input_ids` and what else was asked for: a list (one text) or a list of lists, int64 tensors of shape
@@ -183,13 +186,12 @@ class Encoding(Padding):
             "preparation": preparation,
             "reported": reported,
         }
+        check_keywords(further, named)
         if tokenizer_kwargs is not None:
             if not isinstance(tokenizer_kwargs, Mapping):
                 raise TypeError(f"tokenizer_kwargs must be a dict or None, not {describe(tokenizer_kwargs)}.")
-            strangers = [key for key in tokenizer_kwargs if key not in named]
-            if strangers:
-                raise TypeError(f"tokenizer_kwargs may not hold {strangers!r}; allowed are {', '.join(named)}.")
-            named.update(tokenizer_kwargs)
+            check_keywords([key for key in tokenizer_kwargs if key not in named], named)
+            named.update((key, value) for key, value in tokenizer_kwargs.items() if key in named)
         options = self._options(named)
         if text is None and text_target is None:
             raise ValueError("A text is needed: give text or text_target.")

@@ -15,6 +15,29 @@ __all__ = ["SPECIAL_TOKEN_NAMES", "SpecialTokens"]
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
+class _SpecialId:
+    """The id of a special token; None without one. Set to an id, it has the token of that id be the special one."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.token = name.removesuffix("_id")
+
+    def __get__(self, tokenizer: Any, owner: type | None = None) -> Any:
+        if tokenizer is None:
+            return self
+        token = getattr(tokenizer, self.token)
+        return None if token is None else tokenizer.token_id(token)
+
+    def __set__(self, tokenizer: Any, value: int | None) -> None:
+        token = None
+        if value is not None:
+            if not is_whole(value):
+                raise TypeError(f"{self.token}_id must be a whole number or None, not {describe(value)}.")
+            token = tokenizer.vocabulary.token(int(value))
+            if token is None:
+                raise ValueError(f"No token has the id {value}, which {self.token}_id was set to.")
+        setattr(tokenizer, self.token, token)
+
+
 class SpecialTokens:
     """The part of a tokenizer that knows its tokens.
 
@@ -22,6 +45,8 @@ class SpecialTokens:
         vocabulary: all tokens.
         bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: the special ones, or None.
         extra_special_tokens: tokens that are special without having a name.
+        bos_token_id, eos_token_id, unk_token_id, sep_token_id, pad_token_id, cls_token_id, mask_token_id: their ids, or
+            None; setting one sets the token.
     """
 
     vocabulary: Vocabulary
@@ -33,6 +58,13 @@ class SpecialTokens:
     cls_token: str | None
     mask_token: str | None
     extra_special_tokens: list[str]
+    bos_token_id: Any = _SpecialId()
+    eos_token_id: Any = _SpecialId()
+    unk_token_id: Any = _SpecialId()
+    sep_token_id: Any = _SpecialId()
+    pad_token_id: Any = _SpecialId()
+    cls_token_id: Any = _SpecialId()
+    mask_token_id: Any = _SpecialId()
 
     def token_id(self, token: str) -> int:
         """The id of a token, or that of `unk_token` where the vocabulary lacks it; ValueError where there is none."""
@@ -60,45 +92,6 @@ class SpecialTokens:
     def all_special_ids(self) -> list[int]:
         """The ids of `all_special_tokens`."""
         return [self.token_id(token) for token in self.all_special_tokens]
-
-    def _special_id(self, name: str) -> int | None:
-        token = getattr(self, name)
-        return None if token is None else self.token_id(token)
-
-    @property
-    def pad_token_id(self) -> int | None:
-        """Id of the pad token; None without one."""
-        return self._special_id("pad_token")
-
-    @property
-    def unk_token_id(self) -> int | None:
-        """Id of the unknown token; None without one."""
-        return self._special_id("unk_token")
-
-    @property
-    def bos_token_id(self) -> int | None:
-        """Id of the token that begins a sentence; None without one."""
-        return self._special_id("bos_token")
-
-    @property
-    def eos_token_id(self) -> int | None:
-        """Id of the token that ends a sentence; None without one."""
-        return self._special_id("eos_token")
-
-    @property
-    def sep_token_id(self) -> int | None:
-        """Id of the separator; None without one, and VITS has none."""
-        return self._special_id("sep_token")
-
-    @property
-    def cls_token_id(self) -> int | None:
-        """Id of the classification token; None without one, and VITS has none."""
-        return self._special_id("cls_token")
-
-    @property
-    def mask_token_id(self) -> int | None:
-        """Id of the mask token; None without one, and VITS has none."""
-        return self._special_id("mask_token")
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """The id of one token, or the list of ids of several; an unknown token has that of `unk_token`."""

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .decoding import Decoding
-from .encoding import Encoding
 from .espeak_voices import espeak_voice_for, short_code
 from .front_ends.base import FrontEnd
 from .front_ends.characters import CharacterFrontEnd
@@ -24,6 +23,7 @@ from .front_ends.piper import PiperLetterFrontEnd, PiperPhonemeFrontEnd
 from .front_ends.romanized import RomanizedFrontEnd
 from .front_ends.symbols import SymbolFrontEnd
 from .preparation import AS_PUBLISHED, Preparation, PreparedFrontEnd, check_preparation
+from .published_tokenizer import PublishedTokenizer
 from .tokenizer_arguments import (
     CLEANING_STEPS,
     FRONTENDS,
@@ -34,13 +34,13 @@ from .tokenizer_arguments import (
     describe,
     optional_length,
 )
-from .tokenizer_files import TokenizerFiles, read_vocabulary
+from .tokenizer_files import check_strangers, read_vocabulary
 from .vocabulary import Vocabulary, added_token, token_text
 
 __all__ = ["VitsTokenizer"]
 
 
-class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
+class VitsTokenizer(PublishedTokenizer, Decoding):
     """The tokenizer of VITS and MMS-TTS checkpoints, and of Piper voices that were converted.
 
     Args:
@@ -71,6 +71,7 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         added_tokens_decoder: id and content (or settings) of tokens beyond the vocabulary.
         name_or_path: where it was loaded from.
         preparation: how texts are mended before they are read; None, as published, does nothing to them.
+        further: refused, or with `fastvits.strict(False)` kept in `init_kwargs` and in what is saved.
 
     Raises:
         OSError: the vocabulary file cannot be read.
@@ -114,7 +115,11 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         added_tokens_decoder: Mapping[int | str, Any] | None = None,
         name_or_path: str = "",
         preparation: Preparation | Mapping[str, Any] | None = None,
+        **further: Any,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "vocab_file", "further")}
+        check_strangers(type(self), "VitsTokenizer", further)
+        self.init_kwargs = {**given, **further}
         for name, flag in (
             ("add_blank", add_blank),
             ("normalize", normalize),
@@ -153,7 +158,7 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
         self.split_special_tokens = split_special_tokens
         self.name_or_path = name_or_path
         self.preparation = check_preparation(preparation) or AS_PUBLISHED
-        self._foreign_settings = {}
+        self._foreign_settings = dict(further)
         self._warned_of_length = False
 
         self.bos_token = token_text("bos_token", bos_token)
@@ -193,10 +198,6 @@ class VitsTokenizer(Encoding, Decoding, TokenizerFiles):
     def vocab_size(self) -> int:
         """Number of tokens in the vocabulary file, without the ones added to it."""
         return len(self.encoder)
-
-    def __len__(self) -> int:
-        """Number of tokens, the added ones included."""
-        return len(self.vocabulary)
 
     def __repr__(self) -> str:
         return (

@@ -5,11 +5,13 @@ Everything wrong with a call is found here, before anything is tokenised, and na
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ..strictness import tolerated
 
 # transformers writes this number for "no limit", and takes every limit above LARGE_LENGTH for none.
 VERY_LARGE_LENGTH = int(1e30)
@@ -67,6 +69,13 @@ def without_loader_words(settings: Mapping[str, Any]) -> dict[str, Any]:
         if settings.get(name):
             raise ValueError(f"{name} cannot be honoured: {instead}")
     return {name: value for name, value in settings.items() if name not in LOADER_WORDS}
+
+
+def check_keywords(further: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for keywords of a call that it does not know, unless they are tolerated (`fastvits.strict`)."""
+    for name in further:
+        if not tolerated(f"the keyword {name} of a tokenizer's call is ignored"):
+            raise TypeError(f"a tokenizer's call takes no {name!r}; its keywords are {', '.join(known)}.")
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
+from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..storage import read_json, write_json
+from ..strictness import tolerated
 from .preparation import Preparation
 from .special_tokens import SPECIAL_TOKEN_NAMES, SpecialTokens
 from .tokenizer_arguments import describe, without_loader_words
@@ -70,10 +74,8 @@ class TokenizerFiles(SpecialTokens):
             TypeError: a setting that the constructor does not know.
         """
         settings = without_loader_words(settings)
+        check_strangers(cls, "from_pretrained", settings)
         allowed = _constructor_settings(cls)
-        strangers = [name for name in settings if name not in allowed]
-        if strangers:
-            raise TypeError(f"from_pretrained takes no {strangers!r}; settings are {', '.join(sorted(allowed))}.")
         from ..hub import snapshot
 
         folder = snapshot(
@@ -113,24 +115,39 @@ class TokenizerFiles(SpecialTokens):
         tokenizer: Self = make(folder / VOCABULARY_FILE, **{**known, **settings})
         for name in ("tokenizer_class", "auto_map", "vocab_file", "tokenizer_file", "special_tokens_map_file"):
             foreign.pop(name, None)
-        tokenizer._foreign_settings = foreign
+        tokenizer._foreign_settings.update(foreign)
         return tokenizer
 
     def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *, filename_prefix: str | None = None
+        self,
+        save_directory: str | os.PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+        push_to_hub: bool = False,
+        *,
+        save_jinja_files: bool = True,
+        **options: Any,
     ) -> tuple[str, ...]:
         """Write the tokenizer's files into a folder, which is made if need be; transformers reads them as well.
 
         Args:
             save_directory: the folder.
+            legacy_format, save_jinja_files: taken and not looked at: there is one format, and no chat template.
             filename_prefix: put before every file name, with a dash.
+            push_to_hub: upload the files too, as by `push_to_hub` with these `options`, of which `repo_id` is the
+                folder's name by default.
 
         Returns:
             The files written.
 
         Raises:
             OSError: the folder cannot be written.
+            TypeError: options that go with `push_to_hub` alone, or are unknown.
         """
+        if options and not push_to_hub:
+            raise TypeError(
+                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all."
+            )
         folder = Path(save_directory)
         if folder.is_file():
             raise NotADirectoryError(f"{os.fspath(folder)!r} is a file; a folder is needed.")
@@ -187,7 +204,14 @@ class TokenizerFiles(SpecialTokens):
             path = folder / (prefix + name)
             write_json(path, content, ensure_ascii=False)
             written.append(str(path))
-        return (*written, *self.save_vocabulary(save_directory, filename_prefix))
+        written.extend(self.save_vocabulary(save_directory, filename_prefix))
+        if push_to_hub:
+            self.push_to_hub(**{"repo_id": folder.resolve().name, **options})
+        return tuple(written)
+
+    @abstractmethod
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the files to a hub repository."""
 
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
@@ -205,9 +229,25 @@ class TokenizerFiles(SpecialTokens):
 
 
 def _constructor_settings(cls: type[TokenizerFiles]) -> frozenset[str]:
-    import inspect
+    """The settings that a class's constructor knows; one that takes any keyword hands them on to its base."""
+    names: set[str] = set()
+    for kind in cls.__mro__:
+        parameters = inspect.signature(vars(kind)["__init__"]).parameters if "__init__" in vars(kind) else {}
+        names.update(name for name, one in parameters.items() if one.kind is not one.VAR_KEYWORD)
+        if parameters and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            break
+    return frozenset(names) - {"self", "vocab_file"}
 
-    return frozenset(inspect.signature(cls).parameters) - {"vocab_file"}
+
+def check_strangers(cls: type[TokenizerFiles], where: str, settings: Iterable[str]) -> None:
+    """Raise TypeError for settings that no constructor knows, unless they are tolerated (`fastvits.strict`); and
+    AttributeError for a tolerated one that has the name of a method."""
+    allowed = _constructor_settings(cls)
+    for name in settings:
+        if name not in allowed and not tolerated(f"{name} means nothing to a tokenizer of a VITS"):
+            raise TypeError(f"{where} takes no {name!r}; settings are {', '.join(sorted(allowed))}.")
+        if name not in allowed and callable(getattr(cls, name, None)):
+            raise AttributeError(f"{name} conflicts with the method {name} of {cls.__name__}.")
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Vocabulary:
         self.added: dict[int, AddedToken] = dict(added or {})
         for token in special:
             if token not in self._added_ids():
-                self.added[self._free_id(token)] = AddedToken(token)
+                self.added[self.free_id(token)] = AddedToken(token)
         # Look-ups that make every step linear in the length of the text.
         self.added_to_id = self._added_ids()
         contents = sorted((token.content for token in self.added.values() if token.content), key=len, reverse=True)
@@ -71,7 +71,7 @@ class Vocabulary:
     def _added_ids(self) -> dict[str, int]:
         return {token.content: index for index, token in self.added.items()}
 
-    def _free_id(self, token: str) -> int:
+    def free_id(self, token: str) -> int:
         """The id of `token` in the vocabulary, or the next one that nothing has."""
         if token in self.encoder:
             return self.encoder[token]

@@ -107,7 +107,8 @@ def usable_device(device: str | int | torch.device, argument: str, allowed: str)
 
 def common_dtype(dtypes: Iterable[tuple[str, torch.dtype]]) -> torch.dtype:
     """The dtype of a model with these parameters: the narrowest that holds all but those that are always float32."""
-    common, *others = {dtype for name, dtype in dtypes if not name.startswith(FLOAT32_MODULES)}
+    found = {dtype for name, dtype in dtypes if not name.startswith(FLOAT32_MODULES)}
+    common, *others = found or {torch.float32}  # of nothing: what is missing is named elsewhere
     for other in others:
         common = torch.promote_types(common, other)
     return common

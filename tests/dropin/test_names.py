@@ -10,6 +10,7 @@ import transformers
 
 import fastvits
 from fastvits.models.loader_arguments import REFUSED, TAKEN
+from fastvits.text.tokenizer_arguments import LOADER_WORDS
 
 PAGE = (Path(__file__).parents[2] / "docs/coming-from-transformers.md").read_text(encoding="utf-8")
 NAME = re.compile(r"`(\w+)`")
@@ -26,6 +27,11 @@ def first_column(title: str) -> set[str]:
     return {name for row in rows for name in NAME.findall(row)}
 
 
+@pytest.fixture(scope="module")
+def tokenizers(folders: tuple[str, str]) -> tuple[Any, Any]:
+    return tuple(library.VitsTokenizer.from_pretrained(folders[0]) for library in (transformers, fastvits))
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "below", "title"),
     [
@@ -38,6 +44,23 @@ def test_a_public_name_is_here_or_the_page_says_why_not(theirs: Any, ours: Any, 
     excused = first_column(title)
     assert {name for name in published if not hasattr(ours, name)} <= excused
     assert not {name for name in excused if hasattr(ours, name)}
+
+
+def test_a_name_of_a_tokenizer_is_here_or_the_page_says_why_not(tokenizers: tuple[Any, Any]) -> None:
+    theirs, ours = tokenizers
+    test_a_public_name_is_here_or_the_page_says_why_not(
+        theirs, ours, object, "Names of `PreTrainedTokenizer` that are not here"
+    )
+    listed = set(NAME.findall(section("Names of `PreTrainedTokenizer` that are not here")))
+    assert {name for name in LOADER_WORDS if not name.startswith("_")} <= listed
+
+
+@pytest.mark.parametrize("name", ["gguf_file", "proxies"])
+def test_what_a_tokenizer_cannot_honour_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} cannot be honoured: "):
+        fastvits.VitsTokenizer.from_pretrained("nowhere", **{name: {"a": 1}})
+    with pytest.raises(OSError, match="nowhere"):
+        fastvits.VitsTokenizer.from_pretrained("nowhere", local_files_only=True, **{name: None})
 
 
 def test_arguments_of_loading_are_on_the_page() -> None:
