@@ -124,6 +124,8 @@ def run(options: argparse.Namespace) -> int:
         background = partial(serve_wyoming, engine, wyoming)
         if keys:
             print("fastvits: warning: Wyoming knows no keys: who reaches its port may speak", file=sys.stderr)
+    # The library tells of characters that a voice lacks, with the text, which is nobody's business here.
+    logging.getLogger("fastvits").addFilter(lambda record: record.module != "encoding")
     if options.log != "off":
         _write_access_log()
     app = make_app(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,7 +33,7 @@ class Spoken:
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[tuple[Step | None, BaseException | None]] = asyncio.Queue()
         self._over = False
-        self._first: Step | None = None
+        self._first: deque[Step] = deque()
 
     def hear(self, step: Step | None, error: BaseException | None) -> None:
         """The scheduler's listener."""
@@ -43,9 +44,11 @@ class Spoken:
         return self
 
     async def __anext__(self) -> Step:
-        if self._first is not None:
-            step, self._first = self._first, None
-            return step
+        if self._first:
+            return self._first.popleft()
+        return await self._next()
+
+    async def _next(self) -> Step:
         if self._over:
             raise StopAsyncIteration
         taken, error = await self._waiting.get()
@@ -61,9 +64,10 @@ class Spoken:
         return taken
 
     async def begin(self) -> None:
-        """Wait for the first step: what is wrong with a text shows before anything is sent."""
+        """Wait for the first samples: what is wrong with a text shows before anything is sent."""
         with contextlib.suppress(StopAsyncIteration):
-            self._first = await anext(self)
+            while not self.samples:
+                self._first.append(await self._next())
 
     def close(self) -> None:
         """End it where it has not ended."""
@@ -116,7 +120,7 @@ class Engine:
             UnknownVoice, VoiceUnavailable: of `VoiceStore.use`.
             Busy: the queue is full.
             ValueError, TypeError: a text or an option that does not fit.
-            TooLate: not even the first step was done in time.
+            TooLate: not even the first samples were computed in time.
         """
         if len(text) > self.max_characters:
             raise ValueError(f"the text has {len(text)} characters; {self.max_characters} are allowed")

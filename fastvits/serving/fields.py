@@ -33,7 +33,9 @@ class Field:
         description: for people.
         required: whether it must be there.
         choices: the values allowed; empty: any.
-        minimum, maximum: of a number; of a string its length.
+        minimum, maximum: of a number.
+        min_length, max_length: of a string.
+        properties: of an object, all of them strings that it must have; empty: any.
         example: a value to show.
     """
 
@@ -43,6 +45,9 @@ class Field:
     choices: Sequence[str] = ()
     minimum: float | None = None
     maximum: float | None = None
+    min_length: int = 0
+    max_length: int | None = None
+    properties: Sequence[str] = ()
     example: Any = None
 
     def check(self, name: str, value: Any) -> None:
@@ -54,14 +59,25 @@ class Field:
             raise BadRequest(f"{name} holds half of a surrogate pair, which is no character", name)
         if self.choices and value not in self.choices:
             raise BadRequest(f"{name} must be one of {', '.join(self.choices)}, not {_shown(value)}", name)
-        size = len(value) if kind == "string" else value if kind in ("integer", "number") else None
-        if size is None:
+        if kind == "object" and self.properties:
+            if set(value) != set(self.properties) or any(_kind(one) != "string" for one in value.values()):
+                wanted = ", ".join(f'"{name}": a string' for name in self.properties)
+                raise BadRequest(f"{name} must be {{{wanted}}} where it is an object, not {_shown(value)}", name)
             return
-        what = f"{name} has {size} characters; allowed are" if kind == "string" else f"{name} is {size}; allowed is"
-        if self.minimum is not None and size < self.minimum:
-            raise BadRequest(f"{what} {self.minimum:g} or more", name)
-        if self.maximum is not None and size > self.maximum:
-            raise BadRequest(f"{what} {self.maximum:.17g} or less", name)
+        size: float
+        low: float | None
+        high: float | None
+        if kind == "string":
+            size, low, high, what = len(value), self.min_length, self.max_length, "has {} characters; allowed are"
+        elif kind in ("integer", "number"):
+            size, low, high, what = value, self.minimum, self.maximum, "is {}; allowed is"
+        else:
+            return
+        what = f"{name} {what.format(_shown(size))}"
+        if low is not None and size < low:
+            raise BadRequest(f"{what} {low:g} or more", name)
+        if high is not None and size > high:
+            raise BadRequest(f"{what} {high:.17g} or less", name)
 
     def as_schema(self) -> dict[str, Any]:
         """The JSON schema of the value."""
@@ -69,15 +85,18 @@ class Field:
         for kind in self.types:
             one: dict[str, Any] = {"type": kind}
             if kind == "string":
-                low, high = "minLength", "maxLength"
-            else:
-                low, high = "minimum", "maximum"
-            if kind in ("string", "number", "integer"):
-                one |= {} if self.minimum is None else {low: _whole(self.minimum)}
-                one |= {} if self.maximum is None else {high: _whole(self.maximum)}
-            if kind == "string" and self.choices:
-                one["enum"] = list(self.choices)
+                one |= {"minLength": self.min_length} if self.min_length else {}
+                one |= {} if self.max_length is None else {"maxLength": self.max_length}
+                one |= {"enum": list(self.choices)} if self.choices else {}
+            elif kind in ("number", "integer"):
+                one |= {} if self.minimum is None else {"minimum": _whole(self.minimum)}
+                one |= {} if self.maximum is None else {"maximum": _whole(self.maximum)}
+            elif kind == "object" and self.properties:
+                one |= {"required": list(self.properties), "additionalProperties": False}
+                one["properties"] = {name: {"type": "string"} for name in self.properties}
             kinds.append(one)
+        if not self.required:
+            kinds.append({"type": "null"})
         made = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
         return {**made, "description": self.description} | ({} if self.example is None else {"example": self.example})
 
@@ -117,13 +136,20 @@ def checked(body: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
     for name in body:
         if name not in fields:
             raise BadRequest(f"unknown key {_shown(name)}: allowed are {', '.join(fields)}", name[:60])
-    given = {name: value for name, value in body.items() if value is not None}
+    given = {name: _as_integer(value, fields[name]) for name, value in body.items() if value is not None}
     for name, field in fields.items():
         if name in given:
             field.check(name, given[name])
         elif field.required:
             raise BadRequest(f"{name} is missing", name)
     return given
+
+
+def _as_integer(value: Any, field: Field) -> Any:
+    """JSON has one kind of numbers: 3.0 is an integer."""
+    if isinstance(value, float) and value.is_integer() and "integer" in field.types and "number" not in field.types:
+        return int(value)
+    return value
 
 
 def _kind(value: Any) -> str:

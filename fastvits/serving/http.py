@@ -115,8 +115,8 @@ async def speech_response(
 ) -> Response:
     """An answer that streams what `respond` makes of the utterance.
 
-    The first step is waited for: a text that cannot be spoken gets its status. When the client goes, before or behind
-    the first step, the utterance ends; and when it takes nothing for as long as a text may take.
+    The first samples are waited for: a text that cannot be spoken gets its status. When the client goes, before or
+    behind them, the utterance ends; and when it takes nothing for as long as a text may take.
     """
     stack = contextlib.AsyncExitStack()
     try:

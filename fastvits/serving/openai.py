@@ -28,17 +28,25 @@ MAX_INPUT = 4096
 MODEL = "fastvits"
 
 SPEECH_FIELDS = {
-    "model": Field(("string",), "Any name: the voice decides.", required=True, maximum=256, example=MODEL),
-    "input": Field(("string",), "The text to speak.", required=True, minimum=1, maximum=MAX_INPUT, example="Hello."),
+    "model": Field(("string",), "Any name: the voice decides.", required=True, max_length=256, example=MODEL),
+    "input": Field(
+        ("string",), "The text to speak.", required=True, min_length=1, max_length=MAX_INPUT, example="Hello."
+    ),
     "voice": Field(
-        ("string", "object"), 'A voice of this server by name, or {"id": name}.', required=True, maximum=256
+        ("string", "object"),
+        'A voice of this server by name, or {"id": name}.',
+        required=True,
+        max_length=256,
+        properties=("id",),
     ),
     "response_format": Field(("string",), "The format of the audio; mp3 where missing.", choices=tuple(MEDIA_TYPES)),
     "speed": Field(("number",), "Above 1 is faster.", minimum=0.25, maximum=4.0),
     "stream_format": Field(("string",), "Audio as it is, or in server-sent events.", choices=("audio", "sse")),
-    "instructions": Field(("string",), "Accepted and ignored, which a header says.", maximum=4096),
+    "instructions": Field(("string",), "Accepted and ignored, which a header says.", max_length=4096),
     "seed": Field(("integer",), "The same seed says the same.", minimum=0, maximum=2**63 - 1),
-    "speaker": Field(("integer", "string"), "A speaker of the voice, by number or name.", maximum=256),
+    "speaker": Field(
+        ("integer", "string"), "A speaker of the voice, by number or name.", minimum=0, min_length=1, max_length=256
+    ),
     "noise_scale": Field(("number",), "Variation of the sound.", minimum=0.0, maximum=10.0),
     "timestamps": Field(("boolean",), "Tell in events when words are heard; needs stream_format sse."),
 }
@@ -50,7 +58,8 @@ def routes(engine: Engine) -> list[Route]:
 
     async def speech(request: Request) -> Response:
         given = checked(await body_of(request), SPEECH_FIELDS)
-        voice, options = _voice(given["voice"]), _options(given)
+        voice, options = given["voice"], _options(given)
+        voice = voice if isinstance(voice, str) else voice["id"]
         if not given["input"].strip():
             raise BadRequest("input is empty, so that there is nothing to say", "input")
         events = given.get("stream_format", "audio") == "sse"
@@ -94,15 +103,6 @@ def routes(engine: Engine) -> list[Route]:
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/audio/voices", voices, methods=["GET"]),
     ]
-
-
-def _voice(given: str | dict[str, Any]) -> str:
-    if isinstance(given, str):
-        return given
-    name = given.get("id")
-    if len(given) != 1 or not isinstance(name, str):
-        raise BadRequest('voice must be a name or {"id": name}', "voice")
-    return name
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:

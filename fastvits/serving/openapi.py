@@ -30,9 +30,17 @@ _ERROR = {
         }
     },
 }
+_EVENT = {
+    "type": "object",
+    "description": "JSON with a type: speech.audio.delta (Base64 in audio), speech.audio.timestamps (words), "
+    "speech.audio.done (usage), or error.",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
+}
 _FAULTS = {
     "400": "The request does not fit.",
     "404": "There is no such voice.",
+    "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "429": "Too many requests; Retry-After says when.",
     "503": "The voice cannot be loaded, or the server is about to stop.",
@@ -43,10 +51,10 @@ def document(engine: Engine, *, with_keys: bool) -> dict[str, Any]:
     """The document for this server's voices; `with_keys` where requests need a key."""
     from .. import __version__
 
-    audio = {
-        media: {"schema": {"type": "string", "format": "binary"}}
-        for media in dict.fromkeys([*MEDIA_TYPES.values(), "text/event-stream"])
+    audio: dict[str, Any] = {
+        media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES.values()
     }
+    audio["text/event-stream"] = {"schema": _EVENT}
     wav = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
     paths: dict[str, Any] = {
         "/v1/audio/speech": {
@@ -68,6 +76,13 @@ def document(engine: Engine, *, with_keys: bool) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": {"Error": _ERROR}},
     }
+    for operation, name in (("/v1/audio/speech", "voice"), ("/synthesize", "voice")):
+        content = paths[operation]["post"]["requestBody"]["content"]["application/json"]
+        for kind in content["schema"]["properties"][name]["anyOf"]:
+            if kind["type"] == "string":
+                kind["enum"] = engine.voices.known
+            elif kind["type"] == "object":
+                kind["properties"]["id"]["enum"] = engine.voices.known
     if with_keys:
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, methods in paths.items():

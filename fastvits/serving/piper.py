@@ -21,10 +21,16 @@ from .http import body_of, encoded, speech_response
 __all__ = ["SYNTHESIZE_FIELDS", "routes"]
 
 SYNTHESIZE_FIELDS = {
-    "text": Field(("string",), "The text to speak.", required=True, minimum=1, example="Hello."),
-    "voice": Field(("string",), "A voice of this server; the first one where missing.", maximum=256),
-    "speaker": Field(("string",), "A speaker of the voice, by name.", maximum=256),
-    "speaker_id": Field(("integer", "string"), "A speaker of the voice, by number; it wins over speaker.", maximum=1e6),
+    "text": Field(("string",), "The text to speak.", required=True, min_length=1, example="Hello."),
+    "voice": Field(("string",), "A voice of this server; the first one where missing.", max_length=256),
+    "speaker": Field(("string",), "A speaker of the voice, by name.", min_length=1, max_length=256),
+    "speaker_id": Field(
+        ("integer", "string"),
+        "A speaker of the voice, by number; it wins over speaker.",
+        minimum=0,
+        min_length=1,
+        max_length=256,
+    ),
     "length_scale": Field(("number",), "Above 1 is slower; the voice's where missing.", minimum=0.1, maximum=10.0),
     "noise_scale": Field(("number",), "Variation of the sound.", minimum=0.0, maximum=10.0),
     "noise_w_scale": Field(("number",), "Variation of the rhythm.", minimum=0.0, maximum=10.0),

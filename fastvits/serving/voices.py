@@ -102,6 +102,11 @@ class VoiceStore:
         return list(self._sources)
 
     @property
+    def known(self) -> list[str]:
+        """The voices and their aliases: all that `use` takes."""
+        return [*self._sources, *self._aliases]
+
+    @property
     def default(self) -> str:
         """The first voice: what a protocol that names none speaks with."""
         return next(iter(self._sources))

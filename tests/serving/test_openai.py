@@ -118,6 +118,12 @@ def test_speed_speaker_and_noise_are_the_librarys(client, expected):
     np.testing.assert_array_equal(of_wav(answer.content), pcm16(wanted))
 
 
+def test_an_integer_may_be_written_as_javascript_would(server, expected):
+    body = b'{"model": "x", "voice": "one", "input": "hello", "response_format": "wav", "seed": 3.0, "speed": 1}'
+    answer = httpx.post(f"{server.url}/v1/audio/speech", content=body)
+    np.testing.assert_array_equal(of_wav(answer.content), pcm16(expected("one", "hello", seed=3, speaking_rate=1.0)))
+
+
 def test_an_alias_stands_for_its_voice(client, expected):
     answer = client.audio.speech.create(
         model="tts-1", voice="alloy", input=TEXT, response_format="wav", extra_body={"seed": 1}
@@ -196,12 +202,17 @@ def test_models_and_voices_are_listed(client, server):
     ("change", "status", "message"),
     [
         ({"voice": "nobody"}, 404, "there is no voice 'nobody' here; there are one, two"),
-        ({"voice": {"id": 3}}, 400, 'voice must be a name or {"id": name}'),
+        ({"voice": {"id": 3}}, 400, 'voice must be {"id": a string} where it is an object, not {"id": 3}'),
+        ({"voice": {}}, 400, 'voice must be {"id": a string} where it is an object, not {}'),
         ({"voice": None}, 400, "voice is missing"),
         ({"input": ""}, 400, "input has 0 characters; allowed are 1 or more"),
         ({"input": "   "}, 400, "input is empty, so that there is nothing to say"),
         ({"input": "a" * 4097}, 400, "input has 4097 characters; allowed are 4096 or less"),
         ({"input": "..."}, 400, "nothing to say"),
+        ({"input": "\u00ae"}, 400, "no character that this voice can say"),
+        ({"speaker": ""}, 400, "speaker has 0 characters; allowed are 1 or more"),
+        ({"speaker": -1}, 400, "speaker is -1; allowed is 0 or more"),
+        ({"voice": "two", "speaker": 300}, 400, "speaker_id 300 is out of range"),
         ({"input": 3}, 400, "input must be a string, not 3"),
         ({"input": "a\ud800"}, 400, "surrogate"),
         ({"response_format": "ogg"}, 400, "response_format must be one of mp3, opus, aac, flac, wav, pcm"),
