@@ -70,6 +70,7 @@ bench: $(VENV)/.develop-stamp
 	-@$(BIN)/python -m bench.streaming --minutes 60
 	-@$(BIN)/python -m bench.quality
 	@$(BIN)/python -m bench.crowded
+	@$(BIN)/python -m bench.serving
 	@$(BIN)/python -m bench.launches --save
 	-@$(BIN)/python -m bench.compiling --save
 	@$(BIN)/python -m bench.report

@@ -21,6 +21,7 @@ from bench.report.tables import (
     quality_table,
     scaling_table,
     seconds,
+    serving_table,
     sources,
     startup_table,
     streaming_table,
@@ -169,6 +170,14 @@ def device_page(results: Results, device: str, drawn: dict[Path, Plot]) -> str:
             " once.\n",
             sources(rows),
             crowded_table(rows),
+        ]
+    if rows := of(device, results.serving):
+        parts += [
+            "## Servers\n",
+            "Clients that ask for sentences of the bundled voice, each again as soon as it has its answer, of servers"
+            f" held to {rows[0]['threads']} processors. Every answer is compared with the library's samples.\n",
+            sources(rows),
+            serving_table(rows),
         ]
     if rows := of(device, results.startup):
         parts += ["## From a fresh process\n", "The least of several processes each.\n", sources(rows)]

@@ -70,6 +70,8 @@ class Results:
         self.long_texts = latest((r for r in streaming if r["kind"] == "long_text"), "model")
         crowded = of_latest_run(harness.read(folder / "crowded.jsonl"), "neighbours", "callers", "arrangement")
         self.crowded = latest(crowded, "system", "neighbours", "callers", "arrangement")
+        serving = of_latest_run(harness.read(folder / "serving.jsonl"), "clients")
+        self.serving = latest(serving, "system", "clients")
         # Counted, not measured: the machine makes no difference.
         counted = {(r["model"], r["candidate"], r["masked"]): r for r in harness.read(folder / "launches.jsonl")}
         self.launches = list(counted.values())
@@ -89,6 +91,7 @@ class Results:
             *self.streaming,
             *self.long_texts,
             *self.crowded,
+            *self.serving,
             *self.compiling,
         ]
 

@@ -216,6 +216,20 @@ def crowded_table(rows: Iterable[Row]) -> str:
     return table(("", "busy neighbours", "callers", "in", "real time", "p50", "p95"), lines)
 
 
+def serving_table(rows: Iterable[Row]) -> str:
+    """Throughput, times and memory of every server, for each number of clients."""
+    header = ("", "clients", "real time", "first sound p50", "p95", "whole p50", "p95", "memory")
+    lines = []
+    for (clients,), same in groups(rows, "clients").items():
+        for row in same:
+            times = [row[name] for name in ("first_p50", "first_p95", "whole_p50", "whole_p95")]
+            cells = [row["system"], str(clients), f"{row['throughput']:.1f} ×"]
+            cells += ["-" if one is None else seconds(one) for one in times]
+            counts = (row["answers"], row["wrong"], row["refused"], sum(row["errors"].values()))
+            lines.append((*cells, f"{row['memory_peak'] / 2**20:.0f} MiB", *map(str, counts)))
+    return table((*header, "answers", "wrong", "refused", "errors"), lines)
+
+
 def compiling_table(rows: Iterable[Row]) -> str:
     """How long the compiler takes for a first utterance, in either order."""
     header = ("dtype", "order", "kernels", "processors", "compiling")

@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
     configuration = uvicorn.Config(
         app,
         http=GuardedProtocol,
-        log_level="warning",
+        log_level="error",  # requests that are no HTTP are warnings, and anybody can make them
         access_log=False,
         timeout_graceful_shutdown=int(options.timeout),
     )

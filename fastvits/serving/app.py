@@ -115,12 +115,14 @@ def make_app(
         )
     middleware.append(Middleware(_Guarded, keys=[key.encode() for key in api_keys], rate=rate))
     middleware.append(Middleware(_Faults, fault=fault))
-    return Starlette(
+    app = Starlette(
         routes=[*_merged([*plain, *openai.routes(engine), *piper.routes(engine)])],
         middleware=middleware,
         exception_handlers=handlers,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a path with a slash too many is none
+    return app
 
 
 def _merged(routes: Sequence[Route]) -> list[Route]:

@@ -31,7 +31,8 @@ from ..audio.files import pcm16
 from ..text.sentences import split_sentences
 from .connections import keep_alive
 from .engine import Engine
-from .voices import UnknownVoice
+from .scheduler import Busy, TooLate
+from .voices import UnknownVoice, VoiceUnavailable
 
 __all__ = ["serve_wyoming"]
 
@@ -233,7 +234,8 @@ class _Handler:
             await self._fault(error)
 
     async def _fault(self, error: Exception) -> None:
-        logger.warning("wyoming: %s", error)
+        if not isinstance(error, ValueError | TypeError | LookupError | Busy | TooLate | VoiceUnavailable):
+            logger.error("a Wyoming event failed", exc_info=error)
         self._text = None
         message = str(error.args[0]) if isinstance(error, UnknownVoice) else str(error)
         await self.write_event(Error(text=message, code=type(error).__name__).event())

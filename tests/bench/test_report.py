@@ -118,6 +118,10 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         ],
         "crowded": [{"kind": "crowded", "system": "fastvits", "neighbours": 4, "callers": 2,
                      "arrangement": "one process", "audio_seconds": 2.8, "throughput": 12.5, "p50": 0.2, "p95": 0.4}],
+        "serving": [{"kind": "serving", "system": "piper", "clients": 4, "threads": 2, "texts": 24, "answers": 31,
+                     "throughput": 11.25, "first_p50": 0.5, "first_p95": 0.75, "whole_p50": None, "whole_p95": 1.5,
+                     "wrong": 0, "refused": 2, "errors": {"OSError: gone": 3}, "memory_first": 1, "memory_last": 1,
+                     "memory_peak": 300 * 2**20}],
         "launches": [{"kind": "launches", "candidate": "fastvits triton", "masked": True,
                       "launches": {stage: 5 for stage in launches.STAGES.values()} | {"rest": 6, "total": 31}}],
         "compiling": [{"kind": "compiling", "dtype": "float16", "order": "together", "kernels": 38, "processors": 4,
@@ -132,6 +136,7 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         "| bundled | 10.0 s | 100 ms | 800 ms | 12.5% |",
         "| bundled | 60 | 710 MiB |",
         "| fastvits | 4 | 2 | one process | 12.5 × | 200 ms | 400 ms |",
+        "| piper | 4 | 11.2 × | 500 ms | 750 ms | - | 1.5 s | 300 MiB | 31 | 0 | 2 | 3 |",
         "| float16 | together | 38 | 4 | 4.5 s |",
         "| fastvits triton | yes | 5 | 5 | 5 | 5 | 5 | 6 | 31 |",
     ):

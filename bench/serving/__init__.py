@@ -1,0 +1,1 @@
+"""The server under load, beside others, and under requests that make no sense."""
