@@ -10,6 +10,7 @@ from .models.pretrained import VitsPreTrainedModel
 from .models.seeding import set_seed
 from .models.vits import VitsModel, VitsModelOutput
 from .planning.explain import BackendError, explain, set_backend, use_backend
+from .speech.auto import AutoConfig, AutoModel, AutoModelForTextToWaveform, AutoProcessor, AutoTokenizer
 from .speech.pipeline import pipeline
 from .speech.speaker import Speaker
 from .speech.timestamps import TimeSpan, timestamps
@@ -20,6 +21,11 @@ from .text.tokenization import VitsTokenizer
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForTextToWaveform",
+    "AutoProcessor",
+    "AutoTokenizer",
     "BackendError",
     "BatchEncoding",
     "Speaker",

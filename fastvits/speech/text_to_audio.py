@@ -235,6 +235,7 @@ class TextToAudioPipeline:
         if _is_lazy(text_inputs):
             return self._spoken_lazily(iter(text_inputs), settings, size, arguments, return_timestamps)
         texts = _listed(text_inputs)
+        _draw_as_a_loader(settings)
         return list(self._spoken(texts, settings, size, arguments, return_timestamps))
 
     def _spoken(
@@ -271,6 +272,7 @@ class TextToAudioPipeline:
         """The outputs of texts that are read a batch at a time."""
         for name, value in settings.items():
             one_a_text(name, value, 1)  # of texts nobody has counted, a control is one for all
+        _draw_as_a_loader(settings)
         batch: list[str] = []
         for text in texts:
             batch.append(text)
@@ -412,6 +414,12 @@ def check_generates_nothing(generate_kwargs: Mapping[str, Any] | None) -> None:
             f"generate_kwargs has no place here, for VITS generates no tokens: give {', '.join(generate_kwargs)} "
             "in forward_params, if the model takes it"
         )
+
+
+def _draw_as_a_loader(settings: Mapping[str, Any]) -> None:
+    """The random number that torch's DataLoader draws, which transformers sends all but a single text through."""
+    if settings.get("seed") is None:
+        torch.empty((), dtype=torch.int64).random_()
 
 
 def _is_lazy(texts: Any) -> bool:

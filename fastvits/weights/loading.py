@@ -188,6 +188,7 @@ def load_pretrained(
     if info.unexpected_keys:
         names = listing(sorted(info.unexpected_keys))
         logger.warning("%s: left out, for the model has no place for it:\n%s", place, names)
+    model.config.dtype = wanted_dtype
     return model.eval(), info
 
 

@@ -8,7 +8,8 @@ A snippet is a small function of `m`, the module that a program imports, and `at
 
 What it returns (tensors, numbers, texts, containers of them, model outputs, arrays) is the same with both.
 `@snippet(raises=True)` says that both raise; `@snippet(refused="…")` that fastvits refuses what transformers does in
-silence, with a message that matches; `@snippet(strict=False)` runs under `fastvits.strict(False)`.
+silence, with a message that matches; `@snippet(strict=False)` runs under `fastvits.strict(False)`;
+`@snippet(needs="datasets")` is skipped where that library is not installed.
 """
 
 import dataclasses
@@ -65,6 +66,7 @@ class Snippet:
     refused: str | None = None
     strict: bool = True
     raises: bool = False
+    needs: str | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +90,8 @@ class Snippets(list[Snippet]):
 
 def check(case: Snippet, at: Checkpoints) -> None:
     """Run a snippet with both libraries and compare; raises AssertionError where they differ."""
+    if case.needs is not None:
+        pytest.importorskip(case.needs)
     expected = _outcome(case, transformers, dataclasses.replace(at, scratch=_emptied(at.scratch / "theirs")))
     if isinstance(expected, Exception) and not case.raises:
         raise AssertionError("the snippet does not work with transformers") from expected
