@@ -7,6 +7,11 @@ import sys
 import fastvits
 
 PUBLIC_NAMES = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForTextToWaveform",
+    "AutoProcessor",
+    "AutoTokenizer",
     "BackendError",
     "BatchEncoding",
     "Speaker",
