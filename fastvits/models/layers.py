@@ -136,8 +136,8 @@ def folded(conv: nn.Conv1d, derived: Derived, name: str) -> Tensor:
     """
     if "parametrizations" not in conv._modules:
         return conv.weight
-    parts = conv.get_submodule("parametrizations.weight")
-    g, v = cast(Tensor, parts.original0), cast(Tensor, parts.original1)  # no parameters in a functional call
+    parts: Any = conv._modules["parametrizations"]._modules["weight"]  # type: ignore[union-attr]
+    g, v = parts.original0, parts.original1  # no parameters in a functional call
     return cast(
         Tensor,
         derived.get(name, (g, v), lambda: v * (g / torch.linalg.vector_norm(v, dim=(1, 2), keepdim=True))),

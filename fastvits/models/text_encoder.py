@@ -17,7 +17,7 @@ from fastvits_kernels.ops.conv import apply_activation
 from ..configuration import VitsConfig
 from .layers import Derived, Float32Module, conv1d, convolved, empty, mask_of, normalized, taps_first
 from .named_output import VitsEncoderOutput, VitsTextEncoderOutput
-from .observed import known, observed
+from .observed import is_training, known, observed
 
 Projection = tuple[Tensor, Tensor | None]
 """A matrix `[C, P]` and a bias `[P]`, or None, that a step's channels are projected with."""
@@ -406,7 +406,7 @@ class VitsTextEncoder(Float32Module):
 
     def _run(self, input_ids: Tensor, lengths: Tensor | None, need_weights: bool) -> TextEncoding:
         x = self._embedded(input_ids)
-        if any(module.training for module in self.encoder.modules()):
+        if is_training(self.encoder):
             states, attentions = self.encoder.encode(x, lengths, need_weights)
             prior = convolved(self.project, states[-1], lengths=lengths, ieee=True)
         else:

@@ -39,7 +39,7 @@ class TrainableModel(VitsPreTrainedModel):
         network = cast(Network, self)
         speaker = request.speaker_embedding if request.speakers is None else network.embed_speaker(request.speakers)
         speaker = None if speaker is None else speaker.to(network.decoder.conv_pre.weight.dtype)
-        with self.selected_backend():
+        with self.entered():
             return learn(network, text, speaker, recordings, request.generators(), weights)
 
     @torch.no_grad()
@@ -79,5 +79,5 @@ class TrainableModel(VitsPreTrainedModel):
             several = numbers is not None and config.num_speakers > 1
             return network.embed_speaker(numbers).to(weight.dtype) if several else None
 
-        with self.selected_backend():
+        with self.entered():
             return convert(network, spectrogram, frames, embedding(source), embedding(target), scale, generators)

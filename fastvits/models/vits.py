@@ -166,7 +166,7 @@ class VitsModel(TrainableModel):
             )
         refuse_unknown("a call", columns, COLUMNS)
         config = self.config
-        with self.selected_backend():
+        with self.entered():
             request = self.request(
                 input_ids,
                 attention_mask,
@@ -224,16 +224,17 @@ class VitsModel(TrainableModel):
         if first_chunk_frames is not None:
             check_frames(first_chunk_frames, "first_chunk_frames")
         refuse_unknown("stream", controls, Controls.__annotations__)
-        with torch.no_grad(), self.selected_backend():
+        with torch.no_grad(), self.entered():
             prior = self.prior(self.request(input_ids, attention_mask, **controls))
         return self.pieces(prior, chunk_frames, first_chunk_frames or chunk_frames)
 
     def pieces(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> Iterator[Tensor]:
         """The waveforms `[B, n]` of consecutive pieces of so many frames, each computed when it is asked for."""
+        call = self.begun_call()
 
         @contextmanager
         def entered() -> Iterator[StageRunner]:
-            with torch.no_grad(), self.selected_backend():
+            with torch.no_grad(), self.entered(call):
                 yield self.stage_runner(self.graph_limits())
 
         stages = PieceStages(

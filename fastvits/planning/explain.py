@@ -124,7 +124,7 @@ def planned_calls(
     ids = torch.empty(batch, tokens, dtype=torch.int64, device="meta")
     text_lengths = ids.new_empty(batch) if masked else None
     lengths = ids.new_empty(batch) if ragged else None
-    with model.selected_backend(), devices.assume(device), registry.dry_run() as calls:
+    with model.entered(), devices.assume(device), registry.dry_run() as calls:
         kernels.left_align(ids, ids if masked else None, config.vocab_size)
         speaker = twin.embed_speaker(ids[:, 0]) if config.num_speakers > 1 else None
         encoding = twin.text_encoder.encode(ids, text_lengths, output_attentions)

@@ -1,12 +1,12 @@
 """A module whose calls can be told how to run: under which backend, and with graphs or without."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from fastvits_kernels.dispatch import registry
+from fastvits_kernels.dispatch import packing, registry
 
 from .backend import parse_backend
 from .graphs import GraphCache, GraphLimits, GraphsSetting, parse_graphs
@@ -21,6 +21,7 @@ class RunnableModule(nn.Module):
         self.backend = None
         self.graphs = None
         self.graph_cache = GraphCache()
+        self._watch = packing.Watch()
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +78,24 @@ class RunnableModule(nn.Module):
         if selection is None or registry.context_is_set():
             return nullcontext()
         return registry.use_selection(selection)
+
+    def entered(self, call: packing.WatchedCall | None = None) -> AbstractContextManager[None]:
+        """A context for a call or, with one that was begun, a part of it: under the selected backend, with one look at
+        the contents of weights."""
+        if torch.compiler.is_compiling():  # which cannot trace what is a thread's own
+            return self.selected_backend()
+        return self._entered(call)
+
+    @contextmanager
+    def _entered(self, call: packing.WatchedCall | None) -> Iterator[None]:
+        begun = self.begun_call() if call is None else call
+        with packing.during(begun), self.selected_backend():
+            yield
+        self._watch.end(begun, self.parameters)
+
+    def begun_call(self) -> packing.WatchedCall:
+        """A call whose parts are to be entered one by one: a stream's pieces."""
+        return self._watch.begin()
 
     def stage_runner(self, limits: GraphLimits | None) -> StageRunner:
         """What runs the stages of one call: with `limits` by way of graphs, without plainly."""

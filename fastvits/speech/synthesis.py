@@ -301,7 +301,7 @@ class Synthesizer:
         encoding = self.encode(text) if isinstance(text, str) else text
         keywords = self._keywords(controls, 1)
         model = self.model
-        with torch.no_grad(), model.selected_backend():
+        with torch.no_grad(), model.entered():
             prior = model.prior(model.request(to_device(encoding["input_ids"], self.device), **keywords))
         output = VitsModelOutput(
             sequence_lengths=prior.frames.cpu() * math.prod(model.config.upsample_rates),

@@ -1,6 +1,7 @@
 """Derived weights follow their parameters."""
 
 import gc
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -139,3 +140,90 @@ def test_private_tensors_are_not_read_again() -> None:
         assert packing.packed(derived, "private", lambda: 2) == 1
     derived.add_(1)
     assert packing.packed(derived, "private", lambda: 3) == 3
+
+
+class Calls:
+    """A model of one weight, and how often its calls looked at contents."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.watch, self.weight, self.looks = packing.Watch(), nn.Parameter(torch.zeros(100, 100)), 0
+        real = packing._sums
+
+        def counted(*rows: torch.Tensor) -> torch.Tensor:
+            self.looks += 1
+            return real(*rows)
+
+        monkeypatch.setattr(packing, "_sums", counted)
+
+    def get(self) -> float:
+        with torch.no_grad():
+            return packing.packed(self.weight.t(), "sum", lambda: float(self.weight.sum()))
+
+    def call(self, times: int = 3) -> tuple[list[float], int]:
+        self.looks = 0
+        call = self.watch.begin()
+        with packing.during(call):
+            found = [self.get() for _ in range(times)]
+        self.watch.end(call, lambda: [self.weight])
+        return found, self.looks
+
+
+def test_a_call_looks_once_at_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    for _ in range(2):
+        assert calls.call()[0] == [0.0] * 3
+    assert calls.call() == ([0.0] * 3, 1)
+    for value in range(1, 4):
+        calls.weight.data.fill_(value)
+        assert calls.call()[0] == [10_000.0 * value] * 3
+        assert calls.call()[0] == [10_000.0 * value] * 3
+        calls.weight.data = torch.full((100, 100), -float(value))
+        assert calls.call()[0] == [-10_000.0 * value] * 3
+        calls.weight.data[3, 4] += 1
+        assert calls.call()[0] == [-10_000.0 * value + 1] * 3
+    calls.call()
+    assert calls.call()[1] == 1
+    calls.weight.data.fill_(9)
+    assert calls.get() == 90_000.0  # outside any call
+
+
+def test_writes_that_are_counted_are_seen_within_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    for _ in range(3):
+        calls.call()
+    call = calls.watch.begin()
+    with packing.during(call), torch.no_grad():
+        assert calls.get() == 0.0
+        calls.weight.add_(1)
+        assert calls.get() == 10_000.0
+        with packing.during(None):
+            calls.weight.data.fill_(2)
+            assert calls.get() == 20_000.0
+
+
+def test_a_call_of_another_thread_looks_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    for _ in range(3):
+        calls.call()
+    found = []
+
+    def other() -> None:
+        calls.weight.data.fill_(1)
+        found.extend(calls.call()[0])
+
+    with packing.during(calls.watch.begin()):
+        assert calls.get() == 0.0
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert found == [10_000.0] * 3
+    assert calls.call()[0] == [10_000.0] * 3
+
+
+def test_what_is_watched_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    calls.call()
+    calls.weight = nn.Parameter(torch.ones(100, 100))
+    gc.collect()
+    for _ in range(3):
+        assert calls.call()[0] == [10_000.0] * 3

@@ -7,16 +7,18 @@ contents. Contents are looked at because counters are not enough: a write throug
 another process counts nothing, and compiled code (inductor) writes one tensor after another into one buffer without
 counting either.
 
-Looking costs one pass over the weight, at the speed of memory (measured on one thread: 107 MB of the standard
-configuration in 11 to 15 ms, 1 to 2 % of a call that speaks three seconds; comparing with a copy, 25 ms and the memory
-of the copy). On other devices than CPUs the host would have to wait for each answer, so that there only storage and
+Looking costs one pass over the weight, at the speed of memory. Within a call of a model a weight is looked at once,
+however many ops and pieces use it; and those that earlier calls used are looked at together, when a call begins
+(`Watch`). On other devices than CPUs the host would have to wait for each answer, so that there only storage and
 version are compared, and what `tensor.data` is written through is not seen: assigning `parameter.data` is.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+import weakref
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +26,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 Packed = TypeVar("Packed")
 
-_ROW = 1024
-"""Elements that one sum of a fingerprint goes over. Shorter rows keep more sums, and take 2.5 times as long."""
+_ROW = 8192
+"""Elements that one sum of a fingerprint goes over. Shorter rows keep more sums, and take up to 1.5 times as long."""
+_FEW = 2048
+"""Up to so many elements are compared themselves."""
 
 
 @lru_cache
@@ -41,24 +45,35 @@ def _factors(dtype: torch.dtype) -> Tensor:
 def fingerprint(weight: Tensor) -> Tensor:
     """Sums over all elements of `weight` on a CPU, which are other ones where an element is.
 
-    Up to 2,048 elements these are the elements themselves. Of more, every 1,024 are summed with random factors, in
+    Up to 2,048 elements these are the elements themselves. Of more, every 8,192 are summed with random factors, in
     float32 or float64: a change escapes where it is less than the rounding of such a sum, some 1e-7 of what the
     elements amount to, which every product with them rounds away as well.
     """
-    weight = weight.detach()
-    count = weight.numel()
-    if count <= 2 * _ROW:
-        return weight.clone()
-    if not weight.is_contiguous():
-        weight = weight.as_strided((count,), (1,)) if _is_dense(weight.shape, weight.stride()) else weight.contiguous()
-    flat = weight.view(-1)
-    if flat.dtype in (torch.float16, torch.bfloat16):
-        flat = flat.float()
-    factors = _factors(flat.dtype)
-    sums = torch.mv(flat[: count // _ROW * _ROW].view(-1, _ROW), factors)
-    if count % _ROW == 0:
-        return sums
-    return torch.cat([sums, torch.dot(flat[-_ROW:], factors).view(1)])
+    return _sums(*_rows(weight))
+
+
+def _rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Views of the elements that a fingerprint goes over (of a copy where no view has them all): whole rows
+    `[n, _ROW]`, and what is left `[m]`."""
+    flat = weight.detach()
+    count = flat.numel()
+    if not flat.is_contiguous():
+        flat = flat.as_strided((count,), (1,)) if _is_dense(flat.shape, flat.stride()) else flat.contiguous()
+    flat = flat.view(-1)
+    whole = 0 if count <= _FEW else count // _ROW * _ROW
+    return flat[:whole].view(-1, _ROW), flat[whole:]
+
+
+def _sums(rows: Tensor, rest: Tensor) -> Tensor:
+    if not rows.shape[0] and rest.shape[0] <= _FEW:
+        return rest.clone()
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows, rest = rows.float(), rest.float()
+    factors = _factors(rows.dtype)
+    if not rest.shape[0]:
+        return torch.mv(rows, factors)
+    last = torch.dot(rest, factors[: rest.shape[0]]).view(1)
+    return torch.cat([torch.mv(rows, factors), last]) if rows.shape[0] else last
 
 
 @lru_cache
@@ -73,13 +88,118 @@ def _is_dense(shape: Sequence[int], stride: Sequence[int]) -> bool:
     return True
 
 
+class WatchedCall:
+    """A call of a model, in which nobody changes weights without counting it; see `Watch.begin`."""
+
+    def __init__(self, epoch: object, covered: Container[int]) -> None:
+        self.epoch = epoch
+        """Marks with this one are of weights that the `Watch` found unchanged when the call began."""
+        self.covered = covered
+        """The storages of those weights."""
+        self.looked: list[Tensor] = []
+        """The weights that were looked at one by one."""
+
+
+class _Calls(threading.local):
+    current: WatchedCall | None = None
+    """The call that this thread is in; None where weights are looked at whenever they are used."""
+
+
+_calls = _Calls()
+
+
+@contextmanager
+def during(call: WatchedCall | None) -> Iterator[None]:
+    """A block that belongs to this call; with None, one in which this thread looks at a weight whenever it is used, for
+    code that writes weights itself."""
+    before = _calls.current
+    _calls.current = call
+    try:
+        yield
+    finally:
+        _calls.current = before
+
+
+class _Watched:
+    """A parameter that calls use, and what it was."""
+
+    __slots__ = ("_data", "_parameter", "_rows", "_sums", "_version", "storage")
+
+    def __init__(self, parameter: Tensor) -> None:
+        self._parameter = weakref.ref(parameter)
+        self._version, self._data = parameter._version, parameter.data_ptr()
+        self.storage = parameter.untyped_storage()._cdata
+        self._rows = _rows(parameter)
+        self._sums = _sums(*self._rows)
+
+    def unchanged(self) -> bool:
+        parameter = self._parameter()
+        return (
+            parameter is not None
+            and parameter._version == self._version
+            and parameter.data_ptr() == self._data
+            and torch.equal(self._sums, _sums(*self._rows))
+        )
+
+
+class Watch:
+    """The weights on a CPU that the calls of one model use.
+
+    A call looks at all of them when it begins, in one go: an op then finds what was derived from them without looking
+    again. What else it uses is looked at once, when an op first asks.
+    """
+
+    def __init__(self) -> None:
+        self._state = _WatchState(object(), (), frozenset())
+
+    def begin(self) -> WatchedCall:
+        """A call, which `during` runs parts of and `end` ends. What is written to the model's weights meanwhile is seen
+        where a version counts it."""
+        state = self._state
+        if not all(map(_Watched.unchanged, state.watched)):
+            self._state = state = _WatchState(object(), (), frozenset())
+        return WatchedCall(state.epoch, state.covered)
+
+    def end(self, call: WatchedCall, parameters: Callable[[], Iterable[Tensor]]) -> None:
+        """Watch from now on what the call used of the model's parameters."""
+        fresh = {tensor.untyped_storage()._cdata for tensor in call.looked}
+        state = self._state
+        if not fresh or call.epoch is not state.epoch:
+            return
+        watched = (*state.watched, *(_Watched(one) for one in parameters() if _is_watchable(one, fresh)))
+        self._state = _WatchState(state.epoch, watched, frozenset(one.storage for one in watched))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Watch":
+        return Watch()
+
+    def __reduce__(self) -> tuple[type["Watch"], tuple[()]]:
+        return Watch, ()
+
+
+class _WatchState(NamedTuple):
+    epoch: object
+    watched: tuple[_Watched, ...]
+    covered: frozenset[int]
+
+
+def _is_watchable(tensor: Tensor, storages: Container[int]) -> bool:
+    """Whether it has one of these storages to itself, and all of it: others are looked at one by one."""
+    storage = tensor.untyped_storage()
+    return (
+        storage._cdata in storages
+        and storage.nbytes() == tensor.numel() * tensor.element_size()
+        and _is_dense(tensor.shape, tensor.stride())
+        and may_keep(tensor)
+    )
+
+
 class Mark:
     """What a tensor was when something was derived from it, and whether it still is that.
 
     It keeps neither the tensor nor its storage alive.
     """
 
-    __slots__ = ("_contents", "_layout", "_private", "_state", "_storage")
+    __slots__ = ("_contents", "_layout", "_seen", "_state", "_storage")
 
     def __init__(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -87,17 +207,39 @@ class Mark:
         self._storage = StorageWeakRef(storage)
         self._layout = layout(tensor)
         self._state = (tensor._version, tensor.data_ptr())
-        self._private = is_private(tensor)
-        self._contents = None if self._private or tensor.device.type != "cpu" else fingerprint(tensor)
+        look = tensor.device.type == "cpu" and not is_private(tensor)
+        self._contents = fingerprint(tensor) if look else None
+        self._seen: object | None = None
+        if look:
+            self._note(tensor)
 
     def is_of(self, tensor: Tensor) -> bool:
         """Whether `tensor`, one that may be kept (`may_keep`), is the marked one, unchanged."""
-        return (
-            self._layout == layout(tensor)
-            and self._state == (tensor._version, tensor.data_ptr())
-            and not self.expired()
-            and (self._contents is None or torch.equal(self._contents, fingerprint(tensor)))
-        )
+        # The same storage: while this mark refers to one, no other takes its address.
+        return self._layout == layout(tensor) and self.holds(tensor)
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor of the marked one's layout is unchanged."""
+        if self._state != (tensor._version, tensor.data_ptr()):
+            return False
+        call = _calls.current
+        if self._contents is None or (call is not None and (self._seen is call.epoch or self._seen is call)):
+            return True
+        if not torch.equal(self._contents, fingerprint(tensor)):
+            return False
+        self._note(tensor)
+        return True
+
+    def _note(self, tensor: Tensor) -> None:
+        """Remember that the tensor was looked at just now."""
+        call = _calls.current
+        if call is None:
+            self._seen = None
+        elif tensor.untyped_storage()._cdata in call.covered:
+            self._seen = call.epoch
+        else:
+            self._seen = call
+            call.looked.append(tensor)
 
     def expired(self) -> bool:
         """Whether the marked tensor's storage is gone."""
@@ -110,23 +252,29 @@ def layout(tensor: Tensor) -> Hashable:
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
+_PLAIN = (Tensor, nn.Parameter)
+
+
 def may_keep(*tensors: Tensor) -> bool:
     """Whether what is derived from these tensors, here and now, may serve another call.
 
     Not where they have no storage or version of their own (meta, fake, of a function transform, made in inference
     mode), and not while anything records or replaces what is computed (tracing, compiling, dispatch modes).
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
+    # In each op of each call: the cheapest questions first, and no generators.
+    if torch._C._len_torch_dispatch_stack() or torch._C._is_tracing() or torch.compiler.is_compiling():
         return False
-    return all(
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.layout == torch.strided
-        and not tensor.is_meta
-        and not tensor.is_inference()
-        and tensor.dtype.is_floating_point
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        for tensor in tensors
-    )
+    for tensor in tensors:
+        if (
+            type(tensor) not in _PLAIN
+            or tensor.layout != torch.strided
+            or tensor.is_meta
+            or tensor.is_inference()
+            or not tensor.dtype.is_floating_point
+            or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        ):
+            return False
+    return True
 
 
 _lock = threading.Lock()
@@ -167,7 +315,7 @@ def packed(weight: Tensor, form: Hashable, build: Callable[[], Packed]) -> Packe
         return build()
     key = (layout(weight), form)
     found = _kept.get(key)
-    if found is not None and found[0].is_of(weight):
+    if found is not None and found[0].holds(weight):
         return found[1]  # type: ignore[return-value]
     mark = Mark(weight)
     result = build()

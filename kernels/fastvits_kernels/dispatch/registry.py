@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from .devices import stands_for
+from .packing import during
 from .precision import ieee_products
 
 BACKENDS = ("auto", "eager", "triton", "onednn", "channels_last")
@@ -409,10 +410,11 @@ class Op:
         return _device_of(args).type == "cuda" and (self.ieee if isinstance(self.ieee, bool) else self.ieee(*args))
 
     def _run_inside(self, *args: Any) -> Any:
-        """The operator's body: below autograd, so the implementation runs without a graph."""
+        """The operator's body: below autograd, so the implementation runs without a graph. Compiled code may hand one
+        weight after another in one buffer."""
         args = self.complete(args)
         self.check(*args)
-        with without_autocast():
+        with without_autocast(), during(None):
             result = self._resolve(args)(*args)
         return _as_promised(result) if isinstance(result, Tensor) else tuple(_as_promised(tensor) for tensor in result)
 
