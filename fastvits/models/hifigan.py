@@ -3,6 +3,7 @@ Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import devices, registry
 
 from ..configuration import VitsConfig
+from ..runtime.workers import spread, workers
 from .layers import (
     conditioning_of,
     conv1d,
@@ -24,6 +26,7 @@ from .layers import (
     vectors_projected,
 )
 from .observed import known, observed
+from .pieces import Pieces
 
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
@@ -198,44 +201,41 @@ class VitsHifiGan(nn.Module):
         return x.squeeze(-1)
 
     def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:
-        """`_stages`, one piece after another where there is much to do, some items or some time of one: memory
-        stays small.
+        """`_stages`, piece by piece where there is much to do, some items or some time of one: memory stays small, and
+        each thread of a CPU computes pieces of its own.
 
         A piece of time hears some steps more on either side, so that its own steps come out as from the whole. All but
         the last have one width.
         """
-        config, total = self.config, x.shape[1]
+        config, total, batch = self.config, x.shape[1], x.shape[0]
         channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
-        width = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)))
-        if width is None:
+        room = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)))
+        if room is None:
             return self._stages(x, first, last, lengths, stages)
         begin, end = stages_window(config, 0, 1, first, last)
         reach = max(-begin, end - 1)
-        width = max(width, 4 * reach)
+        on_cpu = devices.device_of(x).type == "cpu"
         # A CPU runs items one by one anyway: only one of them has to fit its cache.
-        together = 1 if devices.device_of(x).type == "cpu" else x.shape[0]
-        if together * total <= width * 5 // 4:
+        pieces = Pieces(batch, total, max(room, 4 * reach), reach, 1 if on_cpu else batch, workers() if on_cpu else 1)
+        if pieces.one:
             return self._stages(x, first, last, lengths, stages)
-        hop, batch = rates[-1], x.shape[0]
+        hop = rates[-1]
         out = x.new_empty(batch, total * hop, 1 if last == len(self.upsampler) else channels[-1])
-        if batch > 1:
-            # As many in each part as in the others.
-            items = math.ceil(batch / math.ceil(batch / max(width // total, 1)))
-            for item in range(0, batch, items):
-                some = slice(item, item + items)
-                inside = None if lengths is None else lengths[some]
-                out[some] = self._in_pieces(x[some], first, last, inside, stages)
-            return out
-        done = 0
-        while done < total:
-            start = max(done - reach, 0)
-            stop = min(start + width, total)
-            upto = total if stop == total else stop - reach
+
+        def compute_items(some: slice) -> None:
+            inside = None if lengths is None else lengths[some]
+            out[some] = self._in_pieces(x[some], first, last, inside, stages)
+
+        def compute_steps(start: int, stop: int, done: int, upto: int) -> None:
             inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
             piece = self._stages(x[:, start:stop], first, last, inside, stages)
             out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
-            done = upto
+
+        if batch > 1:
+            spread([partial(compute_items, some) for some in pieces.items()])
+        else:
+            spread([partial(compute_steps, *window) for window in pieces.windows()])
         return out
 
     def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:

@@ -23,7 +23,8 @@ Class = TypeVar("Class", bound=type[nn.Module])
 _KNOWN: set[type] = {nn.Conv1d, nn.ConvTranspose1d, nn.Linear, nn.LayerNorm, nn.Embedding, nn.Identity, nn.ModuleList}
 _WEIGHT_NORM: set[type] = {nn.ModuleDict, ParametrizationList, _WeightNorm}
 _ORDINARY: set[type] = {nn.Parameter, Tensor, type(None)}
-_HOOKS = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOK_NAMES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = itemgetter(*_HOOK_NAMES)
 _UNWANTED = frozenset(("forward", "weight"))
 """What a module's own dictionary has where its `forward` was replaced, or where its weight is no parameter any more but
 a plain attribute: pruned, or replicated."""
@@ -84,12 +85,12 @@ def _walked(root: nn.Module, *, look_at_weights: bool) -> bool:
     while pending:
         module = pending.pop()
         state = module.__dict__
-        if any(_HOOKS(state)) or not _UNWANTED.isdisjoint(state):
+        if any(state[name] for name in _HOOK_NAMES) or any(name in state for name in _UNWANTED):
             return True
         cls = type(module)
         if cls not in _KNOWN and cls not in _WEIGHT_NORM and not is_weight_normed(module):
             return True
-        if look_at_weights and not set(map(type, state["_parameters"].values())) <= _ORDINARY:
+        if look_at_weights and any(type(value) not in _ORDINARY for value in state["_parameters"].values()):
             return True
         pending.extend(child for child in state["_modules"].values() if child is not None)
     return False

@@ -120,6 +120,11 @@ def during(call: WatchedCall | None) -> Iterator[None]:
         _calls.current = before
 
 
+def current_call() -> WatchedCall | None:
+    """The call that this thread is in, for another one that does a part of it."""
+    return _calls.current
+
+
 class _Watched:
     """A parameter that calls use, and what it was."""
 

@@ -141,6 +141,11 @@ def dry_run() -> Iterator[list[Call]]:
         _dry_run.reset(token)
 
 
+def is_dry_run() -> bool:
+    """Whether a block of `dry_run` surrounds this."""
+    return _dry_run.get() is not None
+
+
 def set_backend(backend: str | None = "auto", **by_op: str) -> None:
     """Choose for the whole process what `use_backend` chooses for a block; None gives the choice back to the
     environment.

@@ -1,0 +1,83 @@
+"""The number of threads changes nothing that is heard."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fastvits import VitsModel, VitsModelOutput
+from fastvits.runtime import workers
+from fastvits.voices import voice_folder
+from tests.support.models import SMALL, own_model, random_ids, relative_rms
+from tests.support.tolerances import MODEL_FLOAT32, REAL_VOICE_FLOAT32
+
+
+@pytest.fixture(scope="module", params=["bundled voice", "other blocks"])
+def model(request: pytest.FixtureRequest) -> VitsModel:
+    if request.param == "bundled voice":
+        loaded = VitsModel.from_pretrained(voice_folder())
+        assert isinstance(loaded, VitsModel)
+        return loaded
+    return own_model(SMALL)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def tolerance(model: VitsModel) -> float:
+    return REAL_VOICE_FLOAT32 if model.config.hidden_size == 192 else MODEL_FLOAT32
+
+
+def speak(model: VitsModel, number: int, batch: int) -> VitsModelOutput:
+    torch.set_num_threads(number)
+    ids, mask = random_ids(3, 50), torch.ones(3, 50, dtype=torch.long)
+    mask[1, 30:] = 0
+    mask[2, 9:] = 0
+    durations = 7 * mask
+    with torch.inference_mode():
+        output = model(ids[:batch], mask[:batch], seed=[1, 2, 3][:batch], durations=durations[:batch])
+    assert isinstance(output, VitsModelOutput)
+    return output
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    helped = []
+    real = workers._pool
+    monkeypatch.setattr(workers, "_pool", lambda helpers, threads: helped.append(helpers) or real(helpers, threads))
+    one = speak(model, 1, batch)
+    assert not helped
+    for number in (2, 4):
+        several, again = speak(model, number, batch), speak(model, number, batch)
+        assert helped
+        helped.clear()
+        assert torch.equal(several.waveform, again.waveform)
+        assert torch.equal(several.sequence_lengths, one.sequence_lengths)
+        for item, length in enumerate(one.sequence_lengths.tolist()):
+            assert relative_rms(several.waveform[item, :length], one.waveform[item, :length]) < tolerance(model)
+            assert not several.waveform[item, length:].any()
+
+
+def test_predicted_lengths_do_not_depend_on_it(model: VitsModel) -> None:
+    ids = random_ids(1, 60)
+    found = []
+    for number in (1, 2, 4):
+        torch.set_num_threads(number)
+        with torch.no_grad():
+            found.append(model(ids, seed=5).durations)
+    assert all(torch.equal(durations, found[0]) for durations in found)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_items_and_streams_are_the_plain_call(model: VitsModel, number: int) -> None:
+    batch = speak(model, number, 3)
+    alone = speak(model, number, 1)
+    length = int(alone.sequence_lengths[0])
+    assert relative_rms(batch.waveform[0, :length], alone.waveform[0]) < tolerance(model)
+    ids, durations = random_ids(3, 50)[:1], torch.full((1, 50), 7)
+    pieces = list(model.stream(ids, seed=1, durations=durations, chunk_frames=90))
+    assert relative_rms(torch.cat(pieces, 1), alone.waveform) < tolerance(model)
