@@ -110,6 +110,19 @@ class _HtmlReader(HTMLParser):
         self.lines = [0]
         self.cells = 0
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """A section of SGML, "<![CDATA[…]]>"; what only looks like one is a comment, or text if nothing closes it."""
+        place = self.lineno, self.offset
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:
+            self.lineno, self.offset = place
+            end = self.rawdata.find(">", i)
+            if end >= 0:
+                return end + 1
+            self.handle_data("<![")
+            return i + 3
+
     def read(self, text: str) -> None:
         self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.feed(text)

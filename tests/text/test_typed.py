@@ -8,9 +8,6 @@ A line has the kind of voice, the language, what is typed, and what is wanted:
 * `lines`, `markdown`, `html`: the passages that are said, a slash between them.
 """
 
-import re
-from pathlib import Path
-
 import pytest
 
 from fastvits import VitsTokenizer
@@ -20,25 +17,10 @@ from fastvits.text.preparation import Preparation, PreparedFrontEnd
 from fastvits.text.vocabulary import Vocabulary
 from tests.support.piper_phonemes import piper_voice
 from tests.support.tokenizers import write_vocabulary
+from tests.support.typed_lines import typed_lines
 
-TABLE = Path(__file__).with_name("typed")
 KINDS = ("letters", "uroman", "phonemes", "lines", "markdown", "html")
-
-
-def lines_of_table():
-    """Every line of the table: kind, language, what is typed, what is wanted."""
-    for path in sorted(TABLE.glob("*.tsv")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if line and not line.startswith("#"):
-                kind, language, typed, wanted = map(_unescaped, line.split("\t"))
-                yield pytest.param(kind, language, typed, wanted, id=f"{path.stem}:{number}")
-
-
-def _unescaped(field):
-    return re.sub(r"\\u([0-9a-f]{4})|\\n", lambda match: chr(int(match[1], 16)) if match[1] else "\n", field)
-
-
-LINES = list(lines_of_table())
+LINES = [pytest.param(*line[1:], id=line.name) for line in typed_lines()]
 
 
 @pytest.fixture(scope="module")

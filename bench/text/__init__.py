@@ -1,0 +1,1 @@
+"""What is done to texts, tried with many of them."""
