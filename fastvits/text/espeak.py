@@ -61,7 +61,10 @@ def bundled_library() -> Iterator[None]:
 
 @lru_cache(maxsize=32)
 def _phonemizer_backend(voice: str) -> Any:
-    """One `phonemizer` backend a voice. The caller holds the lock."""
+    """One `phonemizer` backend a voice. The caller holds the lock.
+
+    phonemizer knows no variants ("en-us+f3"): they change the sound of espeak-ng itself, not its phonemes.
+    """
     import_phonemizer()
     import logging
 
@@ -72,7 +75,7 @@ def _phonemizer_backend(voice: str) -> Any:
     logger.setLevel(logging.ERROR)
     with bundled_library():
         try:
-            backend = EspeakBackend(voice, preserve_punctuation=True, with_stress=True, logger=logger)
+            backend = EspeakBackend(voice.partition("+")[0], preserve_punctuation=True, with_stress=True, logger=logger)
         except RuntimeError as error:
             if "not supported" in str(error):
                 raise ValueError(f"espeak-ng has no voice {voice!r}") from error

@@ -100,7 +100,7 @@ def _clause_end(read: str, at_end: bool, voice: str) -> tuple[str, bool]:
         return "", False  # inside a word or number where a clause was cut for its length
     if "\n" not in spaces and not any(character.isalnum() for character in body[:first]):
         return "", False  # a mark without a word before it ends nothing
-    ordinals = at_end and mark == "." and voice.split("-")[0] in _ORDINAL_DOT_LANGUAGES
+    ordinals = at_end and mark == "." and re.split("[-+]", voice)[0] in _ORDINAL_DOT_LANGUAGES
     if ordinals and re.search(r"(?:^|\s|[IVXL])[IVXL]$", body[:first]):
         return "", False
     return phoneme, ends_sentence
@@ -130,9 +130,13 @@ class _ClauseReader:
             ]
 
     def _set_voice(self, voice: str) -> None:
-        """Chooses a voice by its name, as Piper does, or else by its language ("fr-fr", whose name is "fr")."""
+        """Chooses a voice by its name, as Piper does, or else by its language ("fr-fr", whose name is "fr").
+
+        A variant behind a plus ("en-us+f3") changes no phonemes.
+        """
+        plain = voice.partition("+")[0]
         if self._api.set_voice_by_name(voice.encode()) != 0 and not any(
-            known.language == voice and self._api.set_voice_by_name(known.identifier.encode()) == 0
+            known.language == plain and self._api.set_voice_by_name(known.identifier.encode()) == 0
             for known in self._wrapper.available_voices()
         ):
             raise ValueError(f"espeak-ng has no voice {voice!r}")

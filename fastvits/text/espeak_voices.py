@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["espeak_voice_for", "short_code"]
 
 # ISO 639-3 -> espeak-ng voice, for the languages that espeak-ng 1.52 has a dictionary of. Macrolanguages stand beside
@@ -53,4 +55,4 @@ def short_code(language: str | None, espeak_voice: str | None = None) -> str | N
     voice = espeak_voice
     if voice is None and language is not None:
         voice = espeak_voice_for(language) or _OTHER_CODES.get(language.strip().lower().split("-")[0])
-    return None if voice is None else voice.split("-")[0].lower()
+    return None if voice is None else re.split("[-+]", voice)[0].lower()

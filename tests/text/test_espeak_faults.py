@@ -8,7 +8,7 @@ import pytest
 from fastvits import VitsTokenizer
 from fastvits.text.espeak_clauses import _clause_reader, phonemes_of_clauses
 from fastvits.text.espeak_faults import unread_digits
-from fastvits.text.espeak_voices import VOICE_OF_LANGUAGE
+from fastvits.text.espeak_voices import VOICE_OF_LANGUAGE, short_code
 from fastvits.text.front_ends.phonemized import espeak_phonemes
 from fastvits.text.front_ends.piper import piper_phonemes
 from fastvits.text.preparation import Preparation
@@ -136,6 +136,14 @@ def test_a_lost_character_is_reported_with_its_word(tmp_path, caplog):
     published = voice.decode(voice("ka\u07ebka"), skip_special_tokens=True)
     assert "tone" in published
     assert voice.decode(voice("ka\u07ebka", preparation=Preparation()), skip_special_tokens=True) == "kaka"
+
+
+@pytest.mark.parametrize("read", [espeak_phonemes, piper_phonemes])
+@pytest.mark.parametrize("voice", ["en-us", "fr-fr", "de"])
+def test_a_variant_of_a_voice_has_its_phonemes(read, voice):
+    text = "Dr. 3 etc."
+    assert read(text, f"{voice}+f3") == read(text, voice)
+    assert short_code(None, f"{voice}+f3") == voice[:2]
 
 
 def test_phonemes_of_a_word_are_those_of_its_voice():
