@@ -100,6 +100,7 @@ class VitsConvFlow(nn.Module):
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
         self.half_channels = config.depth_separable_channels // 2
+        self.scale = 1 / math.sqrt(config.hidden_size)
         self.num_bins = config.duration_predictor_flow_bins
         self.tail_bound = config.duration_predictor_tail_bound
         self.conv_pre = conv1d(self.half_channels, config.hidden_size, 1)
@@ -120,9 +121,8 @@ class VitsConvFlow(nn.Module):
         h = self.conv_proj(h) * padding_mask
         h = h.unflatten(1, (self.half_channels, -1)).transpose(2, 3)
         widths, heights, derivatives = h.split((self.num_bins, self.num_bins, self.num_bins - 1), dim=-1)
-        scale = 1 / math.sqrt(self.conv_pre.out_channels)
         second, log_slope = kernels.rational_quadratic_spline(
-            second, widths * scale, heights * scale, derivatives, tail_bound=self.tail_bound, reverse=reverse
+            second, widths * self.scale, heights * self.scale, derivatives, tail_bound=self.tail_bound, reverse=reverse
         )
         outputs = torch.cat([first, second], dim=1) * padding_mask
         return outputs, None if reverse else (log_slope * padding_mask).sum((1, 2))

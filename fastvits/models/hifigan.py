@@ -27,6 +27,7 @@ from .layers import (
 )
 from .observed import known, observed
 from .pieces import Pieces
+from .weight_norm import WeightNormalizable
 
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
@@ -94,8 +95,10 @@ def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 @known
-class HifiGanResidualBlock(nn.Module):
+class HifiGanResidualBlock(WeightNormalizable):
     """A residual block: pairs of convolutions (first type), or single dilated ones (second type)."""
+
+    normalizable = ("convs1", "convs2", "convs")
 
     def __init__(self, config: VitsConfig, channels: int, kernel_size: int, dilations: list[int]) -> None:
         super().__init__()
@@ -121,12 +124,14 @@ class HifiGanResidualBlock(nn.Module):
 
 
 @known
-class VitsHifiGan(nn.Module):
+class VitsHifiGan(WeightNormalizable):
     """Latents `[B, T_frames, flow_size]` -> waveform `[B, T_samples]` in [-1, 1].
 
     A stage upsamples and averages residual blocks of different receptive fields (multi-receptive-field fusion); its
     blocks run side by side, one step of all of them at a time.
     """
+
+    normalizable = ("upsampler", "resblocks")
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()

@@ -77,7 +77,10 @@ class Float32Module(nn.Module):
 
 def empty(layer: type[Layer], *arguments: Any, **options: Any) -> Layer:
     """A layer of torch's whose parameters have no values yet: no random number is drawn."""
-    return layer(*arguments, **options, device="meta").to_empty(device=torch.get_default_device())
+    made = layer(*arguments, **options, device="meta").to_empty(device=torch.get_default_device())
+    for name, parameter in list(made._parameters.items()):
+        made.register_parameter(name, parameter)  # for who watches that, as accelerate's init_empty_weights does
+    return made
 
 
 def conv1d(

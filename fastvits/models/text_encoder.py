@@ -136,13 +136,13 @@ class VitsFeedForward(nn.Module):
         super().__init__()
         self.conv_1 = _unpadded(config.hidden_size, config.ffn_dim, config.ffn_kernel_size)
         self.conv_2 = _unpadded(config.ffn_dim, config.hidden_size, config.ffn_kernel_size)
-        self.pad_left = (config.ffn_kernel_size - 1) // 2
+        self.pad_left, self.pad_right = (config.ffn_kernel_size - 1) // 2, config.ffn_kernel_size // 2
         self.activation = config.hidden_act
         self.dropout = config.activation_dropout
 
     def forward(self, hidden_states: Tensor, padding_mask: Tensor) -> Tensor:
         """The published call, layer by layer: `[B, T, C]`, `[B, T, 1]` -> `[B, T, C]`."""
-        padding = self.pad_left, self.conv_1.kernel_size[0] - 1 - self.pad_left
+        padding = self.pad_left, self.pad_right
         mask = padding_mask.transpose(1, 2)
         h = self.conv_1(pad(hidden_states.transpose(1, 2) * mask, padding))
         h = apply_activation(h, self.activation) if isinstance(self.activation, str) else self.activation(h)
@@ -387,7 +387,10 @@ class VitsTextEncoder(Float32Module):
         layers do not read what is there."""
         if not observed(self):
             return self._run(input_ids, lengths, need_weights)
-        mask = mask_of(lengths, input_ids.shape[1], self.embed_tokens.weight.new_empty(input_ids.shape[0], 0))
+        like = input_ids.new_empty(
+            input_ids.shape[0], 0, dtype=self.embed_tokens.weight.dtype
+        )  # weights may be elsewhere
+        mask = mask_of(lengths, input_ids.shape[1], like)
         padding_mask, attention_mask = mask.transpose(1, 2), None if lengths is None else mask[:, 0]
         made = self(input_ids, padding_mask, attention_mask, output_attentions=need_weights, output_hidden_states=True)
         attentions = list(made.attentions or [None] * len(self.encoder.layers))

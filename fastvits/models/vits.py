@@ -23,6 +23,7 @@ from fastvits_kernels.dispatch.masking import zero_beyond
 
 from ..configuration import VitsConfig
 from ..runtime.graphs import GraphLimits
+from ..runtime.module import execution_device
 from ..runtime.stages import StageRunner
 from ..runtime.warmup import WarmupReport, warmup_sizes
 from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPredictor
@@ -90,8 +91,9 @@ class VitsModel(TrainableModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self._parameter.device
+        """Where the parameters are, or where they are brought for each call (accelerate's offloading)."""
+        device = self._parameter.device
+        return execution_device(self) if device.type == "meta" else device
 
     @property
     def _parameter(self) -> Tensor:

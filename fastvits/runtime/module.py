@@ -13,6 +13,15 @@ from .graphs import GraphCache, GraphLimits, GraphsSetting, parse_graphs
 from .stages import StageRunner
 
 
+def execution_device(module: nn.Module) -> torch.device:
+    """Where a module without memory computes: where accelerate's hooks bring its parameters for a call, or nowhere."""
+    for one in module.modules():
+        device = getattr(one.__dict__.get("_hf_hook"), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return torch.device("meta")
+
+
 class RunnableModule(nn.Module):
     """A module with the settings `backend` and `graphs`, and the graphs of its stages in `graph_cache`."""
 

@@ -92,7 +92,7 @@ def a_wav_by_scipy(m: Any, at: Checkpoints) -> Any:
 
     model, output = spoken(m, at)
     path = at.scratch / "techno.wav"
-    scipy.io.wavfile.write(path, rate=model.config.sampling_rate, data=output.waveform[0])
+    scipy.io.wavfile.write(path, rate=model.config.sampling_rate, data=output.waveform[0].numpy())
     return scipy.io.wavfile.read(path)
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize, prune
 
 from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits.models.observed import observed
-from tests.support.models import CONFIGURATIONS, SMALL, unsettle
+from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms, unsettle
 from tests.support.numerics import relative_error
 from tests.support.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
 
@@ -398,3 +398,16 @@ def test_tracing_the_whole_model_says_what_to_do() -> None:
     model, _ = pair("small")
     with pytest.raises(RuntimeError, match="fastvits export"):
         torch.jit.trace(model, (torch.randint(1, 38, (1, 9)),), strict=False)
+
+
+def test_weight_norm_comes_and_goes() -> None:
+    model = own_model(SMALL)
+    ids = random_ids(1, 9)
+    names, expected = list(model.state_dict()), model(ids, seed=1).waveform
+    model.decoder.apply_weight_norm()
+    model.decoder.apply_weight_norm()
+    assert any(name.endswith("weight.original0") for name in model.decoder.state_dict())
+    assert relative_rms(model(ids, seed=1).waveform, expected) <= MODEL_FLOAT32
+    model.decoder.remove_weight_norm()
+    assert sorted(model.state_dict()) == sorted(names)
+    assert relative_rms(model(ids, seed=1).waveform, expected) <= MODEL_FLOAT32
