@@ -2,6 +2,7 @@
 
     python -m bench.scaling [--device DEVICE] [--seconds S ...] [--batches B ...] [--candidates NAME ...]
                             [--patience SECONDS] [--quick]
+    python -m bench.scaling --predict [--device DEVICE] [--rows N]
 
 The published configuration with random weights, its lengths of text from 1 s to 10 minutes at batch 1, and batches of
 3 s, by fastvits (backend auto), fastvits eager and transformers. Durations are given, as the length of a text is chance
@@ -10,6 +11,9 @@ whose peak memory is its own: resident memory on a CPU, weights and torch includ
 appended to `bench/results/scaling.jsonl`; `python -m bench.report` fits the exponents. A point is left out, and said to
 be, where it does not fit into memory, and where a call would take longer than `--patience` if it took as long for each
 second of audio as the candidate's point before. `--quick` takes one short point of each and saves nothing.
+
+`--predict` prints what 1, 8, 64 and 1,000 workers would do with ten million sentences of the bundled voice, from what
+one does here, with its arithmetic: see `bench/processes/prediction.py`. Nothing is saved.
 """
 
 import argparse
@@ -120,10 +124,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="one short point of each; nothing is saved")
     parser.add_argument("--no-save", action="store_true", help="only print")
+    parser.add_argument("--predict", action="store_true", help="what many workers would do, from what one does here")
+    parser.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="for --predict (default: 10,000,000)")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.point is not None:
         print(json.dumps(measure_here(**json.loads(options.point))))
+        return 0
+    if options.predict:
+        if options.rows < 1:
+            parser.error(f"--rows must be at least 1, got {options.rows}")
+        from bench.processes import prediction
+
+        costs = prediction.measure(options.device, count=16 if options.quick else 64, batch=8)
+        for line in prediction.lines(costs, options.rows):
+            print(line)
         return 0
     if options.quick:
         options.seconds, options.batches = [0.5], [1]
