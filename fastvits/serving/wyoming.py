@@ -194,12 +194,17 @@ class _Handler:
 
     async def write_event(self, event: Event) -> None:
         """Send an event; a client that takes nothing for as long as a text may take is dropped."""
-        try:
-            async with self._writing:
-                await asyncio.wait_for(async_write_event(event, self._writer), self._engine.timeout)
-        except asyncio.TimeoutError:
-            self._writer.transport.abort()
-            raise ConnectionAbortedError("the client takes nothing") from None
+        async with self._writing:
+            stuck = None
+            if self._engine.timeout is not None:
+                # Not asyncio.wait_for, which up to Python 3.11 may lose a cancellation.
+                loop = asyncio.get_running_loop()
+                stuck = loop.call_later(self._engine.timeout, self._writer.transport.abort)
+            try:
+                await async_write_event(event, self._writer)
+            finally:
+                if stuck is not None:
+                    stuck.cancel()
 
     async def handle_event(self, event: Event) -> None:
         """Answer an event; raises ConnectionError where the client has gone."""
