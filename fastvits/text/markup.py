@@ -198,7 +198,7 @@ def _read_markdown(page: _Page) -> None:
         from markdown_it import MarkdownIt
     except ImportError as error:
         raise ImportError("Markdown needs the package `markdown-it-py`: install the extra `fastvits[text]`.") from error
-    lines = [0, *(match.end() for match in re.finditer("\n", page.source))]
+    lines = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", page.source))]
     in_row = items = 0
     end = len(page.source)
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page.source):

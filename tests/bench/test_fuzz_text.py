@@ -22,6 +22,7 @@ def test_no_text_breaks_a_front_end(tmp_path):
     "text",
     [
         "(?<![\\w", "a <![if x]> b", "<![cdata[", "x <![foo[ y ]]> z",  # HTML's parser of Python 3.11 asserted
+        "\rk", "a\r\nb\rc", "+\rx",  # Markdown counts a carriage return as the end of a line
         "", " ", "[[", "]]", "[[a", "\u0300", "\u200d", "\0", "1\u20e3", "½½", "XIVXIV", "1-2-3-4", "..", "@.", "http://",
         "٣½", "0" * 40, "3.3.3.3.3", "12:99", "99/99/9999", "-−-5", "۱۲۳٬۴۵۶٫۷",
     ],
