@@ -16,6 +16,7 @@ from typing import TextIO
 import fastvits
 
 from ..audio.files import write_wav
+from ..runtime.cores import use_usable_cores
 from . import convert, download, export, info, merge, revoice, say, serve, synthesize, train, tune, voices
 from .arguments import InputError, OneLineParser, one_line
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (the process's own where None) and return its exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="fastvits: %(message)s", level=logging.WARNING)
+    use_usable_cores()
     status = 0
     try:
         with warnings.catch_warnings():

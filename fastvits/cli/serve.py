@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
+from ..runtime.cores import usable_cores
 from ..voices.folders import DEFAULT_VOICE
 from .arguments import InputError, OneLineParser, positive, voice, whole_number
 
@@ -42,7 +43,9 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument(
         "--wyoming-port", metavar="PORT", type=whole_number(65535, 1), help="of Wyoming (default: none)"
     )
-    parser.add_argument("--threads", metavar="N", type=whole_number(1024, 1), help="processors to use (default: all)")
+    parser.add_argument(
+        "--threads", metavar="N", type=whole_number(1024, 1), help="processors to use (default: all that it may)"
+    )
     parser.add_argument(
         "--workers",
         metavar="N",
@@ -107,8 +110,7 @@ def run(options: argparse.Namespace) -> int:
     memory = None if options.memory is None else int(options.memory * 1e6)
     voices = VoiceStore(sources, aliases=aliases, memory=memory)
     voices.preload(voices.default)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = options.threads or allowed or 1
+    threads = options.threads or usable_cores()
     engine = Engine(
         voices,
         workers=options.workers or threads,
