@@ -13,24 +13,18 @@ import dataclasses
 import difflib
 import inspect
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import torch
 
-from ..hub import snapshot, upload
-from ..storage import json_text, read_json, write_text
 from ..strictness import tolerated
 from .architecture import check_decoder, check_duration_predictor, check_encoder, check_flow
-from .fields import ACTIVATIONS, INT64_MAX, Activation, Flag, Integer, NonEmptyList, Real
+from .fields import INT64_MAX, Activation, Flag, Integer, NonEmptyList, Real
+from .files import ConfigurationFiles, function_name, written
 from .marking import without_mark
-from .published import PublishedAttributes
-from .tagged_floats import decode, encode
-from .words import GENERAL, GENERAL_WORDS, LOADER_WORDS, NEAR, OTHER_WORDS
+from .words import GENERAL, GENERAL_WORDS, NEAR, OTHER_WORDS
 
-CONFIG_NAME = "config.json"
 _Self = TypeVar("_Self", bound="VitsConfig")
 
 
@@ -60,7 +54,7 @@ _SAVED_UNLESS_DEFAULT = ("output_attentions", "output_hidden_states", "return_di
 
 
 @dataclasses.dataclass(init=False, repr=False, eq=False)
-class VitsConfig(PublishedAttributes):
+class VitsConfig(ConfigurationFiles):
     """Every parameter of a VITS model, with the defaults of ``facebook/mms-tts-eng``.
 
     All parameters are keywords. An unknown one raises TypeError and names what comes near. Values are checked when they
@@ -201,7 +195,7 @@ class VitsConfig(PublishedAttributes):
     segment_frames: _Size = 32
 
     def __init__(self, **parameters: Any) -> None:
-        _refuse_unknown(type(self).__name__, parameters, ())
+        self._refuse_unknown(type(self).__name__, parameters)
         self._fill(parameters)
 
     # --- Attributes ---------------------------------------------------------------------------------------------------
@@ -312,41 +306,19 @@ class VitsConfig(PublishedAttributes):
                 f"sampling_rate, {half:g}."
             )
 
-    # --- Reading ------------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def from_dict(
-        cls: type[_Self], config_dict: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
-    ) -> Any:
-        """Build a configuration from a ``config.json``'s content, keeping keys that are no parameter.
-
-        Args:
-            config_dict: the content; it is copied and not changed.
-            return_unused_kwargs: also return the overrides that are no parameter, as a dictionary, instead of refusing
-                them.
-            overrides: parameters to use instead of the content's.
-
-        Raises:
-            TypeError: ``config_dict`` is no mapping, an override is unknown, or a value has the wrong type.
-            ValueError: an impossible value or architecture, or a ``model_type`` other than "vits".
-        """
-        if not isinstance(config_dict, Mapping):
-            raise TypeError(f"config_dict must be a dictionary, not {type(config_dict).__name__}.")
-        given = {name: value for name, value in overrides.items() if name not in LOADER_WORDS}
-        unused = {name: given.pop(name) for name in list(given) if not cls._takes(name, config_dict)}
-        if not return_unused_kwargs:
-            _refuse_unknown(cls.__name__, unused, ())
-        for name in ("dtype", "torch_dtype"):
-            if given.get(name) == "auto":
-                del given[name]
-        config = cls._built({**config_dict, **given})
-        return (config, unused) if return_unused_kwargs else config
-
     @classmethod
     def _takes(cls, name: str, content: Iterable[str]) -> bool:
         """Whether a loader's keyword says something about the configuration."""
         known = (_RULES, GENERAL, GENERAL_WORDS, ("model_type", "attn_implementation"), content)
         return any(name in names for names in known) or name in inspect.signature(cls.__init__).parameters
+
+    @classmethod
+    def _refuse_unknown(cls, owner: str, parameters: Iterable[str]) -> None:
+        known = {*_RULES, *GENERAL, *GENERAL_WORDS, "model_type", "attn_implementation"}
+        unknown = [name for name in parameters if name not in known]
+        if unknown and not tolerated(f"{owner} keeps {', '.join(unknown)}, which mean nothing to a VITS"):
+            listed = ", ".join(f"{name!r}{_near(name)}" for name in unknown)
+            raise TypeError(f"{owner} got an unknown keyword argument: {listed}.")
 
     @classmethod
     def _built(cls: type[_Self], values: dict[str, Any]) -> _Self:
@@ -359,85 +331,6 @@ class VitsConfig(PublishedAttributes):
         for name, value in values.items():
             if not cls._takes(name, ()):
                 config._extra[name] = copy.deepcopy(value)
-        return config
-
-    @classmethod
-    def from_pretrained(
-        cls: type[_Self],
-        pretrained_model_name_or_path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        subfolder: str = "",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        force_download: bool = False,
-        return_unused_kwargs: bool = False,
-        **overrides: Any,
-    ) -> Any:
-        """Read ``config.json`` from a folder or a hub repository.
-
-        Args:
-            pretrained_model_name_or_path: a folder, a hub id, or the path of the JSON file itself.
-            revision, subfolder, cache_dir, local_files_only, token, force_download: see :func:`fastvits.hub.snapshot`.
-            return_unused_kwargs: also return the overrides that are no parameter, as a dictionary, instead of refusing
-                them.
-            overrides: parameters to use instead of the file's. ``trust_remote_code`` and other arguments of
-                transformers that ask for what holds anyway are taken.
-
-        Raises:
-            OSError: there is no such source, it has no ``config.json``, or that file is not JSON.
-            TypeError: an override is unknown, or a value has the wrong type.
-            ValueError: an impossible value or architecture, or the file is another kind of model's.
-        """
-        path = cls._file(
-            pretrained_model_name_or_path,
-            revision=revision,
-            subfolder=subfolder,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=token,
-            force_download=force_download,
-        )
-        content = _read_json(path)
-        unused: dict[str, Any] = {}
-        if return_unused_kwargs:
-            unused = {name: overrides.pop(name) for name in list(overrides) if not cls._takes(name, content)}
-            for name in LOADER_WORDS:
-                unused.pop(name, None)
-        else:
-            wrong = (name for name in overrides if not cls._takes(name, content) and name not in LOADER_WORDS)
-            _refuse_unknown(f"{cls.__name__}.from_pretrained", wrong, ())
-        try:
-            config = cls.from_dict(content, **overrides)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{path}: {error}") from error
-        config.__dict__["name_or_path"] = os.fspath(pretrained_model_name_or_path)
-        return (config, unused) if return_unused_kwargs else config
-
-    @classmethod
-    def get_config_dict(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The content of the ``config.json`` that :meth:`from_pretrained` would read, and the keywords left over."""
-        where = inspect.signature(snapshot).parameters
-        path = cls._file(pretrained_model_name_or_path, **{name: kwargs.pop(name) for name in where if name in kwargs})
-        return _read_json(path), {name: value for name, value in kwargs.items() if name not in LOADER_WORDS}
-
-    @staticmethod
-    def _file(source: str | os.PathLike[str], *, subfolder: str = "", **where: Any) -> Path:
-        path = Path(os.path.expanduser(os.fspath(source)))
-        if not (path.is_file() and not subfolder):
-            folder = snapshot(source, allow_patterns=[CONFIG_NAME], subfolder=subfolder, **where)
-            path = folder / CONFIG_NAME
-            if not path.is_file():
-                raise FileNotFoundError(f"{folder} is no model: it has no {CONFIG_NAME}.")
-        return path
-
-    @classmethod
-    def from_json_file(cls: type[_Self], json_file: str | os.PathLike[str]) -> _Self:
-        """Read a JSON file; as :meth:`from_pretrained` with the path of a file."""
-        config: _Self = cls.from_dict(_read_json(Path(json_file)))
         return config
 
     # --- Writing ------------------------------------------------------------------------------------------------------
@@ -462,57 +355,6 @@ class VitsConfig(PublishedAttributes):
                 del values[name]
         return values
 
-    def to_json_string(self, use_diff: bool = True) -> str:
-        """Return the content of the JSON file: :meth:`to_diff_dict`, or :meth:`to_dict` if ``use_diff`` is False.
-
-        Raises:
-            TypeError: a value has no place in JSON; a function as ``hidden_act``, for one.
-        """
-        if not isinstance(self.hidden_act, str):
-            raise TypeError(
-                f"hidden_act is the function {_function_name(self.hidden_act)}, which JSON cannot hold; "
-                f"set it to one of {', '.join(ACTIVATIONS)} before saving."
-            )
-        return _write_json(self.to_diff_dict() if use_diff else self.to_dict())
-
-    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
-        """Write :meth:`to_json_string` to a file."""
-        write_text(Path(json_file_path), self.to_json_string(use_diff))
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **options: Any
-    ) -> None:
-        """Check the configuration and write it as ``config.json`` into a folder, which is made if it does not exist.
-
-        With ``push_to_hub`` it is uploaded too, as by :meth:`push_to_hub` with these ``options``, of which ``repo_id``
-        is the folder's name by default.
-
-        Raises:
-            OSError: the folder cannot be made or written to.
-            TypeError: ``hidden_act`` is a function, or a kept foreign key holds what JSON cannot.
-            ValueError: an impossible architecture (after changes to a configuration once valid).
-        """
-        if options and not push_to_hub:
-            raise TypeError(
-                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all."
-            )
-        self.validate()
-        folder = Path(save_directory)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"{str(folder)!r} is a file; a configuration is saved into a folder.")
-        text = self.to_json_string()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / CONFIG_NAME, text)
-        if push_to_hub:
-            self.push_to_hub(**{"repo_id": folder.resolve().name, **options})
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload ``config.json`` to a hub repository, which is made if needed, and return the commit's address.
-
-        ``options`` are those of :func:`fastvits.hub.upload`.
-        """
-        return upload(repo_id, self.save_pretrained, **{"commit_message": "Upload configuration", **options})
-
     # --- Python's own protocols ---------------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
@@ -536,8 +378,8 @@ class VitsConfig(PublishedAttributes):
     def __repr__(self) -> str:
         values = self.to_diff_dict()
         if not isinstance(self.hidden_act, str):
-            values["hidden_act"] = f"<function {_function_name(self.hidden_act)}>"
-        return f"{type(self).__name__} {_write_json(values, default=repr)}"
+            values["hidden_act"] = f"<function {function_name(self.hidden_act)}>"
+        return f"{type(self).__name__} {written(values, default=repr)}"
 
 
 _RULES: dict[str, Callable[[str, Any], Any]] = {
@@ -562,26 +404,5 @@ def _near(name: str) -> str:
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""
 
 
-def _refuse_unknown(owner: str, parameters: Iterable[str], also_known: Iterable[str]) -> None:
-    known = {*_RULES, *GENERAL, *GENERAL_WORDS, "model_type", "attn_implementation", *also_known}
-    unknown = [name for name in parameters if name not in known]
-    if unknown and not tolerated(f"{owner} keeps {', '.join(unknown)}, which mean nothing to a VITS"):
-        listed = ", ".join(f"{name!r}{_near(name)}" for name in unknown)
-        raise TypeError(f"{owner} got an unknown keyword argument: {listed}.")
-
-
-def _function_name(function: Any) -> str:
-    return str(getattr(function, "__name__", None) or type(function).__name__)
-
-
 def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _write_json(values: dict[str, Any], default: Callable[[Any], Any] | None = None) -> str:
-    return json_text(encode(values), default=default)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    decoded: dict[str, Any] = decode(read_json(path))
-    return decoded

@@ -9,12 +9,14 @@ import os
 import pickle
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..storage import read_json, write_json
+from .settings import TrainingSettings
 
 __all__ = ["load_newest", "newest", "save"]
 
@@ -99,3 +101,17 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def refuse_another_run(output: Path, settings: TrainingSettings, identity: Mapping[str, Any], state: Any) -> None:
+    """Raise ValueError where a checkpoint is not of the run with these settings and this identity."""
+    kept = state.get("identity") or {}
+    advice = "choose another output folder, or run it as it was begun"
+    different = settings.differences(kept.get("settings") or {})
+    if different:
+        raise ValueError(f"the run in {output} was begun with other settings ({', '.join(different)}): {advice}")
+    for name, what in (("data", "data"), ("config", "architecture"), ("world", "processes")):
+        if kept.get(name) != identity[name]:
+            raise ValueError(f"the run in {output} was begun with other {what}: {advice}")
+    if state["step"] > settings.steps:
+        raise ValueError(f"the run in {output} has made {state['step']} updates, more than {settings.steps}")

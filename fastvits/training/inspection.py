@@ -2,9 +2,8 @@
 
 import contextlib
 import hashlib
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def inspect_clips(
 
     Args:
         clips: what `read_clips` gives.
-        tokenizer: gives token ids, and logs characters that its vocabulary lacks.
+        tokenizer: gives token ids, and tells of characters that its vocabulary lacks.
         config: the voice's: its rate, its spectrograms.
         speakers: the number of each speaker by name; empty for a voice with one.
         settings: limits of length, channels, silence.
@@ -118,13 +117,17 @@ def _inspect(
     if len(speakers) and clip.speaker not in speakers:
         named = "names no speaker" if clip.speaker is None else f"is spoken by {clip.speaker!r}"
         return Problem(clip.id, "unknown speaker", f"{named}; the voice has {', '.join(sorted(speakers)[:10])}")
-    with _lacking() as lacking:
-        try:
-            ids = tuple(int(number) for number in tokenizer(clip.text)["input_ids"])
-        except ValueError as error:
-            return Problem(clip.id, "text that cannot be read", f"{clip.text[:60]!r}: {error}")
-    if lacking:
-        return Problem(clip.id, "unknown characters", f"the vocabulary lacks {' '.join(lacking)} of {clip.text[:60]!r}")
+    normalize, split_special_tokens = tokenizer.text_settings(None, None)
+    try:
+        reading = tokenizer.prepared_front_end(None).read(
+            clip.text, normalize=normalize, split_special_tokens=split_special_tokens
+        )
+        lacking = " ".join(character for lost in reading.losses() for character in lost)
+        if lacking:
+            return Problem(clip.id, "unknown characters", f"the vocabulary lacks {lacking} of {clip.text[:60]!r}")
+        ids = tuple(int(number) for number in tokenizer(clip.text)["input_ids"])
+    except ValueError as error:
+        return Problem(clip.id, "text that cannot be read", f"{clip.text[:60]!r}: {error}")
     try:
         info = audio_info(clip.file)
     except OSError as error:
@@ -177,23 +180,3 @@ def _prepared(clip: Clip, sampling_rate: int, settings: TrainingSettings, folder
     np.save(temporary, samples)
     temporary.replace(file)
     return file, len(samples)
-
-
-@contextlib.contextmanager
-def _lacking() -> Iterator[list[str]]:
-    """Collects the characters that a tokenizer says its vocabulary lacks, instead of logging them."""
-    characters: list[str] = []
-
-    class Collect(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            if not str(record.msg).startswith("The vocabulary lacks") or not isinstance(record.args, tuple):
-                return True
-            characters.append(str(record.args[0]))
-            return False
-
-    logger, collect = logging.getLogger("fastvits"), Collect()
-    logger.addFilter(collect)
-    try:
-        yield characters
-    finally:
-        logger.removeFilter(collect)

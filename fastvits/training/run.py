@@ -18,27 +18,21 @@ import torch
 
 from ..models.vits import VitsModel
 from ..progress import ProgressLine, clock
-from ..text.tokenization import VitsTokenizer
 from . import checkpoints
 from .adaptation import (
     TRAINING_PARTS,
-    adapted_voice,
-    add_training_parts,
-    extended_tokenizer,
-    missing_parts,
-    speaker_numbers,
 )
 from .batches import Batch, batches_an_epoch, epoch_batches, item_seed, make_batch
 from .discriminator import VitsDiscriminator
-from .initialization import initialize_for_training
 from .inspection import DataReport, Example, inspect_clips
 from .processes import Processes
 from .recordings import Clip, Problem, read_clips
 from .report import Events, Sample, write_report, write_sample
 from .settings import TrainingSettings
 from .updates import Networks, Outcome
-from .validation import make_sample, validate
-from .weight_norm import apply_weight_norm, folded_state
+from .validation import make_sample, split_examples, validate
+from .voices import NotTrainable, save_voice, starting_voice
+from .weight_norm import apply_weight_norm
 
 __all__ = ["NotTrainable", "TrainingFailed", "TrainingReport", "UnusableData", "train"]
 
@@ -50,10 +44,6 @@ _SKIPPED_IN_A_ROW = 3
 
 class UnusableData(ValueError):
     """Data of which nothing, or with `strict` not everything, can be learnt from; the message is the report."""
-
-
-class NotTrainable(ValueError):
-    """A voice without the parts that training needs."""
 
 
 class TrainingFailed(RuntimeError):
@@ -171,13 +161,13 @@ class _Run:
         settings = self.settings
         state = checkpoints.load_newest(self.output)
         clips = list(read_clips(data, layout))
-        model, self.tokenizer, speakers = _starting_voice(
+        model, self.tokenizer, speakers = starting_voice(
             voice, clips, tokenizer, extend_vocabulary, from_scratch, only_posterior
         )
         if only_posterior:
             settings = self.settings = dataclasses.replace(settings, trained=TRAINING_PARTS, adversarial=False)
         self.report = self._inspect(clips, model, speakers, on_report)
-        self.examples, self.held_back = _split(self.report.examples, settings)
+        self.examples, self.held_back = split_examples(self.report.examples, settings)
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_(settings.trained is None or parameter_name.startswith(settings.trained))
         if any(parameter.requires_grad for parameter in model.decoder.parameters()):
@@ -437,22 +427,7 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint; refused where it is of another run."""
-        mine, kept = self._identity(), state.get("identity") or {}
-        advice = "choose another output folder, or run it as it was begun"
-        different = self.settings.differences(kept.get("settings") or {})
-        if different:
-            raise ValueError(
-                f"the run in {self.output} was begun with other settings ({', '.join(different)}): {advice}"
-            )
-        for name, what in (("data", "data"), ("config", "another architecture"), ("world", "processes")):
-            if kept.get(name) != mine[name]:
-                raise ValueError(
-                    f"the run in {self.output} was begun with other {what.removeprefix('another ')}: {advice}"
-                )
-        if state["step"] > self.settings.steps:
-            raise ValueError(
-                f"the run in {self.output} has made {state['step']} updates, more than {self.settings.steps}"
-            )
+        checkpoints.refuse_another_run(self.output, self.settings, self._identity(), state)
         networks = self.networks
         self.model.load_state_dict(state["generator"])
         if networks.discriminator is not None:
@@ -467,50 +442,3 @@ class _Run:
         self.step, self.epoch, self.place, self.skips = (state[name] for name in ("step", "epoch", "place", "skips"))
         self.skipped = [(step, names) for step, names in state["skipped"]]
         self.training, self.validation, self.recent = state["training"], state["validation"], state["recent"]
-
-
-def save_voice(model: VitsModel, tokenizer: VitsTokenizer, folder: Path) -> None:
-    """The model, its decoder folded, and the tokenizer: a voice like any other."""
-    with torch.device("meta"):
-        plain = VitsModel(model.config)
-    plain.load_state_dict(folded_state(model), assign=True)
-    plain.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def _starting_voice(
-    voice: str | os.PathLike[str],
-    clips: Sequence[Clip | Problem],
-    tokenizer: str | os.PathLike[str] | None,
-    extend_vocabulary: bool,
-    from_scratch: bool,
-    only_posterior: bool,
-) -> tuple[VitsModel, VitsTokenizer, dict[str, int]]:
-    """The model in float32 on the CPU, its tokenizer, and the numbers of the data's speakers."""
-    old_tokenizer = VitsTokenizer.from_pretrained(voice)
-    new_tokenizer = old_tokenizer if tokenizer is None else VitsTokenizer.from_pretrained(tokenizer)
-    usable = [clip for clip in clips if isinstance(clip, Clip)]
-    if extend_vocabulary:
-        new_tokenizer = extended_tokenizer(new_tokenizer, (clip.text for clip in usable))
-    model = VitsModel.from_pretrained(voice, dtype=torch.float32)
-    if from_scratch:
-        model = VitsModel(model.config)
-        initialize_for_training(model)
-    elif missing_parts(model):
-        if not only_posterior:
-            raise NotTrainable(
-                f"{voice} has no posterior encoder, which training needs (files that are made for speaking alone, such "
-                "as Piper's .onnx, leave it out): train one first with the rest frozen, by --only-posterior"
-            )
-        model = add_training_parts(model)
-    speakers = speaker_numbers(model.config, [clip.speaker or "" for clip in usable])
-    return adapted_voice(model, old_tokenizer, new_tokenizer, speakers), new_tokenizer, speakers
-
-
-def _split(examples: Sequence[Example], settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
-    """Clips to learn from, and those held back: the same for the same seed, whatever else the data holds."""
-    count = min(settings.validation_clips, len(examples) // 10)
-    ordered = sorted(examples, key=lambda example: item_seed(settings.seed, "split", example.id))
-    held_back = {example.id for example in ordered[:count]}
-    kept = [example for example in examples if example.id not in held_back]
-    return kept, [example for example in ordered[:count]]

@@ -14,7 +14,7 @@ from .inspection import Example
 from .report import Sample
 from .settings import TrainingSettings
 
-__all__ = ["make_sample", "validate"]
+__all__ = ["make_sample", "split_examples", "validate"]
 
 
 @torch.no_grad()
@@ -78,3 +78,12 @@ def make_sample(model: VitsModel, example: Example, settings: TrainingSettings, 
         mel_spectrogram(rebuilt, config.sampling_rate, *sizes, *band)[0].cpu().numpy(),
         {"rebuilt": rebuilt[0].cpu().numpy(), "spoken": spoken[0].cpu().numpy()},
     )
+
+
+def split_examples(examples: Sequence[Example], settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
+    """Clips to learn from, and those held back: the same for the same seed, whatever else the data holds."""
+    count = min(settings.validation_clips, len(examples) // 10)
+    ordered = sorted(examples, key=lambda example: item_seed(settings.seed, "split", example.id))
+    held_back = {example.id for example in ordered[:count]}
+    kept = [example for example in examples if example.id not in held_back]
+    return kept, [example for example in ordered[:count]]
