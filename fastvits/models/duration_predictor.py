@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, logsigmoid
+from torch.nn.functional import gelu, logsigmoid
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.depth_separable import depth_separable_layer_with_dropout
@@ -21,6 +21,7 @@ from .layers import (
     conditioning_of,
     conv1d,
     convolved,
+    dropout_rate,
     empty,
     lengths_of,
     mask_of,
@@ -38,11 +39,12 @@ _LEAST_FRAMES = 1e-5
 class VitsDilatedDepthSeparableConv(nn.Module):
     """Depth-separable layers with residuals; layer `i` has the dilation `kernel_size ** i`."""
 
-    def __init__(self, config: VitsConfig, dropout_rate: float = 0.0) -> None:
+    def __init__(self, config: VitsConfig, rate: float = 0.0) -> None:
         super().__init__()
         channels, kernel_size = config.hidden_size, config.duration_predictor_kernel_size
         layers = range(config.depth_separable_num_layers)
-        self.dropout = dropout_rate
+        self.num_layers = config.depth_separable_num_layers
+        self.dropout = nn.Dropout(rate)
         self.convs_dilated = nn.ModuleList(
             conv1d(channels, channels, kernel_size, dilation=kernel_size**i, groups=channels) for i in layers
         )
@@ -62,11 +64,12 @@ class VitsDilatedDepthSeparableConv(nn.Module):
         ):
             h = gelu(norm1(depthwise(inputs * padding_mask).transpose(1, 2)))
             h = gelu(norm2(pointwise(h.transpose(1, 2)).transpose(1, 2))).transpose(1, 2)
-            inputs = inputs + dropout(h, self.dropout, self.training)
+            inputs = inputs + self.dropout(h)
         return inputs * padding_mask
 
     def encode(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """`[B, T, hidden_size]` -> the same shape, zero beyond `lengths`."""
+        rate = dropout_rate(self.dropout)
         for depthwise, pointwise, norm1, norm2 in zip(
             self.convs_dilated, self.convs_pointwise, self.norms_1, self.norms_2, strict=True
         ):
@@ -82,10 +85,8 @@ class VitsDilatedDepthSeparableConv(nn.Module):
                 norm2.weight,
                 norm2.bias,
             )
-            if self.training and self.dropout:
-                x = depth_separable_layer_with_dropout(
-                    x, *parameters, lengths, depthwise.dilation[0], norm1.eps, self.dropout
-                )
+            if rate:
+                x = depth_separable_layer_with_dropout(x, *parameters, lengths, depthwise.dilation[0], norm1.eps, rate)
             else:
                 x = kernels.depth_separable_layer(
                     x, *parameters, lengths=lengths, dilation=depthwise.dilation[0], eps=norm1.eps
@@ -336,7 +337,7 @@ class VitsDurationPredictor(Float32Module):
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
         channels, kernel_size = config.duration_predictor_filter_channels, config.duration_predictor_kernel_size
-        self.dropout = config.duration_predictor_dropout
+        self.dropout = nn.Dropout(config.duration_predictor_dropout)
         self.conv_1 = conv1d(config.hidden_size, channels, kernel_size)
         self.norm_1 = empty(nn.LayerNorm, channels, config.layer_norm_eps)
         self.conv_2 = conv1d(channels, channels, kernel_size)
@@ -356,7 +357,7 @@ class VitsDurationPredictor(Float32Module):
             x = x + self.cond(global_conditioning.detach())
         for conv, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
             x = norm(conv(x * padding_mask).relu().transpose(1, 2)).transpose(1, 2)
-            x = dropout(x, self.dropout, self.training)
+            x = self.dropout(x)
         return cast(Tensor, self.proj(x * padding_mask)) * padding_mask
 
     def predict(
@@ -376,5 +377,5 @@ class VitsDurationPredictor(Float32Module):
             x = x + vectors_projected(self.cond, speaker.detach(), ieee=True).unsqueeze(1)
         for conv, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
             x = normalized(norm, convolved(conv, x, activation="relu", lengths=lengths, ieee=True))
-            x = dropout(x, self.dropout, self.training)
+            x = self.dropout(x)
         return convolved(self.proj, x, lengths=lengths, ieee=True).squeeze(-1)

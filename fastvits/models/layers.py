@@ -18,7 +18,33 @@ from torch.nn.utils import parametrizations
 import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import packing
 
+from .observed import known
+
 Layer = TypeVar("Layer", bound=nn.Module)
+
+
+for _kind in (nn.Dropout, nn.ReLU, nn.GELU, nn.SELU):
+    known(_kind)  # ops do what they do
+
+
+def dropout_rate(layer: nn.Module) -> float:
+    """What share a dropout leaves out, here and now: none outside training."""
+    return layer.p if isinstance(layer, nn.Dropout) and layer.training else 0.0
+
+
+def activation_layer(activation: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The layer of one of the configuration's names, or the function that it has instead."""
+    if not isinstance(activation, str):
+        return activation
+    approximate = "tanh" if activation == "gelu_new" else "none"
+    return {"relu": nn.ReLU, "selu": nn.SELU}[activation]() if activation in ("relu", "selu") else nn.GELU(approximate)
+
+
+def activation_name(layer: Any) -> str | None:
+    """The name that ops know a layer's activation by; None for any other."""
+    if type(layer) is nn.GELU:
+        return "gelu" if layer.approximate == "none" else "gelu_new"
+    return "relu" if type(layer) is nn.ReLU else "selu" if type(layer) is nn.SELU else None
 
 
 class Derived:

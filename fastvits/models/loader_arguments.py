@@ -58,7 +58,8 @@ def without_taken(arguments: Mapping[str, Any]) -> dict[str, Any]:
     left = {}
     for name, value in arguments.items():
         if name in REFUSED:
-            if value:
+            # AutoModel says where it looked for adapters, found or not.
+            if value and not (name == "adapter_kwargs" and set(value) <= {"revision", "token"}):
                 raise ValueError(f"{name} cannot be honoured: {REFUSED[name]}")
         elif name not in TAKEN and name != "adapter_name":
             left[name] = value

@@ -12,10 +12,21 @@ from torch.nn.functional import dropout, embedding, pad
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.attention import attention_with_dropout
-from fastvits_kernels.ops.conv import apply_activation
 
 from ..configuration import VitsConfig
-from .layers import Derived, Float32Module, conv1d, convolved, empty, mask_of, normalized, taps_first
+from .layers import (
+    Derived,
+    Float32Module,
+    activation_layer,
+    activation_name,
+    conv1d,
+    convolved,
+    dropout_rate,
+    empty,
+    mask_of,
+    normalized,
+    taps_first,
+)
 from .named_output import VitsEncoderOutput, VitsTextEncoderOutput
 from .observed import is_training, known, observed
 
@@ -47,8 +58,9 @@ class VitsAttention(nn.Module):
 
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
-        self.num_heads = config.num_attention_heads
-        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.embed_dim, self.num_heads = config.hidden_size, config.num_attention_heads
+        self.head_dim = self.embed_dim // self.num_heads
+        self.scaling, self.window_size = self.head_dim**-0.5, config.window_size
         self.dropout = config.attention_dropout
         self.k_proj = empty(nn.Linear, config.hidden_size, config.hidden_size, config.use_bias)
         self.v_proj = empty(nn.Linear, config.hidden_size, config.hidden_size, config.use_bias)
@@ -137,26 +149,24 @@ class VitsFeedForward(nn.Module):
         self.conv_1 = _unpadded(config.hidden_size, config.ffn_dim, config.ffn_kernel_size)
         self.conv_2 = _unpadded(config.ffn_dim, config.hidden_size, config.ffn_kernel_size)
         self.pad_left, self.pad_right = (config.ffn_kernel_size - 1) // 2, config.ffn_kernel_size // 2
-        self.activation = config.hidden_act
-        self.dropout = config.activation_dropout
+        self.act_fn = activation_layer(config.hidden_act)
+        self.dropout = nn.Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: Tensor, padding_mask: Tensor) -> Tensor:
         """The published call, layer by layer: `[B, T, C]`, `[B, T, 1]` -> `[B, T, C]`."""
         padding = self.pad_left, self.pad_right
         mask = padding_mask.transpose(1, 2)
         h = self.conv_1(pad(hidden_states.transpose(1, 2) * mask, padding))
-        h = apply_activation(h, self.activation) if isinstance(self.activation, str) else self.activation(h)
-        h = dropout(h, self.dropout, self.training)
+        h = self.dropout(self.act_fn(h))
         return (self.conv_2(pad(h * mask, padding)) * mask).transpose(1, 2)
 
     def first_half(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """`[B, T, C]` -> the input `[B, T, ffn_dim]` of the second convolution."""
-        if isinstance(self.activation, str):
-            options: dict[str, Any] = {"activation": self.activation}
-            h = convolved(self.conv_1, x, pad_left=self.pad_left, lengths=lengths, ieee=True, **options)
-        else:  # the configuration's own function; conv_2 reads zeros beyond `lengths` whatever it makes of the padding
-            h = self.activation(convolved(self.conv_1, x, pad_left=self.pad_left, lengths=lengths, ieee=True))
-        return dropout(h, self.dropout, self.training)
+        name = activation_name(self.act_fn)
+        options: dict[str, Any] = {} if name is None else {"activation": name}
+        h = convolved(self.conv_1, x, pad_left=self.pad_left, lengths=lengths, ieee=True, **options)
+        # conv_2 reads zeros beyond `lengths`, whatever a function of one's own makes of the padding.
+        return cast(Tensor, self.dropout(self.act_fn(h) if name is None else h))
 
 
 @known
@@ -169,7 +179,7 @@ class VitsEncoderLayer(nn.Module):
         self.layer_norm = empty(nn.LayerNorm, config.hidden_size, config.layer_norm_eps)
         self.feed_forward = VitsFeedForward(config)
         self.final_layer_norm = empty(nn.LayerNorm, config.hidden_size, config.layer_norm_eps)
-        self.dropout = config.hidden_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(
         self,
@@ -183,8 +193,8 @@ class VitsEncoderLayer(nn.Module):
         heads, weights = self.attention(
             hidden_states, attention_mask=attention_mask, output_attentions=output_attentions
         )
-        x = self.layer_norm(hidden_states + dropout(heads, self.dropout, self.training))
-        h = dropout(self.feed_forward(x, padding_mask), self.dropout, self.training)
+        x = self.layer_norm(hidden_states + self.dropout(heads))
+        h = self.dropout(self.feed_forward(x, padding_mask))
         x = self.final_layer_norm(x + h)
         return (x, weights) if output_attentions else (x,)
 
@@ -233,9 +243,9 @@ class VitsEncoderLayer(nn.Module):
         lengths: Tensor | None,
     ) -> Tensor:
         """`norm(x + dropout(convolution of h))`."""
-        if self.training and self.dropout:
+        if dropout_rate(self.dropout):
             y = kernels.conv1d(h, weight, bias, pad_left=pad_left, lengths=lengths, ieee=True)
-            return normalized(norm, dropout(y, self.dropout), x, lengths)
+            return normalized(norm, self.dropout(y), x, lengths)
         return kernels.conv1d_layer_norm(
             h, weight, bias, x, norm.weight, norm.bias, lengths=lengths, pad_left=pad_left, eps=norm.eps
         )

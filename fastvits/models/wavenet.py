@@ -4,7 +4,6 @@
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.wavenet import wavenet_layer_with_dropout
@@ -12,6 +11,7 @@ from fastvits_kernels.ops.wavenet import wavenet_layer_with_dropout
 from ..configuration import VitsConfig
 from .layers import (
     Derived,
+    dropout_rate,
     folded,
     lengths_of,
     taps_first,
@@ -33,8 +33,9 @@ class VitsWaveNet(nn.Module):
     def __init__(self, config: VitsConfig, num_layers: int) -> None:
         super().__init__()
         channels = config.hidden_size
-        self.channels = channels
-        self.dropout = config.wavenet_dropout
+        self.channels = self.hidden_size = channels
+        self.num_layers = num_layers
+        self.dropout = nn.Dropout(config.wavenet_dropout)
         self.in_layers = nn.ModuleList(
             weight_norm_conv1d(
                 channels, 2 * channels, config.wavenet_kernel_size, dilation=config.wavenet_dilation_rate**i
@@ -64,6 +65,7 @@ class VitsWaveNet(nn.Module):
             weight = folded(self.cond_layer, self.derived, "cond")
             conditions = vectors_projected(self.cond_layer, speaker, weight=weight).split(2 * self.channels, dim=1)
         state, skip = x, None
+        rate = dropout_rate(self.dropout)
         for i, (in_layer, out_layer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
             in_layer, out_layer = cast(nn.Conv1d, in_layer), cast(nn.Conv1d, out_layer)
             cond = None if conditions is None else conditions[i]
@@ -74,9 +76,9 @@ class VitsWaveNet(nn.Module):
                 cast(Tensor, out_layer.bias),
                 in_layer.dilation[0],
             )
-            if self.training and self.dropout:
+            if rate:
                 state = wavenet_layer_with_dropout(
-                    x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, self.dropout
+                    x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, rate
                 )
             else:
                 state = kernels.wavenet_layer(
@@ -95,7 +97,7 @@ class VitsWaveNet(nn.Module):
             if conditions is not None:
                 hidden = hidden + conditions[i]
             a, b = hidden.chunk(2, dim=1)
-            made = out_layer(dropout(a.tanh() * b.sigmoid(), self.dropout, self.training))
+            made = out_layer(self.dropout(a.tanh() * b.sigmoid()))
             if i < last:
                 inputs = (inputs + made[:, : self.channels]) * padding_mask
                 made = made[:, self.channels :]

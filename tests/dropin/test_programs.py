@@ -339,6 +339,48 @@ def counted_and_frozen(m: Any, at: Checkpoints) -> Any:
 
 
 @snippet
+def names_of_modules(m: Any, at: Checkpoints) -> Any:
+    model = m.VitsModel.from_pretrained(at.many)
+    attention = model.text_encoder.encoder.layers[0].attention
+    wavenet = model.flow.flows[0].wavenet
+    return [
+        sorted(name for name, _ in model.named_modules()),
+        [attention.embed_dim, attention.num_heads, attention.head_dim, attention.scaling, attention.window_size],
+        [wavenet.hidden_size, wavenet.num_layers, len(wavenet.in_layers)],
+    ]
+
+
+@snippet
+def dropout_switched_off_for_training(m: Any, at: Checkpoints) -> Any:
+    model = m.VitsModel.from_pretrained(at.single, layerdrop=0.0, attention_dropout=0.0).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return at.speak(model)
+
+
+@snippet
+def dropout_taken_out(m: Any, at: Checkpoints) -> Any:
+    model = m.VitsModel.from_pretrained(at.single, layerdrop=0.0, attention_dropout=0.0).train()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.Dropout):
+                setattr(module, name, torch.nn.Identity())
+    return at.speak(model)
+
+
+@snippet
+def another_activation(m: Any, at: Checkpoints) -> Any:
+    model = m.VitsModel.from_pretrained(at.single)
+    results = []
+    for activation in (torch.nn.SiLU(), torch.nn.GELU(), torch.nn.GELU(approximate="tanh")):
+        for layer in model.text_encoder.encoder.layers:
+            layer.feed_forward.act_fn = activation
+        results.append(at.speak(model))
+    return results
+
+
+@snippet
 def quantised(m: Any, at: Checkpoints) -> Any:
     model = m.VitsModel.from_pretrained(at.single)
     model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
