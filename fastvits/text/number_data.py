@@ -89,3 +89,12 @@ HALVES = {
     "id": "setengah", "ja": "半", "ko": "반", "nl": "een half", "no": "en halv", "pl": "pół", "ro": "jumătate",
     "sk": "pol", "sl": "pol", "sr": "pola", "sv": "en halv", "tr": "yarım", "uk": "половина", "vi": "một nửa",
 }  # fmt: skip
+# Words behind which a single V or X is a number: "Chapter V", but "Malcolm X".
+HEADING = re.compile(
+    r"\b(?:act|appendix|article|book|canto|chapter|class|episode|figure|part|phase|psalm|scene|season|section|stage|table"
+    r"|title|type|unit|volume|war|akt|anhang|artikel|band|buch|kapitel|szene|tabelle|teil|typ|acte|annexe|chapitre|chant"
+    r"|livre|partie|scène|tome|titre|acto|anexo|artículo|capítulo|escena|libro|parte|sección|tomo|título|atto|capitolo"
+    r"|scena|sezione|titolo|ato|artigo|cena|livro|seção|secção|глава|главы|главе|главу|часть|части|книга|том|акт|сцена"
+    r"|раздел|hoofdstuk|deel|boek|kapitel|rozdział|część|tom|kapitola|část|díl|siglo|século|secolo|век)\s$",
+    re.IGNORECASE,
+)

@@ -20,6 +20,7 @@ from .number_data import (
     FEMININE,
     GERMAN_DATIVE,
     HALVES,
+    HEADING,
     HUNDREDS,
     MONEY,
     ORDINALS,
@@ -129,7 +130,7 @@ def numbers_in_words(text: Spanned, language: str) -> Spanned:
     )
     text = substituted(text, _CLOCK_OR_DATE, lambda match: _parts(match.group(), code))
     text = substituted(text, _TELEPHONE, lambda match: _digits(match.group(), code))
-    text = substituted(text, _ROMAN, lambda match: _said(code, _roman_value(match["roman"])))
+    text = substituted(text, _ROMAN, lambda match: _roman(match, code))
     return substituted(text, _numbers(code), lambda match: _in_words(match, code))
 
 
@@ -274,6 +275,13 @@ def _vulgar_fraction(match: re.Match[str], language: str) -> str | None:
     value = int(match["whole"] or 0) + unicodedata.numeric(match["fraction"])
     whole, _, decimals = f"{value:.3f}".rstrip("0").partition(".")
     return _decimal(language, int(whole), decimals, f"{whole}.{decimals}")
+
+
+def _roman(match: re.Match[str], language: str) -> str | None:
+    """A Roman numeral as a number; of single letters only those behind a word such as "chapter"."""
+    if match["roman"] in ("V", "X") and HEADING.search(match.string[: match.start()]) is None:
+        return None
+    return _said(language, _roman_value(match["roman"]))
 
 
 def _roman_value(numeral: str) -> int:

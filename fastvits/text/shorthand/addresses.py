@@ -10,8 +10,8 @@ from .forms import Words
 __all__ = ["addresses_in_words"]
 
 _LABEL = r"[^\W_](?:[\w-]*[^\W_])?"
-# Endings that tell an address from two sentences without a space between them, where nothing else does.
-_ENDINGS = "com|org|net|edu|gov|info|io|dev|app|de|fr|es|it|pt|ru|uk|eu|ch|at|be|nl|pl|br|mx|us|ca|au|in|jp|cn|tv|ai"
+# Endings that tell an address from two sentences without a space between them: none that is an English word.
+_ENDINGS = "com|org|net|edu|gov|info|io|dev|app|de|fr|es|pt|ru|uk|eu|ch|nl|pl|br|mx|ca|au|jp|cn|tv|ai"
 _PATH = r"(?:[/?#][^\s<>\"'“”«»]*)?"
 _PAGE = rf"(?:https?://|ftp://|www\.)(?:{_LABEL}\.)*{_LABEL}(?::\d+)?{_PATH}|(?<![\w.@-])(?:{_LABEL}\.)+(?:{_ENDINGS})(?![\w-]){_PATH}"
 _MACHINE = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\w]|\.\d)"

@@ -94,6 +94,7 @@ def _own_signs(text: Spanned) -> Spanned:
     if not any(map(str.isnumeric, written)):
         return text
     text = substituted(text, _DECADE, _decade)
+    text = substituted(text, _SLASHED_DATE, lambda match: match.group().replace("/", " "))
     text = substituted(text, _ALWAYS_OPEN, lambda match: match.group().replace("/", " "))
     text = substituted(text, _MONEY, _large_sum)
     text = substituted(text, _SUM, _sum)
@@ -126,6 +127,8 @@ def _decade(match: re.Match[str]) -> str | None:
     return f"{century} {_TENS[ten]}".strip()
 
 
+# Month and day, or day and month: nobody knows which.
+_SLASHED_DATE = re.compile(r"(?<![\w/.,])\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)(?![\w/]|[.,]\d)")
 _FULL_HOUR = re.compile(r"(?<=\d):00(?=\s?[ap]\.?m\b)")
 _MONTHS = [
     "January",
@@ -161,8 +164,12 @@ _RULERS = re.compile(
 )
 
 
+# Behind "Charles I" a sentence ends, or "of England" follows: "Mary I love you" is something else.
+_NOT_ME = re.compile(r"\s*(?:[.,;:!?)]|$|of\b)")
+
+
 def _roman(before: str, value: int, following: str) -> str | None:
-    if _RULERS.search(before):
+    if _RULERS.search(before) and (value > 1 or _NOT_ME.match(following)):
         ordinal = said("en", value, "ordinal")
         return None if ordinal is None else f"the {ordinal}"
     if value == 1 or not re.search(r"[^\W\d_][ \u00a0]$", before):

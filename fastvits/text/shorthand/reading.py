@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from ..genders import is_feminine
+from ..number_data import HEADING
 from ..spans import Spanned, substituted
 from .forms import SIGNS, Words, counted
 from .telephones import telephones_in_words
@@ -20,6 +21,7 @@ _RANGE = re.compile(
     r"(?<![\w.,:/–-])(?P<first>\d{1,4}(?:[.,]\d+)?)(?P<dash>\s?[–-]\s?)(?P<second>\d{1,4}(?:[.,]\d+)?)(?![\w/–-]|[.,:]\d)"
 )
 _MINUS = re.compile(r"(?:(?<=^)|(?<=[\s(\[=]))[-−](?=\d)")
+_DIFFERENCE = re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+(?:[.,]\d+)?\s*=)")
 _ROMAN = re.compile(
     r"(?P<roman>(?<![\w.&'’-])(?:X{1,3}(?:IX|IV|V?I{0,3})|IX|IV|VI{0,3}|I{1,3}))(?P<ending>[eᵉº°ª]|er|ème|[.])?(?![\w'’&-]|\.\w)"
 )
@@ -64,6 +66,7 @@ def signs_in_words(text: Spanned, words: Words) -> Spanned:
     if words.before is not None:
         text = words.before(text)
     found = _patterns(words.language, words.point, _any(words.currencies), _any(words.magnitudes), _any(words.units))
+    text = substituted(text, _DIFFERENCE, lambda match: f" {words.minus} ")
     text = substituted(text, _RANGE, lambda match: _range(match, words))
     for name in ("sum behind", "sum before"):
         if words.currencies:
@@ -87,6 +90,8 @@ def _roman(match: re.Match[str], words: Words) -> str | None:
     said = words.roman(match.string[: match.start()], value, ending + match.string[match.end() :])
     if said is None:
         return None
+    if match["roman"] in ("V", "X") and said.isdigit() and HEADING.search(match.string[: match.start()]) is None:
+        return None  # "Malcolm X"
     # A stop ends the sentence, but for the one that makes a German ordinal within it.
     is_ordinal = words.stop_makes_ordinals and not said.isdigit() and match.string[match.end() :].strip()
     return said + ("." if ending == "." and not is_ordinal else "")

@@ -12,7 +12,8 @@ __all__ = ["telephones_in_words"]
 # A plus and a country, or a zero first, and at least seven digits in all; or groups as North America writes them.
 _TELEPHONE = re.compile(
     r"(?<![\w.,+/:-])(?:\+\d{1,3}(?:[ \-/.]?\(?\d{1,5}\)?){2,6}|\(?0\d{1,5}\)?(?:[ \-/]{1,3}\d{2,}){1,5}"
-    r"|8[ -]?\(\d{3,5}\)[ -]?\d{2,3}-\d\d-\d\d|(?:\(\d{3}\)\s?|\d{3}[-. ])?\d{3}[-.]\d{4})(?![\w]|[.,:/]\d)"
+    r"|8[ -]?\(\d{3,5}\)[ -]?\d{2,3}-\d\d-\d\d|(?:1[-. ])?(?:\(\d{3}\)\s?|\d{3}[-. ])\d{3}[-.]\d{4}"
+    r"|(?P<local>\d{3}[-.]\d{4}))(?![\w-]|[.,:/]\d)"
 )
 
 
@@ -27,7 +28,8 @@ def telephones_in_words(text: Spanned, words: Words) -> Spanned:
     def said(match: re.Match[str]) -> str | None:
         number = match.group()
         groups = re.findall(r"\d+", number)
-        if len("".join(groups)) < 7:
+        # Without an area's number only English texts have them so; elsewhere they are a range.
+        if len("".join(groups)) < 7 or (match["local"] and words.language != "en"):
             return None
         spoken = [
             group if words.telephone_pairs and len(group) == 2 and group[0] != "0" else " ".join(group)
