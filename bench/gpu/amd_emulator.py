@@ -35,11 +35,14 @@ class EmulatorError(RuntimeError):
 
 # A lane exchange within a row of sixteen: the operation, its registers, and from where each lane takes its value.
 _EXCHANGE = re.compile(
-    r"^(?P<indent>\s*)v_(?P<op>\w+)_dpp (?P<to>v\d+), (?P<from>v\d+)(?:, (?P<other>v\d+))? (?P<lanes>\w+:\S+|row_\w+)"
+    r"^(?P<indent>\s*)v_(?P<op>\w+?)(?P<long>_e64)?_dpp (?P<to>v\d+), (?P<carry>(?:s\d+|vcc_lo|null), )?(?P<from>v\d+)"
+    r"(?P<others>(?:, (?!row_|quad_)[\w|\[\]:-]+)*) (?P<lanes>quad_perm:\S+|row_\w+(?::\d+)?)"
     r" row_mask:0xf bank_mask:0xf bound_ctrl:1$",
     re.MULTILINE,
 )
 _SPARE = ("v254", "v255")
+_SPARE_SCALAR = "s100"
+_PERMUTATION = re.compile(r"^(\s*)(v_permlanex16_b32 v\d+, v\d+, s\d+, )(0x[0-9a-f]+)", re.MULTILINE)
 # Lane i takes the value of lane i ^ n: as exchanges that the emulator knows.
 _XOR = {
     "1": ["quad_perm:[1,0,3,2]"], "2": ["quad_perm:[2,3,0,1]"], "3": ["quad_perm:[3,2,1,0]"],
@@ -47,28 +50,37 @@ _XOR = {
 }  # fmt: skip
 
 
-def with_known_exchanges(assembly: str) -> str:
-    """Assembly whose exchanges between lanes the emulator executes as a GPU does.
+# An instruction of gfx1100 that empties a cache, which the emulator has none of and cannot decode.
+_INVALIDATION = re.compile(r"^(\s*)buffer_gl[01]_inv$", re.MULTILINE)
+
+
+def for_emulator(assembly: str) -> str:
+    """Assembly that the emulator executes as a GPU does.
 
     The emulator takes one lane after another: where an exchange writes the register that it reads, later lanes get what
-    earlier ones wrote. And it lacks `row_xmask`. Both are put as moves by way of registers that the kernel leaves free.
+    earlier ones wrote. It lacks `row_xmask`, and exchanges in instructions of the long form. All are put as moves by
+    way of registers that the kernel leaves free. It misreads a number among the operands of `v_permlanex16`, which goes
+    to a register first. And instructions that empty a cache become ones that do nothing.
     """
+    assembly = _INVALIDATION.sub(r"\1s_nop 0", assembly)
+    if re.search(rf"\b(?:{'|'.join((*_SPARE, _SPARE_SCALAR))})\b", assembly):
+        return assembly
+    assembly = _PERMUTATION.sub(rf"\1s_mov_b32 {_SPARE_SCALAR}, \3\n\1\2{_SPARE_SCALAR}", assembly)
 
     def exchange(match: re.Match[str]) -> str:
         kind, _, number = match["lanes"].partition(":")
         steps = _XOR.get(number) if kind == "row_xmask" else [match["lanes"]]
-        if steps is None or (kind != "row_xmask" and match["to"] not in (match["from"], match["other"])):
+        registers = [match["from"], *match["others"].split(", ")]
+        if steps is None or (kind != "row_xmask" and not match["long"] and match["to"] not in registers):
             return match.group()
         lines, source = [], match["from"]
         for step, spare in zip(steps, _SPARE, strict=False):
             lines.append(f"v_mov_b32_dpp {spare}, {source} {step} row_mask:0xf bank_mask:0xf bound_ctrl:1")
             source = spare
-        operands = [match["to"], source] + ([match["other"]] if match["other"] else [])
-        lines.append(f"v_{match['op']}_e32 {', '.join(operands)}")
+        form = match["long"] or "_e32"
+        lines.append(f"v_{match['op']}{form} {match['to']}, {match['carry'] or ''}{source}{match['others']}")
         return "\n".join(match["indent"] + line for line in lines)
 
-    if any(re.search(rf"\b{spare}\b", assembly) for spare in _SPARE):
-        return assembly
     return _EXCHANGE.sub(exchange, assembly)
 
 
@@ -109,7 +121,27 @@ def load_emulator(checkout: Path) -> Any:
 
     if not hasattr(emu, "run_asm"):
         raise ImportError(f"the emulator in {checkout} has no run_asm; a checkout of August 2026 has")
+    _mend_broadcasts(emu)
     return emu
+
+
+def _mend_broadcasts(emulator: Any) -> None:
+    """Have `row_bcast` take the last lane of the row before, or lane 31, as the instruction set of CDNA 3 says.
+
+    The emulator takes the first lane of the same row.
+    """
+    exchange, decode, dtypes = emulator._dpp16_ctrl, emulator.decode_dpp16, emulator.dtypes
+
+    def mended(lane: Any, control: int, row_mask: int, bank_mask: int, wave_size: int) -> tuple[Any, Any, Any]:
+        source, enabled, valid = exchange(lane, control, row_mask, bank_mask, wave_size)
+        kind, last = decode(control)
+        if kind != "row_bcast":
+            return source, enabled, valid
+        here = lane.cast(dtypes.int)
+        before = (here & emulator._c(~15, dtypes.int)) - emulator._c(1, dtypes.int)
+        return before if last == 15 else emulator._c(31, dtypes.int), enabled, here > emulator._c(last, dtypes.int)
+
+    emulator._dpp16_ctrl = mended
 
 
 def _loaded(binary: bytes, name: str, shared: int) -> _Function:
@@ -217,7 +249,8 @@ class Emulator:
         threads = metadata.num_warps * WAVE[self.target]
 
         def run(x: int, y: int, z: int, stream: int, function: _Function, *rest: Any) -> None:
-            memory = packed(source.signature, rest[4:])
+            # Behind the arguments lie the sizes of grid and block: code objects of version 5 read them there.
+            memory = packed(source.signature, rest[4:]) + struct.pack("<IIIHHH", x, y, z, threads, 1, 1)
             kernarg = ctypes.create_string_buffer(memory + bytes(256), len(memory) + 256)
             address = ctypes.addressof(kernarg)
             self.launches += 1

@@ -5,9 +5,10 @@ tinygrad, which is on no package index: `git clone https://github.com/tinygrad/t
 the small, odd and ragged ones that the ops are tested at; each is held to the same rule against float64 as there:
 error, fences around the memory, unchanged inputs, zeros beyond the lengths, two equal runs.
 
-Two things differ from what a GPU is given. Loads and stores go by addresses (`AMDGCN_USE_BUFFER_OPS=0`): the emulator
-knows no buffer instructions, which Triton uses on these GPUs by default. And exchanges between lanes that it lacks, or
-executes otherwise than a GPU, are assembled as equal ones (`with_known_exchanges`).
+Some things differ from what a GPU is given, for the emulator's sake. Loads and stores go by addresses
+(`AMDGCN_USE_BUFFER_OPS=0`): it knows no buffer instructions, which Triton uses on these GPUs by default. Matrices are
+multiplied in tiles of 16 x 16 on gfx942: it lays those of 32 x 32 out otherwise than the GPU. And exchanges between
+lanes that it lacks, or executes otherwise than a GPU, are assembled as equal ones (`for_emulator`).
 
 A case takes seconds to minutes. What the emulator cannot run is listed by its reason, most often an instruction. Exit
 status 1 where a result is wrong.
@@ -26,23 +27,29 @@ from typing import Any
 
 import torch
 
-from bench.gpu.amd_emulator import WAVE, Emulator, EmulatorError, load_emulator, with_known_exchanges
+from bench.gpu.amd_emulator import WAVE, Emulator, EmulatorError, for_emulator, load_emulator
 from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import jit, tiles
 from tests.support.numerics import assert_as_good_as_eager
 from tests.support.op_cases import CASES, Case
 
+MATRICES: dict[str, dict[str, Any]] = {"gfx942": {"matrix_instr_nonkdim": 16}}
+"""Options of Triton's compiler, by target, for what the emulator can multiply."""
+_compiling_options = jit.compiling_options
+
 
 def chosen_cases(ops: Sequence[str], limit: int | None) -> list[Case]:
-    """The cases of ops, of each the smallest `limit`."""
+    """The cases of ops that are not empty, of each the smallest `limit`."""
 
-    def size(case: Case) -> int:
-        return sum(tensor.numel() for tensor in registry.tensors_in(case.arguments(torch.float32, "meta")))
+    def sizes(case: Case) -> list[int]:
+        return [tensor.numel() for tensor in registry.tensors_in(case.arguments(torch.float32, "meta"))]
 
     found = []
     for op in ops:
-        cases = sorted((case for case in CASES if case.op == op), key=size)
+        cases = sorted(
+            (case for case in CASES if case.op == op and all(sizes(case))), key=lambda case: sum(sizes(case))
+        )
         found += cases[:limit]
     return found
 
@@ -63,9 +70,10 @@ def use(driver: Emulator, cache: str) -> None:
     assemble = HIPBackend.make_hsaco
 
     def assembled(source: str, metadata: Any, options: Any) -> Any:
-        return assemble(with_known_exchanges(source), metadata, options)
+        return assemble(for_emulator(source), metadata, options)
 
     HIPBackend.make_hsaco = staticmethod(assembled)
+    jit.compiling_options = lambda *sizes: {**_compiling_options(*sizes), **MATRICES.get(driver.target, {})}
     # The emulator knows no loads and stores through buffer descriptors.
     knobs.amd.use_buffer_ops = False
     jit.compiles_for = lambda device: True

@@ -5,7 +5,7 @@ import struct
 import pytest
 import torch
 
-from bench.gpu.amd_emulator import EmulatorError, _user_data, load_emulator, packed, with_known_exchanges
+from bench.gpu.amd_emulator import EmulatorError, _user_data, for_emulator, load_emulator, packed
 from bench.gpu.emulate import _shortest, chosen_cases, main
 
 
@@ -50,13 +50,22 @@ MASKS = "row_mask:0xf bank_mask:0xf bound_ctrl:1"
             f"\tv_mov_b32_dpp v1, v1 row_ror:8 {MASKS}",
             f"\tv_mov_b32_dpp v254, v1 row_ror:8 {MASKS}\n\tv_mov_b32_e32 v1, v254",
         ),
+        (
+            f"\tv_add_co_u32_e64_dpp v0, s1, v2, v3 row_shr:8 {MASKS}",
+            f"\tv_mov_b32_dpp v254, v2 row_shr:8 {MASKS}\n\tv_add_co_u32_e64 v0, s1, v254, v3",
+        ),
         (f"\tv_mov_b32_dpp v5, v1 row_ror:8 {MASKS}", None),
+        (
+            "\tv_permlanex16_b32 v2, v1, s1, 0xfedcba98 op_sel:[1,0]",
+            "\ts_mov_b32 s100, 0xfedcba98\n\tv_permlanex16_b32 v2, v1, s1, s100 op_sel:[1,0]",
+        ),
+        ("\ts_barrier\n\tbuffer_gl0_inv\n", "\ts_barrier\n\ts_nop 0\n"),
         ("\tv_add_f32_e32 v4, v4, v4", None),
         (f"\tv_add_f32_dpp v4, v4, v255 row_xmask:2 {MASKS}", None),
     ],
 )
 def test_exchanges_between_lanes_are_put_as_equal_ones(line, equal):
-    assert with_known_exchanges(line) == (line if equal is None else equal)
+    assert for_emulator(line) == (line if equal is None else equal)
 
 
 def test_an_exchange_by_xor_takes_the_lane_that_it_says():
