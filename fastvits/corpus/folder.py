@@ -21,12 +21,16 @@ from ..storage import PARTIAL_PREFIX, replacing, write_json
 from .items import Item
 from .shards import Shard
 
-__all__ = ["MANIFEST_NAME", "SHARDS", "OutputFolder", "is_whole", "locked", "shard_files"]
+__all__ = ["MANIFEST_NAME", "SHARDS", "FolderInUse", "OutputFolder", "is_whole", "locked", "shard_files"]
 
 MANIFEST_NAME = "manifest.jsonl"
 SHARDS = "shards"
 MERGED_PREFIX = ".merged-"
 """What the folder of shards is called when it has been merged, until it is gone."""
+
+
+class FolderInUse(OSError):
+    """Another run is writing to the folder, or to the same shard of it."""
 
 
 class OutputFolder:
@@ -163,7 +167,7 @@ class OutputFolder:
 
 
 def locked(folder: Path, name: str = ".lock", *, shared: bool = False) -> Any:
-    """A lock on a folder, held until it is closed or the process ends; raises OSError where another run has it."""
+    """A lock on a folder, held until it is closed or the process ends; `FolderInUse` where another run has it."""
     lock = open(folder / name, "ab")  # noqa: SIM115 - held as long as the folder
     try:
         import fcntl
@@ -173,7 +177,7 @@ def locked(folder: Path, name: str = ".lock", *, shared: bool = False) -> Any:
         pass  # not on this system: two runs at a time are the user's to avoid
     except OSError as error:
         lock.close()
-        raise OSError(f"another run is writing to {folder}") from error
+        raise FolderInUse(f"another run is writing to {folder}") from error
     return lock
 
 
