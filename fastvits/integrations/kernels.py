@@ -137,7 +137,7 @@ class layers:
             twin = _twin(self, hidden_states, attention_mask, any_precision=False)
             if twin is None or not (attention_mask is None or bool((attention_mask == 0).all())):
                 return type(self).forward(self, hidden_states, key_value_states, attention_mask, output_attentions)
-            heads, weights = twin.heads(hidden_states, None, output_attentions)
+            heads, weights = twin.run(twin.heads, hidden_states, None, output_attentions)
             return twin.out_proj(heads), weights
 
 

@@ -6,13 +6,15 @@ happens to a layer happens to both.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.models.vits import modeling_vits as published
+
+from fastvits_kernels.dispatch import packing
 
 from ...configuration import VitsConfig
 from ...configuration.fields import ACTIVATIONS
@@ -76,6 +78,7 @@ class Twin:
         self.kind = kind
         self.config = config
         self.batch_true = batch_true
+        self.watch = packing.Watch()
         self._module: nn.Module | None = None
         self._layers: list[nn.Module] = []
 
@@ -99,7 +102,7 @@ class Twin:
             self._layers = layers
         return self._module
 
-    def usable(self, part: nn.Module, *tensors: Tensor | None, any_precision: bool) -> nn.Module | None:
+    def usable(self, part: nn.Module, *tensors: Tensor | None, any_precision: bool) -> "Call | None":
         """Our module where it gives what the part itself would give for these tensors, else None.
 
         Not where somebody listens to a layer or has changed it, where dropout draws random numbers or activations are
@@ -121,7 +124,30 @@ class Twin:
         if any(one.dtype != dtype for one in given if one.is_floating_point()):
             return None
         module = self.of(part)
-        return None if observed(*part.children()) or any(map(_is_random, self._layers)) else module
+        if module is None or observed(*part.children()) or any(map(_is_random, self._layers)):
+            return None
+        return Call(self.watch, part, module)
+
+
+class Call:
+    """A call of a twin, during which no weight is looked at twice."""
+
+    def __init__(self, watch: packing.Watch, part: nn.Module, module: nn.Module) -> None:
+        self._watch, self._part, self._module = watch, part, module
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.run(self._module, *arguments, **options)
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """`function(*arguments)`, as a part of this call."""
+        begun = self._watch.begin()
+        with packing.during(begun):
+            made = function(*arguments, **options)
+        self._watch.end(begun, self._part.parameters)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
 
 
 def made_of(kind: type[nn.Module], config: VitsConfig, part: nn.Module) -> nn.Module:
