@@ -50,6 +50,13 @@ _XOR = {
 }  # fmt: skip
 
 
+# Exchanges over all lanes that write the register that they read.
+_OVER_ITSELF = re.compile(
+    r"^(\s*)((?:ds_b?permute_b32 (?P<to>v\d+), v\d+, |v_permlanex?16_b32 (?P<too>v\d+), ))(?P<from>v\d+)\b",
+    re.MULTILINE,
+)
+# Loads from shared memory into one half of a register, of which the emulator loses the other half.
+_HALF = re.compile(r"^(\s*)ds_load_(u16|u8)_d16(_hi)? (v\d+), (.*)$", re.MULTILINE)
 # An instruction of gfx1100 that empties a cache, which the emulator has none of and cannot decode.
 _INVALIDATION = re.compile(r"^(\s*)buffer_gl[01]_inv$", re.MULTILINE)
 
@@ -60,7 +67,8 @@ def for_emulator(assembly: str) -> str:
     The emulator takes one lane after another: where an exchange writes the register that it reads, later lanes get what
     earlier ones wrote. It lacks `row_xmask`, and exchanges in instructions of the long form. All are put as moves by
     way of registers that the kernel leaves free. It misreads a number among the operands of `v_permlanex16`, which goes
-    to a register first. And instructions that empty a cache become ones that do nothing.
+    to a register first, and loses half a register where the other half is loaded from shared memory. And instructions
+    that empty a cache become ones that do nothing.
     """
     assembly = _INVALIDATION.sub(r"\1s_nop 0", assembly)
     if re.search(rf"\b(?:{'|'.join((*_SPARE, _SPARE_SCALAR))})\b", assembly):
@@ -81,6 +89,23 @@ def for_emulator(assembly: str) -> str:
         lines.append(f"v_{match['op']}{form} {match['to']}, {match['carry'] or ''}{source}{match['others']}")
         return "\n".join(match["indent"] + line for line in lines)
 
+    def over_itself(match: re.Match[str]) -> str:
+        if match["from"] not in (match["to"], match["too"]):
+            return match.group()
+        return f"{match[1]}v_mov_b32_e32 {_SPARE[0]}, {match['from']}\n{match[1]}{match[2]}{_SPARE[0]}"
+
+    def half(match: re.Match[str]) -> str:
+        indent, kind, is_high, register, address = match.groups()
+        spare = _SPARE[0]
+        joined = f"v_lshl_or_b32 {register}, {spare}, 16," if is_high else f"v_or_b32_e32 {register}, {spare},"
+        return (
+            f"{indent}ds_load_{kind} {spare}, {address}\n"
+            f"{indent}v_and_b32_e32 {register}, {'0xffff' if is_high else '0xffff0000'}, {register}\n"
+            f"{indent}{joined} {register}"
+        )
+
+    assembly = _HALF.sub(half, assembly)
+    assembly = _OVER_ITSELF.sub(over_itself, assembly)
     return _EXCHANGE.sub(exchange, assembly)
 
 

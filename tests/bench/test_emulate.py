@@ -59,6 +59,14 @@ MASKS = "row_mask:0xf bank_mask:0xf bound_ctrl:1"
             "\tv_permlanex16_b32 v2, v1, s1, 0xfedcba98 op_sel:[1,0]",
             "\ts_mov_b32 s100, 0xfedcba98\n\tv_permlanex16_b32 v2, v1, s1, s100 op_sel:[1,0]",
         ),
+        (
+            "\tds_load_u16_d16_hi v25, v1 offset:2528",
+            "\tds_load_u16 v254, v1 offset:2528\n\tv_and_b32_e32 v25, 0xffff, v25\n\tv_lshl_or_b32 v25, v254, 16, v25",
+        ),
+        (
+            "\tds_bpermute_b32 v9, v26, v9",
+            "\tv_mov_b32_e32 v254, v9\n\tds_bpermute_b32 v9, v26, v254",
+        ),
         ("\ts_barrier\n\tbuffer_gl0_inv\n", "\ts_barrier\n\ts_nop 0\n"),
         ("\tv_add_f32_e32 v4, v4, v4", None),
         (f"\tv_add_f32_dpp v4, v4, v255 row_xmask:2 {MASKS}", None),
