@@ -23,6 +23,7 @@ from .layers import (
     convolved,
     dropout_rate,
     empty,
+    is_run,
     lengths_of,
     mask_of,
     normalized,
@@ -57,7 +58,7 @@ class VitsDilatedDepthSeparableConv(nn.Module):
         T]`, zero beyond the mask."""
         if global_conditioning is not None:
             inputs = inputs + global_conditioning
-        if not observed(*self.children()):
+        if not observed(*self.children()) and is_run(padding_mask):
             return self.encode(inputs.transpose(1, 2), lengths_of(padding_mask)).transpose(1, 2)
         for depthwise, pointwise, norm1, norm2 in zip(
             self.convs_dilated, self.convs_pointwise, self.norms_1, self.norms_2, strict=True
@@ -239,7 +240,7 @@ class VitsStochasticDurationPredictor(Float32Module):
                 raise ValueError("the likelihood of durations needs durations [B, 1, T_text]")
             hidden, lengths, speaker = inputs.transpose(1, 2), lengths_of(padding_mask), vectors_of(global_conditioning)
             return self.negative_log_likelihood(hidden, lengths, speaker, noise.transpose(1, 2), durations.squeeze(1))
-        if not observed(*self.children()):
+        if not observed(*self.children()) and is_run(padding_mask):
             lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
             made = self._run(inputs.transpose(1, 2), lengths, speaker, noise.transpose(1, 2))
             return made.unsqueeze(1) * padding_mask
@@ -349,7 +350,7 @@ class VitsDurationPredictor(Float32Module):
     def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Tensor:
         """The published call: `[B, hidden_size, T_text]`, `[B, 1, T_text]`, `[B, speaker_embedding_size, 1]` or None ->
         log durations `[B, 1, T_text]`, zero beyond the mask."""
-        if not observed(*self.children()):
+        if not observed(*self.children()) and is_run(padding_mask):
             lengths, speaker = lengths_of(padding_mask), vectors_of(global_conditioning)
             return self._run(inputs.transpose(1, 2), lengths, speaker).unsqueeze(1)
         x = inputs.detach()

@@ -224,6 +224,14 @@ def lengths_of(mask: Tensor | None) -> Tensor | None:
     return lengths
 
 
+def is_run(mask: Tensor | None) -> bool:
+    """Whether lengths say what a published mask `[B, 1, T]` does: each item is one run of 1 from the first step on."""
+    if mask is None or torch.compiler.is_compiling() or torch.jit.is_tracing() or mask.is_meta:
+        return True
+    valid = mask[:, 0] != 0
+    return not bool((valid[:, 1:] & ~valid[:, :-1]).any())
+
+
 def vectors_of(conditioning: Tensor | None) -> Tensor | None:
     """Speakers `[B, C]` from the published form, `[B, C, 1]`."""
     return None if conditioning is None else conditioning.squeeze(-1)

@@ -29,6 +29,7 @@ from ..runtime.warmup import WarmupReport, warmup_sizes
 from .duration_predictor import VitsDurationPredictor, VitsStochasticDurationPredictor
 from .flow import VitsResidualCouplingBlock
 from .hifigan import VitsHifiGan
+from .holes import holes_of, text_with_holes
 from .initialization import initialize
 from .inputs import check_frames
 from .layers import Float32Module
@@ -169,9 +170,10 @@ class VitsModel(TrainableModel):
         refuse_unknown("a call", columns, COLUMNS)
         config = self.config
         with self.entered():
+            holes = holes_of(attention_mask, input_ids) if labels is None else None
             request = self.request(
                 input_ids,
-                attention_mask,
+                attention_mask if holes is None else None,
                 bool(config.output_attentions if output_attentions is None else output_attentions),
                 bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states),
                 speaker_id=speaker_id,
@@ -191,7 +193,7 @@ class VitsModel(TrainableModel):
                 return learnt if wants_output else learnt.to_tuple()
             if labels_attention_mask is not None:
                 raise ValueError("labels_attention_mask masks labels, and there are none")
-            prior = self.prior(request)
+            prior = self.prior(request, holes)
             latents, waveform = self.waveform(prior.latents, prior.lengths, prior.frames, prior.speaker, prior.limits)
         output = VitsModelOutput(
             waveform=waveform,
@@ -294,7 +296,7 @@ class VitsModel(TrainableModel):
             **controls,
         )
 
-    def prior(self, request: SpeechRequest) -> Prior:
+    def prior(self, request: SpeechRequest, holes: Tensor | None = None) -> Prior:
         """The first half of a call: from text to latents drawn from the prior.
 
         On a GPU the host waits once, for the numbers of frames; and once before for each of these: forced durations,
@@ -307,7 +309,10 @@ class VitsModel(TrainableModel):
             speaker = self.embed_speaker(request.speakers)
         limits = self.graph_limits(speaker)
         generators = request.generators()
-        encoding, durations, frames = self.timed_text(request, speaker, generators, limits)
+        if holes is None:
+            encoding, durations, frames = self.timed_text(request, speaker, generators, limits)
+        else:
+            encoding, durations, frames = text_with_holes(self, request, speaker, generators, holes)
         on_host = checked_frames(request, frames, self.config)
         noise = prior_noise(on_host, self.config.flow_size, generators, self.device, self.dtype)
         means, log_scales = encoding.means, encoding.log_scales

@@ -193,6 +193,24 @@ def a_rate_by_keyword(m: Any, at: Checkpoints) -> Any:
     return at.speak(m.VitsModel.from_pretrained(at.single), speaking_rate=0.7)
 
 
+@snippet(strict=False)
+def a_mask_with_holes(m: Any, at: Checkpoints) -> Any:
+    model = m.VitsModel.from_pretrained(at.many)
+    mask = torch.ones_like(at.ids)
+    mask[0, 3:5] = mask[0, 9] = 0
+    torch.manual_seed(3)
+    with torch.no_grad():
+        output = model(at.ids, mask, speaker_id=1, output_hidden_states=True, output_attentions=True)
+    return {name: output[name] for name in ("waveform", "sequence_lengths", "hidden_states", "attentions")}
+
+
+@snippet(refused="no holes")
+def a_mask_with_holes_refused(m: Any, at: Checkpoints) -> Any:
+    mask = torch.ones_like(at.ids)
+    mask[0, 3] = 0
+    return at.speak(m.VitsModel.from_pretrained(at.single), attention_mask=mask)
+
+
 @snippet
 def every_speaker(m: Any, at: Checkpoints) -> Any:
     model = m.VitsModel.from_pretrained(at.many)

@@ -55,6 +55,10 @@ EXCEPTIONS: Mapping[str, str] = {
 """Tests that pass with transformers' classes and not with ours, each with the reason."""
 
 
+BY_CHANCE = frozenset({"test_retain_grad_hidden_states_attentions"})
+"""Exceptions that pass where their random masks have holes: such texts go layer by layer."""
+
+
 def outcomes(checkout: Path, *, ours: bool) -> dict[str, bool]:
     """Which of transformers' tests for VITS pass, by name; those that are skipped are left out."""
     from tests.support.small_voices import save_small_voice
@@ -91,7 +95,11 @@ def compare(checkout: Path) -> tuple[set[str], set[str], int]:
     theirs, ours = outcomes(checkout, ours=False), outcomes(checkout, ours=True)
     passing = {name for name, passed in theirs.items() if passed}
     failing = {name for name, passed in ours.items() if not passed}
-    return passing & failing, {name for name in EXCEPTIONS if ours.get(name, False)}, len(passing - failing)
+    return (
+        passing & failing,
+        {name for name in EXCEPTIONS.keys() - BY_CHANCE if ours.get(name, False)},
+        len(passing - failing),
+    )
 
 
 def main() -> int:

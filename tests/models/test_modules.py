@@ -10,6 +10,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
+import fastvits
 from fastvits import VitsConfig, VitsModel, use_backend
 from fastvits.models.observed import observed
 from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms, unsettle
@@ -411,3 +412,20 @@ def test_weight_norm_comes_and_goes() -> None:
     model.decoder.remove_weight_norm()
     assert sorted(model.state_dict()) == sorted(names)
     assert relative_rms(model(ids, seed=1).waveform, expected) <= MODEL_FLOAT32
+
+
+def test_holes_in_a_mask_stay_an_error_where_there_are_labels() -> None:
+    model, ids = own_model(SMALL), random_ids(1, 9)
+    mask = torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1, 0]])
+    fastvits.strict(False)
+    try:
+        with pytest.warns(UserWarning, match="attention_mask with holes is spoken across them"):
+            model(ids, mask, seed=1)
+        with pytest.raises(ValueError, match="no holes"):
+            model(ids, mask, labels=torch.rand(1, 33, 40))
+        with pytest.raises(ValueError, match="no holes"):
+            model.stream(ids, mask)
+        with pytest.raises(ValueError, match="no item without a token"):
+            model(ids, torch.zeros_like(mask))
+    finally:
+        fastvits.strict(True)
