@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastvits_kernels.dispatch import registry
+from fastvits_kernels.dispatch import registry, selection
 
 
 def scaled_reference(x: Tensor, bias: Tensor | None, factor: float, name: str = "none") -> Tensor:
@@ -33,6 +33,7 @@ def op() -> Iterator[registry.Op]:
     made.seen = seen  # type: ignore[attr-defined]
     yield made
     registry._ops.pop("test_scaled", None)
+    selection.known_ops.discard("test_scaled")
 
 
 def test_callbacks_get_what_they_name_in_their_own_order(op: registry.Op) -> None:

@@ -1,10 +1,7 @@
 """Which implementation each op takes, chosen at run time.
 
 Every op has a reference in plain torch (backend `eager`) and may have faster implementations (`triton`, `onednn`, and
-`channels_last`: the reference with another layout of its convolutions). What is asked for is found in this order:
-`use_backend(...)` around the call, `set_backend(...)` for the process, the environment variable `FASTVITS_BACKEND`, and
-`auto`. A choice is a backend for all ops, with exceptions an op: `use_backend("auto", spline_coupling="eager")`, or
-`FASTVITS_BACKEND=auto,spline_coupling=eager`.
+`channels_last`: the reference with another layout of its convolutions). What is asked for is found by `selection`.
 
 An explicit backend that cannot run an op raises `BackendError` with the reason. `auto` takes the fastest implementation
 that can run and falls back to the reference, logging each reason once.
@@ -15,47 +12,70 @@ Each op is also a `torch.library` operator of the namespace `fastvits` with a fa
 
 import inspect
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from .callbacks import ALWAYS, Callback, named
 from .devices import stands_for
+from .gradients import gradients_of, tensors_in
 from .packing import during
 from .precision import ieee_products
+from .selection import (
+    BACKENDS,
+    ENVIRONMENT_VARIABLE,
+    BackendError,
+    Selection,
+    automatic_backend,
+    context_is_set,
+    current_selection,
+    known_ops,
+    parse_selection,
+    select,
+    set_backend,
+    use_backend,
+    use_selection,
+)
 
-BACKENDS = ("auto", "eager", "triton", "onednn", "channels_last")
-ENVIRONMENT_VARIABLE = "FASTVITS_BACKEND"
+__all__ = [
+    "BACKENDS",
+    "ENVIRONMENT_VARIABLE",
+    "BackendError",
+    "Call",
+    "Callback",
+    "Decision",
+    "Implementation",
+    "Op",
+    "Selection",
+    "automatic_backend",
+    "context_is_set",
+    "current_selection",
+    "decisions",
+    "dry_run",
+    "forget_decisions",
+    "gradients_of",
+    "is_dry_run",
+    "named",
+    "ops",
+    "parse_selection",
+    "select",
+    "set_backend",
+    "tensors_in",
+    "use_backend",
+    "use_selection",
+    "without_autocast",
+]
 
 logger = logging.getLogger("fastvits")
-
-
-class BackendError(RuntimeError):
-    """An implementation that was asked for by name cannot run; the message says why."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A backend for all ops, and exceptions by op name."""
-
-    backend: str = "auto"
-    by_op: Mapping[str, str] = field(default_factory=dict)
-
-    def for_op(self, name: str) -> str:
-        return self.by_op.get(name, self.backend)
-
-
-_AUTOMATIC = Selection()
 
 
 @dataclass(frozen=True)
@@ -78,8 +98,6 @@ class Call:
 
 
 _dry_run: ContextVar[list[Call] | None] = ContextVar("fastvits_dry_run", default=None)
-_context_selection: ContextVar[Selection | None] = ContextVar("fastvits_backend", default=None)
-_process_selection: Selection | None = None
 _ops: dict[str, "Op"] = {}
 _decisions: OrderedDict[tuple[str, str, str], Decision] = OrderedDict()
 _decisions_lock = threading.Lock()
@@ -89,42 +107,6 @@ _logged: set[str] = set()
 def ops() -> Mapping[str, "Op"]:
     """All registered ops by name."""
     return _ops
-
-
-def select(backend: str, by_op: Mapping[str, str]) -> Selection:
-    """A checked `Selection`; raises ValueError for an unknown backend or op."""
-    for name, chosen in [("backend", backend), *by_op.items()]:
-        if not isinstance(chosen, str):
-            raise TypeError(
-                f"a backend is a name, one of {', '.join(BACKENDS)}; got {type(chosen).__name__} for {name}"
-            )
-        if chosen not in BACKENDS:
-            raise ValueError(f"unknown backend {chosen!r} for {name}; choose one of {', '.join(BACKENDS)}")
-    unknown = [name for name in by_op if name not in _ops]
-    if unknown:
-        raise ValueError(f"unknown op {unknown[0]!r}; the ops are {', '.join(sorted(_ops))}")
-    return Selection(backend, dict(by_op))
-
-
-@contextmanager
-def use_backend(backend: str = "auto", **by_op: str) -> Iterator[None]:
-    """Run the block with this backend, and with others for the ops named: `use_backend("auto", wavenet_layer="eager")`.
-
-    Holds for the current thread or task only (a `ContextVar`), and wins over `set_backend` and the environment.
-    Raises ValueError for an unknown backend or op, and TypeError for a backend that is no string.
-    """
-    with use_selection(select(backend, by_op)):
-        yield
-
-
-@contextmanager
-def use_selection(selection: Selection) -> Iterator[None]:
-    """As `use_backend`, with a `Selection` already made."""
-    token = _context_selection.set(selection)
-    try:
-        yield
-    finally:
-        _context_selection.reset(token)
 
 
 @contextmanager
@@ -146,120 +128,9 @@ def is_dry_run() -> bool:
     return _dry_run.get() is not None
 
 
-def set_backend(backend: str | None = "auto", **by_op: str) -> None:
-    """Choose for the whole process what `use_backend` chooses for a block; None gives the choice back to the
-    environment.
-    """
-    global _process_selection
-    if backend is None and by_op:
-        raise ValueError("set_backend(None) takes no exceptions by op; name a backend")
-    _process_selection = None if backend is None else select(backend, by_op)
-
-
-@lru_cache
-def parse_selection(text: str, source: str) -> Selection:
-    """A `Selection` from text such as `triton` or `auto,spline_coupling=eager`; `source` names it in errors."""
-    backend = "auto"
-    by_op: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, equals, value = part.partition("=")
-        if equals:
-            by_op[name.strip()] = value.strip()
-        else:
-            backend = part
-    try:
-        return select(backend, by_op)
-    except ValueError as error:
-        raise ValueError(f"{source}={text!r}: {error}") from None
-
-
-def current_selection() -> Selection:
-    """The selection in force here and now."""
-    chosen = _context_selection.get()
-    if chosen is not None:
-        return chosen
-    if _process_selection is not None:
-        return _process_selection
-    text = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    return parse_selection(text, ENVIRONMENT_VARIABLE) if text else _AUTOMATIC
-
-
-def context_is_set() -> bool:
-    """Whether a `use_backend` block surrounds the call."""
-    return _context_selection.get() is not None
-
-
-@lru_cache
-def automatic_backend(device: torch.device) -> str:
-    """The backend that `auto` takes on `device` where it can run."""
-    return "onednn" if device.type == "cpu" else "triton"
-
-
 @lru_cache
 def _automatic_decision(op: str, backend: str, device: torch.device) -> Decision:
     return Decision(op, backend, f"auto on {device.type}", False)
-
-
-@dataclass(frozen=True)
-class named:
-    """A function and the arguments of an op that it is given, where its own parameters do not say so:
-    `named(unsupported, "x", "weight")`."""
-
-    function: Callable[..., Any]
-    arguments: tuple[str, ...]
-
-    def __init__(self, function: Callable[..., Any], *arguments: str) -> None:
-        object.__setattr__(self, "function", function)
-        object.__setattr__(self, "arguments", arguments)
-
-
-class Callback:
-    """A question about a call of an op, put to a function of some of the arguments.
-
-    The function's parameters are names of the op's; where these stand among all arguments is found once. A call of the
-    callback takes all arguments and costs a frame more than `callback.function(*callback.pick(arguments))`.
-    """
-
-    __slots__ = ("complete", "function", "pick")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        pick: Callable[[tuple[Any, ...]], tuple[Any, ...]],
-        complete: Callable[[tuple[Any, ...]], tuple[Any, ...]],
-    ) -> None:
-        self.function = function
-        self.pick = pick
-        self.complete = complete
-
-    @classmethod
-    def of(cls, op: "Op", function: Any) -> "Callback":
-        """The callback of `op` that is answered by a function, a `named` one, or a callback already."""
-        if isinstance(function, Callback):
-            return function
-        if isinstance(function, named):
-            wanted, function = list(function.arguments), function.function
-        else:
-            wanted = list(inspect.signature(function).parameters)
-        names = list(op.parameters)
-        unknown = [name for name in wanted if name not in names]
-        if unknown:
-            raise TypeError(f"{op.name} has no argument {unknown[0]!r}; its arguments are {', '.join(names)}")
-        return cls(function, _picker([names.index(name) for name in wanted]), op.complete)
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*self.pick(self.complete(args)))
-
-
-def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """What takes these places out of a tuple, as a tuple, without a frame of Python."""
-    first = places[0] if places else 0
-    if places == list(range(first, first + len(places))):
-        return itemgetter(slice(first, first + len(places)))
-    return itemgetter(*places)
-
-
-_ALWAYS = Callback(lambda: None, _picker([]), lambda args: args)
 
 
 @dataclass(frozen=True)
@@ -274,7 +145,7 @@ class Implementation:
     """
 
     run: Callable[..., Any]
-    supports: Any = _ALWAYS
+    supports: Any = ALWAYS
     prefers: Any = None
     backward: Callable[[tuple[Tensor, ...], tuple[Any, ...]], tuple[Any, ...]] | None = None
 
@@ -317,6 +188,7 @@ class Op:
         definition.register_autograd(self._backward, setup_context=self._setup_context)
         self.library_op = getattr(torch.ops.fastvits, name).default
         _ops[name] = self
+        known_ops.add(name)
 
     def register(self, backend: str, implementation: Implementation) -> None:
         """Add an implementation for `backend` (one of `BACKENDS`, neither `auto` nor `eager`)."""
@@ -477,54 +349,6 @@ def _as_promised(result: Tensor) -> Tensor:
 def _device_of(args: tuple[Any, ...]) -> torch.device:
     """What the device of the first tensor among the arguments stands for; the others are not looked at."""
     return stands_for(next(tensors_in(args)).device)
-
-
-def tensors_in(args: tuple[Any, ...]) -> Iterator[Tensor]:
-    """The tensors among the arguments, lists of tensors included."""
-    for argument in args:
-        if isinstance(argument, Tensor):
-            yield argument
-        elif isinstance(argument, (list, tuple)):
-            yield from (item for item in argument if isinstance(item, Tensor))
-
-
-def gradients_of(
-    function: Callable[..., Any], arguments: tuple[Any, ...], grads: tuple[Tensor, ...], *, again: bool = False
-) -> tuple[Any, ...]:
-    """The gradients of `function` at `arguments` for these output gradients: one entry an argument, None or lists as
-    fits. With `again` they can be differentiated in turn.
-    """
-    with torch.enable_grad():
-        fresh = [_apart(argument, again) for argument in arguments]
-        outputs = function(*fresh)
-        outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-        wanted = [tensor for tensor in tensors_in(tuple(fresh)) if tensor.requires_grad]
-        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad and g is not None]
-        found = torch.autograd.grad(
-            [o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True, create_graph=again
-        )
-    by_tensor = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
-
-    def gradient(argument: Any) -> Any:
-        if isinstance(argument, Tensor):
-            return by_tensor.get(id(argument))
-        if isinstance(argument, list) and any(isinstance(item, Tensor) for item in argument):
-            return [by_tensor.get(id(item)) for item in argument]
-        return None
-
-    return tuple(gradient(argument) for argument in fresh)
-
-
-def _apart(argument: Any, attached: bool) -> Any:
-    """The argument's tensors as ones of their own, so that each has a gradient of its own; `attached` to the graph that
-    they come from, or cut off from it."""
-    if isinstance(argument, Tensor):
-        if attached and argument.requires_grad:
-            return argument.view_as(argument)
-        return argument.detach().requires_grad_(argument.requires_grad)
-    if isinstance(argument, (list, tuple)) and any(isinstance(item, Tensor) for item in argument):
-        return [_apart(item, attached) for item in argument]
-    return argument
 
 
 def _record(decision: Decision) -> None:

@@ -31,6 +31,7 @@ from ..dispatch.registry import Implementation, Op
 from ..dispatch.shapes import axes, expect, expect_each, expect_taps
 from ..launch.jit import dot_precision, kernel, launch, unsupported
 from ..launch.tiles import Tile, choose, fit, preference
+from .implicit_gemm import add_taps
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -136,7 +137,7 @@ def activation_tile(x, ACTIVATION: "tl.constexpr"):
 @kernel
 def _conv1d_fwd_kernel(
     x_ptr,  # [B, T, C_in]
-    weight_ptr,  # [K, C_in, C_out]
+    weight_ptr,  # [K, C_in, C_out], contiguous
     bias_ptr,  # [C_out] or None
     cond_ptr,  # [B, C_out] or None
     residual_ptr,  # [B, T, C_out] or None
@@ -146,9 +147,7 @@ def _conv1d_fwd_kernel(
     stride_xb,
     stride_xt,
     stride_xc,
-    stride_wk,
     stride_wi,
-    stride_wo,
     stride_bias,
     stride_cb,
     stride_cc,
@@ -170,7 +169,6 @@ def _conv1d_fwd_kernel(
     BLOCK_C_OUT: "tl.constexpr",
     BLOCK_C_IN: "tl.constexpr",
 ):
-    # The prologue stands inline, not in a function: the interpreter takes milliseconds for every call of one.
     # Programs that share a tile of x are neighbours, so that it is read from L2 but once from memory.
     BLOCKS_OUT: tl.constexpr = (C_OUT + BLOCK_C_OUT - 1) // BLOCK_C_OUT
     BLOCKS_IN: tl.constexpr = (C_IN + BLOCK_C_IN - 1) // BLOCK_C_IN
@@ -201,8 +199,7 @@ def _conv1d_fwd_kernel(
             if LEAKY:
                 wide = x.to(tl.float32)
                 x = tl.where(wide > 0, wide, wide * slope).to(x.dtype)
-            w_offsets = tap * stride_wk + channel * stride_wi + offs_o * stride_wo
-            w = tl.load(weight_ptr + w_offsets, mask=mask_o, other=0.0)  # [BLOCK_C_OUT]
+            w = tl.load(weight_ptr + index * stride_wi + offs_o, mask=mask_o, other=0.0)  # [BLOCK_C_OUT]
             acc += x.to(tl.float32)[:, None] * w.to(tl.float32)[None, :]
     elif C_OUT == 1:
         products = tl.zeros((BLOCK_T, BLOCK_C_IN), dtype=tl.float32)
@@ -217,27 +214,14 @@ def _conv1d_fwd_kernel(
             if LEAKY:
                 wide = x.to(tl.float32)
                 x = tl.where(wide > 0, wide, wide * slope).to(x.dtype)
-            w = tl.load(weight_ptr + tap * stride_wk + offs_i * stride_wi, mask=mask_i, other=0.0)  # [BLOCK_C_IN]
+            w = tl.load(weight_ptr + (tap * C_IN + offs_i) * stride_wi, mask=mask_i, other=0.0)  # [BLOCK_C_IN]
             products += x.to(tl.float32) * w.to(tl.float32)[None, :]
         acc = tl.sum(products, axis=1)[:, None]
     else:
-        for index in range(0, inside * (TAPS * BLOCKS_IN)):
-            tap = index // BLOCKS_IN
-            offs_i = (index % BLOCKS_IN) * BLOCK_C_IN + tl.arange(0, BLOCK_C_IN)
-            offs_x = offs_t + (tap * dilation - pad_left)
-            mask_x = ((offs_x >= 0) & (offs_x < length))[:, None]
-            mask_w = mask_o[None, :]
-            if C_IN % BLOCK_C_IN != 0:
-                mask_x = mask_x & (offs_i < C_IN)[None, :]
-                mask_w = mask_w & (offs_i < C_IN)[:, None]
-            x_ptrs = x_base + offs_x[:, None] * stride_xt + offs_i[None, :] * stride_xc
-            x = tl.load(x_ptrs, mask=mask_x, other=0.0)  # [BLOCK_T, BLOCK_C_IN]
-            if LEAKY:
-                wide = x.to(tl.float32)
-                x = tl.where(wide > 0, wide, wide * slope).to(x.dtype)
-            w_ptrs = weight_ptr + tap * stride_wk + offs_i[:, None] * stride_wi + offs_o[None, :] * stride_wo
-            w = tl.load(w_ptrs, mask=mask_w, other=0.0)  # [BLOCK_C_IN, BLOCK_C_OUT]
-            acc = tl.dot(x, w, acc, input_precision=PRECISION)
+        acc = add_taps(
+            acc, x_base, weight_ptr, 0, inside * (TAPS * BLOCKS_IN), offs_t, -pad_left, dilation, 0, 1, stride_xt,
+            stride_xc, stride_wi, offs_o, length, slope, C_IN, C_OUT, BLOCK_C_IN, BLOCK_C_OUT, LEAKY, PRECISION,
+        )  # fmt: skip
 
     valid = (offs_t < length)[:, None] & mask_o[None, :]
     if bias_ptr is not None:
@@ -311,7 +295,7 @@ def _launch_conv1d(
         (
             *(x, weight, bias, cond, residual, lengths, out, steps),
             *x.stride(),
-            *weight.stride(),
+            outputs,
             *((0,) if bias is None else bias.stride()),
             *((0, 0) if cond is None else cond.stride()),
             *((0, 0, 0) if residual is None else residual.stride()),

@@ -27,6 +27,7 @@ from ..dispatch.shapes import axes, expect, expect_each
 from ..launch import tiles
 from ..launch.jit import kernel, launch, padded, unsupported
 from .conv import conv1d_reference, item_extent
+from .implicit_gemm import add_taps
 from .layer_norm import layer_norm_reference
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def conv1d_layer_norm_reference(
 @kernel
 def _conv1d_layer_norm_fwd_kernel(
     x_ptr,  # [B, T, C_in]
-    weight_ptr,  # [K, C_in, C]
+    weight_ptr,  # [K, C_in, C], contiguous
     bias_ptr,  # [C] or None
     residual_ptr,  # [B, T, C]
     norm_weight_ptr,  # [C]
@@ -65,9 +66,7 @@ def _conv1d_layer_norm_fwd_kernel(
     stride_xb,
     stride_xt,
     stride_xc,
-    stride_wk,
     stride_wi,
-    stride_wo,
     stride_bias,
     stride_rb,
     stride_rt,
@@ -96,17 +95,10 @@ def _conv1d_layer_norm_fwd_kernel(
     # A tile beyond the length takes no step of the loop, and stores zeros.
     inside = (pid_t * BLOCK_T < length).to(tl.int32)
     acc = tl.zeros((BLOCK_T, BLOCK_N), dtype=tl.float32)
-    for index in range(0, inside * (TAPS * BLOCKS_IN)):
-        tap = index // BLOCKS_IN
-        offs_i = (index % BLOCKS_IN) * BLOCK_C_IN + tl.arange(0, BLOCK_C_IN)
-        mask_i = offs_i < C_IN
-        offs_x = offs_t + (tap - pad_left)
-        mask_x = ((offs_x >= 0) & (offs_x < length))[:, None] & mask_i[None, :]
-        x_ptrs = x_base + offs_x[:, None] * stride_xt + offs_i[None, :] * stride_xc
-        x = tl.load(x_ptrs, mask=mask_x, other=0.0)  # [BLOCK_T, BLOCK_C_IN]
-        w_ptrs = weight_ptr + tap * stride_wk + offs_i[:, None] * stride_wi + offs_n[None, :] * stride_wo
-        w = tl.load(w_ptrs, mask=mask_i[:, None] & mask_n[None, :], other=0.0)  # [BLOCK_C_IN, BLOCK_N]
-        acc = tl.dot(x, w, acc, input_precision="ieee")
+    acc = add_taps(
+        acc, x_base, weight_ptr, 0, inside * (TAPS * BLOCKS_IN), offs_t, -pad_left, 1, 0, 1, stride_xt, stride_xc,
+        stride_wi, offs_n, length, 1.0, C_IN, CHANNELS, BLOCK_C_IN, BLOCK_N, False, "ieee",
+    )  # fmt: skip
     if bias_ptr is not None:
         acc += tl.load(bias_ptr + offs_n * stride_bias, mask=mask_n, other=0.0).to(tl.float32)[None, :]
     valid = (offs_t < length)[:, None] & mask_n[None, :]
@@ -163,7 +155,7 @@ def _launch_conv1d_layer_norm(
                 float(eps),
             ),
             *x.stride(),
-            *weight.stride(),
+            channels,
             *((0,) if bias is None else bias.stride()),
             *residual.stride(),
             *norm_weight.stride(),

@@ -40,6 +40,7 @@ from ..launch import tiles
 from ..launch.jit import kernel, launch, padded, unsupported
 from . import conv_norm
 from .conv import conv1d_reference
+from .implicit_gemm import add_taps
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -69,7 +70,7 @@ def conv1d_layer_norm_projection_reference(
 @kernel
 def _conv1d_partial_fwd_kernel(
     x_ptr,  # [B, T, C_in]
-    weight_ptr,  # [K, C_in, C]
+    weight_ptr,  # [K, C_in, C], contiguous
     lengths_ptr,  # [B] or None
     partial_ptr,  # [B, S, T, C], contiguous, float32; beyond the lengths it is left as it is
     steps,  # T
@@ -77,9 +78,7 @@ def _conv1d_partial_fwd_kernel(
     stride_xb,
     stride_xt,
     stride_xc,
-    stride_wk,
     stride_wi,
-    stride_wo,
     C_IN: "tl.constexpr",
     CHANNELS: "tl.constexpr",
     TAPS: "tl.constexpr",
@@ -108,20 +107,11 @@ def _conv1d_partial_fwd_kernel(
     mask_o = offs_o < CHANNELS
     x_base = x_ptr + pid_b * stride_xb
     acc = tl.zeros((BLOCK_T, BLOCK_C_OUT), dtype=tl.float32)
-    for index in range(split * SHARE, tl.minimum((split + 1) * SHARE, TAPS * BLOCKS_IN)):
-        tap = index // BLOCKS_IN
-        offs_i = (index % BLOCKS_IN) * BLOCK_C_IN + tl.arange(0, BLOCK_C_IN)
-        offs_x = offs_t + (tap - pad_left)
-        mask_x = ((offs_x >= 0) & (offs_x < length))[:, None]
-        mask_w = mask_o[None, :]
-        if C_IN % BLOCK_C_IN != 0:
-            mask_x = mask_x & (offs_i < C_IN)[None, :]
-            mask_w = mask_w & (offs_i < C_IN)[:, None]
-        x_ptrs = x_base + offs_x[:, None] * stride_xt + offs_i[None, :] * stride_xc
-        x = tl.load(x_ptrs, mask=mask_x, other=0.0)  # [BLOCK_T, BLOCK_C_IN]
-        w_ptrs = weight_ptr + tap * stride_wk + offs_i[:, None] * stride_wi + offs_o[None, :] * stride_wo
-        w = tl.load(w_ptrs, mask=mask_w, other=0.0)  # [BLOCK_C_IN, BLOCK_C_OUT]
-        acc = tl.dot(x, w, acc, input_precision="ieee")
+    last = tl.minimum((split + 1) * SHARE, TAPS * BLOCKS_IN)
+    acc = add_taps(
+        acc, x_base, weight_ptr, split * SHARE, last, offs_t, -pad_left, 1, 0, 1, stride_xt, stride_xc, stride_wi,
+        offs_o, length, 1.0, C_IN, CHANNELS, BLOCK_C_IN, BLOCK_C_OUT, False, "ieee",
+    )  # fmt: skip
     partial_first = partial_ptr + (pid_b * SPLITS + split) * steps * CHANNELS
     partial_ptrs = partial_first + offs_t[:, None] * CHANNELS + offs_o[None, :]
     tl.store(partial_ptrs, acc, mask=(offs_t < length)[:, None] & mask_o[None, :])
@@ -162,7 +152,7 @@ def _norm_projection_fwd_kernel(
     residual_ptr,  # [B, T, C]
     norm_weight_ptr,  # [C]
     norm_bias_ptr,  # [C]
-    projection_ptr,  # [C, P]
+    projection_ptr,  # [C, P], contiguous
     projection_bias_ptr,  # [P] or None
     lengths_ptr,  # [B] or None
     z_ptr,  # [B, T, C], contiguous
@@ -175,8 +165,7 @@ def _norm_projection_fwd_kernel(
     stride_rc,
     stride_norm_weight,
     stride_norm_bias,
-    stride_pc,
-    stride_po,
+    stride_pc,  # P; as a constant it costs more than half as many registers again, in float32 on sm_80
     stride_projection_bias,
     CHANNELS: "tl.constexpr",
     OUTPUTS: "tl.constexpr",
@@ -235,7 +224,7 @@ def _norm_projection_fwd_kernel(
         offs_c = c_first + tl.arange(0, BLOCK_C)
         mask_c = offs_c < CHANNELS
         projection = tl.load(
-            projection_ptr + offs_c[:, None] * stride_pc + offs_p[None, :] * stride_po,
+            projection_ptr + offs_c[:, None] * stride_pc + offs_p[None, :],
             mask=mask_c[:, None] & mask_p[None, :],
             other=0.0,
         )  # [BLOCK_C, BLOCK_P]
@@ -307,7 +296,7 @@ def _launch_conv1d_layer_norm_projection(
         "conv1d_layer_norm_projection",
         _conv1d_partial_fwd_kernel,
         (batch * -(-steps // block_t) * splits * -(-channels // block_out),),
-        (x, weight, lengths, partial, steps, pad_left, *x.stride(), *weight.stride()),
+        (x, weight, lengths, partial, steps, pad_left, *x.stride(), channels),
         {
             "C_IN": inputs,
             "CHANNELS": channels,
@@ -331,7 +320,7 @@ def _launch_conv1d_layer_norm_projection(
             *residual.stride(),
             *norm_weight.stride(),
             *norm_bias.stride(),
-            *projection.stride(),
+            outputs,
             *((0,) if projection_bias is None else projection_bias.stride()),
         ),
         {

@@ -36,6 +36,7 @@ from ..dispatch.shapes import axes, expect, expect_each
 from ..launch.jit import dot_precision, kernel, launch, unsupported
 from ..launch.tiles import Tile, choose, fit, preference
 from .conv import item_extent
+from .implicit_gemm import add_taps
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -65,7 +66,7 @@ def _fake(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 @kernel
 def _conv_transpose1d_fwd_kernel(
     x_ptr,  # [B, T, C_in]
-    weight_ptr,  # [K, C_in, C_out]
+    weight_ptr,  # [K, C_in, C_out], contiguous
     bias_ptr,  # [C_out] or None
     lengths_ptr,  # [B] or None
     out_ptr,  # [B, T * stride, C_out], contiguous
@@ -73,9 +74,7 @@ def _conv_transpose1d_fwd_kernel(
     stride_xb,
     stride_xt,
     stride_xc,
-    stride_wk,
     stride_wi,
-    stride_wo,
     stride_bias,
     stride_lengths,
     slope,
@@ -115,25 +114,12 @@ def _conv_transpose1d_fwd_kernel(
     inside = (pid_t * BLOCK_T < length).to(tl.int32)
     acc = tl.zeros((BLOCK_T, BLOCK_C_OUT), dtype=tl.float32)
 
-    for index in range(0, inside * (PHASE_TAPS * BLOCKS_IN)):
-        turn = index // BLOCKS_IN  # i
-        tap = first_tap + turn * STRIDE
-        offs_i = (index % BLOCKS_IN) * BLOCK_C_IN + tl.arange(0, BLOCK_C_IN)
-        offs_x = offs_q + (shift - turn)
-        # Where K is no multiple of the stride, the last tap of some phases is not there: nothing is read for it.
-        mask_x = ((offs_x >= 0) & (offs_x < tl.where(tap < TAPS, length, 0)))[:, None]
-        mask_w = (offs_o < tl.where(tap < TAPS, C_OUT, 0))[None, :]
-        if C_IN % BLOCK_C_IN != 0:
-            mask_x = mask_x & (offs_i < C_IN)[None, :]
-            mask_w = mask_w & (offs_i < C_IN)[:, None]
-        x_ptrs = x_base + offs_x[:, None] * stride_xt + offs_i[None, :] * stride_xc
-        x = tl.load(x_ptrs, mask=mask_x, other=0.0)  # [BLOCK_T, BLOCK_C_IN]
-        if LEAKY:
-            wide = x.to(tl.float32)
-            x = tl.where(wide > 0, wide, wide * slope).to(x.dtype)
-        w_ptrs = weight_ptr + tap * stride_wk + offs_i[:, None] * stride_wi + offs_o[None, :] * stride_wo
-        w = tl.load(w_ptrs, mask=mask_w, other=0.0)  # [BLOCK_C_IN, BLOCK_C_OUT]
-        acc = tl.dot(x, w, acc, input_precision=PRECISION)
+    # Where K is no multiple of the stride, some phases have a tap less.
+    turns = PHASE_TAPS if TAPS % STRIDE == 0 else (TAPS - first_tap + STRIDE - 1) // STRIDE
+    acc = add_taps(
+        acc, x_base, weight_ptr, 0, inside * turns * BLOCKS_IN, offs_q, shift, -1, first_tap, STRIDE, stride_xt,
+        stride_xc, stride_wi, offs_o, length, slope, C_IN, C_OUT, BLOCK_C_IN, BLOCK_C_OUT, LEAKY, PRECISION,
+    )  # fmt: skip
 
     if bias_ptr is not None:
         acc += tl.load(bias_ptr + offs_o * stride_bias, mask=mask_o, other=0.0).to(tl.float32)[None, :]
@@ -184,7 +170,7 @@ def _launch_conv_transpose1d(
         (
             *(x, weight, bias, lengths, out, steps),
             *x.stride(),
-            *weight.stride(),
+            outputs,
             *((0,) if bias is None else bias.stride()),
             *((0,) if lengths is None else lengths.stride()),
             float(slope),

@@ -103,24 +103,22 @@ def depth_separable_layer_reference(
 @kernel
 def _depthwise(
     x_first,  # the tile's first row, [., C]
-    weight_ptr,  # [K, C]
+    weight_ptr,  # [K, C], contiguous, as are the parameters that follow
     bias_ptr,  # [C]
     first,
     length,
     dilation,
     stride_xt,
     stride_xc,
-    stride_k,
-    stride_c,
-    stride_bias,
     offs_c,
     mask_c,
+    CHANNELS: "tl.constexpr",
     KERNEL_SIZE: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
 ):
     """The depthwise convolution of `BLOCK_T` steps from `first` and of the channels `offs_c`, float32."""
     rows = tl.arange(0, BLOCK_T)
-    total = tl.load(bias_ptr + offs_c * stride_bias, mask=mask_c, other=0.0).to(tl.float32)[None, :]
+    total = tl.load(bias_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32)[None, :]
     for tap in tl.static_range(KERNEL_SIZE):
         shift = tap * dilation - (KERNEL_SIZE - 1) * dilation // 2
         t = first + shift + rows
@@ -129,7 +127,7 @@ def _depthwise(
             mask=((t >= 0) & (t < length))[:, None] & mask_c[None, :],
             other=0.0,
         ).to(tl.float32)
-        weight = tl.load(weight_ptr + tap * stride_k + offs_c * stride_c, mask=mask_c, other=0.0).to(tl.float32)
+        weight = tl.load(weight_ptr + tap * CHANNELS + offs_c, mask=mask_c, other=0.0).to(tl.float32)
         total += x * weight[None, :]
     return total
 
@@ -151,7 +149,7 @@ def _statistics(x, mask_c, eps, CHANNELS: "tl.constexpr"):
 @kernel
 def _depth_separable_layer_fwd_kernel(
     x_ptr,  # [B, T, C]
-    depthwise_ptr,  # [K, C]
+    depthwise_ptr,  # [K, C], contiguous, as are the parameters that follow
     depthwise_bias_ptr,  # [C]
     norm1_weight_ptr,  # [C]
     norm1_bias_ptr,  # [C]
@@ -167,16 +165,6 @@ def _depth_separable_layer_fwd_kernel(
     stride_xb,
     stride_xt,
     stride_xc,
-    stride_depthwise_k,
-    stride_depthwise_c,
-    stride_depthwise_bias,
-    stride_norm1_weight,
-    stride_norm1_bias,
-    stride_pointwise_c,
-    stride_pointwise_n,
-    stride_pointwise_bias,
-    stride_norm2_weight,
-    stride_norm2_bias,
     CHANNELS: "tl.constexpr",
     KERNEL_SIZE: "tl.constexpr",
     PRECISION: "tl.constexpr",
@@ -212,11 +200,9 @@ def _depth_separable_layer_fwd_kernel(
         dilation,
         stride_xt,
         stride_xc,
-        stride_depthwise_k,
-        stride_depthwise_c,
-        stride_depthwise_bias,
         offs_n,
         mask_n,
+        CHANNELS,
         KERNEL_SIZE,
         BLOCK_T,
     )  # [BLOCK_T, BLOCK_N]
@@ -234,28 +220,26 @@ def _depth_separable_layer_fwd_kernel(
             dilation,
             stride_xt,
             stride_xc,
-            stride_depthwise_k,
-            stride_depthwise_c,
-            stride_depthwise_bias,
             c,
             mask_c,
+            CHANNELS,
             KERNEL_SIZE,
             BLOCK_T,
         )  # [BLOCK_T, BLOCK_C]
-        norm_weight = tl.load(norm1_weight_ptr + c * stride_norm1_weight, mask=mask_c, other=0.0).to(tl.float32)
-        norm_bias = tl.load(norm1_bias_ptr + c * stride_norm1_bias, mask=mask_c, other=0.0).to(tl.float32)
+        norm_weight = tl.load(norm1_weight_ptr + c, mask=mask_c, other=0.0).to(tl.float32)
+        norm_bias = tl.load(norm1_bias_ptr + c, mask=mask_c, other=0.0).to(tl.float32)
         # In the padding the weight and the bias are zero, and so is the GELU.
         h = _gelu((h - mean[:, None]) * scale[:, None] * norm_weight[None, :] + norm_bias[None, :])
         pointwise = tl.load(
-            pointwise_ptr + c[:, None] * stride_pointwise_c + offs_n[None, :] * stride_pointwise_n,
+            pointwise_ptr + c[:, None] * CHANNELS + offs_n[None, :],
             mask=mask_c[:, None] & mask_n[None, :],
             other=0.0,
         )  # [BLOCK_C, BLOCK_N]
         acc = tl.dot(h.to(x_ptr.dtype.element_ty), pointwise, acc, input_precision=PRECISION)
-    acc += tl.load(pointwise_bias_ptr + offs_n * stride_pointwise_bias, mask=mask_n, other=0.0).to(tl.float32)[None, :]
+    acc += tl.load(pointwise_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)[None, :]
     mean, scale = _statistics(acc, mask_n, eps, CHANNELS)
-    norm_weight = tl.load(norm2_weight_ptr + offs_n * stride_norm2_weight, mask=mask_n, other=0.0).to(tl.float32)
-    norm_bias = tl.load(norm2_bias_ptr + offs_n * stride_norm2_bias, mask=mask_n, other=0.0).to(tl.float32)
+    norm_weight = tl.load(norm2_weight_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
+    norm_bias = tl.load(norm2_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
     acc = _gelu((acc - mean[:, None]) * scale[:, None] * norm_weight[None, :] + norm_bias[None, :])
     valid = (rows < length - first)[:, None]
     acc += tl.load(
@@ -294,16 +278,8 @@ def _launch_depth_separable_layer(
     eps: float,
 ) -> Tensor:
     batch, steps, channels = x.shape
-    parameters = (
-        contiguous(depthwise),
-        depthwise_bias,
-        norm1_weight,
-        norm1_bias,
-        contiguous(pointwise),
-        pointwise_bias,
-        norm2_weight,
-        norm2_bias,
-    )
+    first = (depthwise, depthwise_bias, norm1_weight, norm1_bias)
+    second = (pointwise, pointwise_bias, norm2_weight, norm2_bias)
     out = x.new_empty(x.shape)
     tile = _tile(x)
     # tl.dot takes no fewer than 16 rows or columns.
@@ -314,14 +290,13 @@ def _launch_depth_separable_layer(
         (-(-steps // tile.sizes["BLOCK_T"]) * batch,),
         (
             x,
-            *parameters,
+            *(contiguous(parameter) for parameter in (*first, *second)),
             one_each(lengths, batch),
             out,
             steps,
             dilation,
             float(eps),
             *x.stride(),
-            *(stride for parameter in parameters for stride in parameter.stride()),
         ),
         {
             "CHANNELS": channels,

@@ -100,6 +100,43 @@ def conv1d_backward(
     return of_x, of_weight, of_bias, of_cond, of_residual, *(None,) * 7
 
 
+def conv_transpose1d_backward(
+    with_: Convolutions,
+    g: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    lengths: Tensor | None,
+    stride: int,
+    padding: int,
+    slope: float,
+) -> tuple[Any, ...]:
+    """Gradients of `conv_transpose1d`'s arguments, as those of an ordinary convolution.
+
+    `stride` steps of `g`, from `padding` zeros in front of it on, are one step of so many times more channels: what a
+    step of `x` has gone into are `I = ceil(K / stride)` of these, one after the other.
+    """
+    g = zero_beyond(g, None if lengths is None else lengths * stride)
+    inside = zero_beyond(x, lengths)
+    batch, steps, inputs = x.shape
+    taps, _, outputs = weight.shape
+    rows = -(-taps // stride)
+    more = rows - 1
+    behind = (steps + more) * stride - steps * stride - padding
+    phases = functional.pad(g, (0, 0, padding, behind)).view(batch, steps + more, stride * outputs)
+    of_x = of_weight = None
+    if wants(x):
+        whole = functional.pad(weight.detach(), (0, 0, 0, 0, 0, rows * stride - taps))
+        by_phase = whole.view(rows, stride, inputs, outputs).transpose(2, 3).reshape(rows, stride * outputs, inputs)
+        by_x = with_.convolved(phases, by_phase, None, 1, 0)[:, :steps]
+        of_x = zero_beyond(through_leaky(by_x, inside, slope), lengths)
+    if wants(weight):
+        source = functional.pad(leaky(inside, slope), (0, 0, 0, more))
+        by_phase = with_.by_weight(phases, source, rows, 1, 0)  # [I, stride * C_out, C_in]
+        of_weight = by_phase.view(rows * stride, outputs, inputs)[:taps].transpose(1, 2)
+    return of_x, of_weight, sums(g) if wants(bias) else None, *(None,) * 4
+
+
 def _branch(x: Tensor, r: int) -> Tensor:
     return x[r if x.shape[0] > 1 else 0]
 
@@ -236,6 +273,7 @@ def wavenet_layer_backward(
 
 BACKWARD: dict[str, Callable[..., tuple[Any, ...]]] = {
     "conv1d": conv1d_backward,
+    "conv_transpose1d": conv_transpose1d_backward,
     "resblock_step": resblock_step_backward,
     "resblock_pair": resblock_pair_backward,
     "wavenet_layer": wavenet_layer_backward,

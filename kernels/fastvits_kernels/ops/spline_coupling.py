@@ -69,7 +69,7 @@ def spline_coupling_reference(
 @kernel
 def _spline_coupling_fwd_kernel(
     h_ptr,  # [B, T, F]
-    weight_ptr,  # [F, C * (3 K - 1)]
+    weight_ptr,  # [F, C * (3 K - 1)], contiguous
     bias_ptr,  # [C * (3 K - 1)]
     x_ptr,  # [B, T, C]
     lengths_ptr,  # [B] or None
@@ -81,8 +81,6 @@ def _spline_coupling_fwd_kernel(
     stride_hb,
     stride_ht,
     stride_hf,
-    stride_wf,
-    stride_wn,
     stride_bias,
     stride_xb,
     stride_xt,
@@ -119,7 +117,7 @@ def _spline_coupling_fwd_kernel(
     mask_w = bins < K
     mask_d = bins < K - 1
     h_first = h_ptr + pid_b * stride_hb + first.to(tl.int64) * stride_ht
-    weight_first = weight_ptr + channel * (3 * K - 1) * stride_wn
+    weight_first = weight_ptr + channel * (3 * K - 1)
     widths = tl.zeros((BLOCK_T, BINS), tl.float32)
     heights = tl.zeros((BLOCK_T, BINS), tl.float32)
     slopes = tl.zeros((BLOCK_T, BINS), tl.float32)
@@ -131,13 +129,13 @@ def _spline_coupling_fwd_kernel(
             mask=valid[:, None] & mask_f[None, :],
             other=0.0,
         )  # [BLOCK_T, BLOCK_F]
-        weights = weight_first + f[:, None] * stride_wf + bins[None, :] * stride_wn
+        weights = weight_first + f[:, None] * (CHANNELS * (3 * K - 1)) + bins[None, :]
         mask = mask_f[:, None] & mask_w[None, :]
         weight = tl.load(weights, mask=mask, other=0.0)  # [BLOCK_F, BINS]
         widths = tl.dot(h, weight, widths, input_precision=PRECISION)
-        weight = tl.load(weights + K * stride_wn, mask=mask, other=0.0)
+        weight = tl.load(weights + K, mask=mask, other=0.0)
         heights = tl.dot(h, weight, heights, input_precision=PRECISION)
-        weight = tl.load(weights + 2 * K * stride_wn, mask=mask_f[:, None] & mask_d[None, :], other=0.0)
+        weight = tl.load(weights + 2 * K, mask=mask_f[:, None] & mask_d[None, :], other=0.0)
         slopes = tl.dot(h, weight, slopes, input_precision=PRECISION)
     biases = bias_ptr + (channel * (3 * K - 1) + bins) * stride_bias
     widths += tl.load(biases, mask=mask_w, other=0.0).to(tl.float32)[None, :]
@@ -191,7 +189,6 @@ def _launch_spline_coupling(
             1 / math.sqrt(features),
             float(tail_bound),
             *h.stride(),
-            *weight.stride(),
             *bias.stride(),
             *x.stride(),
         ),

@@ -137,10 +137,10 @@ def _gated_activation_fwd_kernel(
 def _wavenet_layer_fwd_kernel(
     x_ptr,  # [B, T, C]
     skip_ptr,  # [B, T, C] or None
-    in_weight_ptr,  # [K, C, 2 C]
+    in_weight_ptr,  # [K, C, 2 C], contiguous
     in_bias_ptr,  # [2 C]
     cond_ptr,  # [B, 2 C] or None
-    out_weight_ptr,  # [C, C_out]
+    out_weight_ptr,  # [C, C_out], contiguous
     out_bias_ptr,  # [C_out]
     lengths_ptr,  # [B] or None
     out_ptr,  # [B, T, C_out], contiguous
@@ -152,14 +152,9 @@ def _wavenet_layer_fwd_kernel(
     stride_skip_b,
     stride_skip_t,
     stride_skip_c,
-    stride_in_k,
-    stride_in_c,
-    stride_in_z,
     stride_in_bias,
     stride_cond_b,
     stride_cond_c,
-    stride_out_c,
-    stride_out_n,
     stride_out_bias,
     CHANNELS: "tl.constexpr",
     OUT_CHANNELS: "tl.constexpr",
@@ -209,10 +204,10 @@ def _wavenet_layer_fwd_kernel(
                 mask=((t >= 0) & (t < length))[:, None] & mask_c[None, :],
                 other=0.0,
             )  # [BLOCK_T, BLOCK_C]
-            weights = in_weight_ptr + tap * stride_in_k + c[:, None] * stride_in_c + z[None, :] * stride_in_z
+            weights = in_weight_ptr + (tap * CHANNELS + c)[:, None] * (2 * CHANNELS) + z[None, :]
             mask_w = mask_c[:, None] & mask_z[None, :]
             filter_weight = tl.load(weights, mask=mask_w, other=0.0)  # [BLOCK_C, BLOCK_Z]
-            gate_weight = tl.load(weights + CHANNELS * stride_in_z, mask=mask_w, other=0.0)
+            gate_weight = tl.load(weights + CHANNELS, mask=mask_w, other=0.0)
             filtered = tl.dot(x, filter_weight, filtered, input_precision=PRECISION)
             gate = tl.dot(x, gate_weight, gate, input_precision=PRECISION)
         filtered += tl.load(in_bias_ptr + z * stride_in_bias, mask=mask_z, other=0.0).to(tl.float32)[None, :]
@@ -222,7 +217,7 @@ def _wavenet_layer_fwd_kernel(
             filtered += tl.load(cond + z * stride_cond_c, mask=mask_z, other=0.0).to(tl.float32)[None, :]
             gate += tl.load(cond + (z + CHANNELS) * stride_cond_c, mask=mask_z, other=0.0).to(tl.float32)[None, :]
         out_weight = tl.load(
-            out_weight_ptr + z[:, None] * stride_out_c + offs_n[None, :] * stride_out_n,
+            out_weight_ptr + z[:, None] * OUT_CHANNELS + offs_n[None, :],
             mask=mask_z[:, None] & mask_n[None, :],
             other=0.0,
         )  # [BLOCK_Z, BLOCK_N]
@@ -316,10 +311,8 @@ def _launch_wavenet_layer(
             dilation,
             *x.stride(),
             *((0, 0, 0) if skip is None else skip.stride()),
-            *in_weight.stride(),
             *in_bias.stride(),
             *((0, 0) if cond is None else cond.stride()),
-            *out_weight.stride(),
             *out_bias.stride(),
         ),
         {

@@ -38,6 +38,7 @@ def attention(
 
 attention("one-step", (1, 1, 1, 16))
 attention("ragged-96", (3, 63, 2, 96), lengths=[63, 0, 17])
+attention("two-tiles-ragged", (2, 18, 1, 6), 2, lengths=[18, 5])
 attention("no-window-sliced", (2, 64, 2, 32), None, lengths=[64, 33], layout="sliced")
 attention("window-1-transposed", (2, 33, 2, 48), 1, lengths=[33, 20], layout="transposed")
 attention("window-beyond-T", (2, 12, 1, 16), 30, lengths=[12, 5])

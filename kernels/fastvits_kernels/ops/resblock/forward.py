@@ -25,56 +25,13 @@ from ...dispatch.masking import one_each
 from ...dispatch.packing import contiguous
 from ...launch.jit import dot_precision, kernel, launch, unavailable
 from ...launch.tiles import Tile, choose
+from ..implicit_gemm import add_taps
 
 if TYPE_CHECKING:
     import triton.language as tl
 
 MAX_BRANCHES = 4
 """How many branches one launch serves: a kernel takes their weights as so many separate pointers."""
-
-
-@kernel
-def _add_branch(
-    acc,  # [BLOCK_T, BLOCK_CO], float32
-    x_ptr,  # one branch and item, [T, C]
-    weight_ptr,  # [K, C, C], contiguous
-    kernel_size,
-    dilation,
-    stride_xt,
-    stride_xc,
-    offs_t,
-    offs_co,
-    length,
-    slope,
-    CHANNELS: "tl.constexpr",
-    BLOCK_CI: "tl.constexpr",
-    BLOCK_CO: "tl.constexpr",
-    ACTIVATE: "tl.constexpr",
-    PRECISION: "tl.constexpr",
-):
-    """`acc` plus one branch's convolution."""
-    CHUNKS: tl.constexpr = (CHANNELS + BLOCK_CI - 1) // BLOCK_CI
-    EVEN: tl.constexpr = CHANNELS % BLOCK_CI == 0 and CHANNELS % BLOCK_CO == 0
-    offs_ci = tl.arange(0, BLOCK_CI)
-    pad = (kernel_size - 1) * dilation // 2
-    # One loop over taps and chunks of channels, which Triton can pipeline as a whole.
-    for i in range(kernel_size * CHUNKS):
-        tap = i // CHUNKS
-        ci = (i % CHUNKS) * BLOCK_CI + offs_ci
-        t = offs_t + (tap * dilation - pad)
-        mask_x = ((t >= 0) & (t < length))[:, None]
-        weight_ptrs = weight_ptr + (tap * CHANNELS + ci)[:, None] * CHANNELS + offs_co[None, :]
-        if EVEN:
-            weight = tl.load(weight_ptrs)
-        else:
-            mask_x = mask_x & (ci < CHANNELS)[None, :]
-            weight = tl.load(weight_ptrs, mask=(ci < CHANNELS)[:, None] & (offs_co < CHANNELS)[None, :], other=0.0)
-        x = tl.load(x_ptr + t[:, None] * stride_xt + ci[None, :] * stride_xc, mask=mask_x, other=0.0)
-        if ACTIVATE:
-            wide = x.to(tl.float32)
-            x = tl.where(wide > 0, wide, wide * slope).to(x.dtype)
-        acc = tl.dot(x, weight, acc, input_precision=PRECISION)
-    return acc
 
 
 @kernel
@@ -126,6 +83,7 @@ def _resblock_step_kernel(
     PRECISION: "tl.constexpr",
 ):
     """Program (item, tile of steps, tile of output channels; branch): a tile of one branch's output, or of the mean."""
+    BLOCKS_CI: tl.constexpr = (CHANNELS + BLOCK_CI - 1) // BLOCK_CI
     BLOCKS_CO: tl.constexpr = (CHANNELS + BLOCK_CO - 1) // BLOCK_CO
     blocks_t = tl.cdiv(steps, BLOCK_T)
     pid = tl.program_id(0)
@@ -162,24 +120,13 @@ def _resblock_step_kernel(
             kernel_size = tl.where(branch == 3, kernel_size3, kernel_size)
             dilation = tl.where(branch == 3, dilation3, dilation)
         wide_branch = tl.cast(branch, tl.int64)
-        acc = _add_branch(
-            acc,
-            x_ptr + wide_branch * stride_xr + pid_b * stride_xb,
-            weight_ptr,
-            tl.where(live, kernel_size, 0),  # no tap where the whole tile is padding
-            dilation,
-            stride_xt,
-            stride_xc,
-            offs_t,
-            offs_co,
-            length,
-            slope,
-            CHANNELS,
-            BLOCK_CI,
-            BLOCK_CO,
-            ACTIVATE,
-            PRECISION,
-        )
+        pad = (kernel_size - 1) * dilation // 2
+        turns = tl.where(live, kernel_size, 0) * BLOCKS_CI  # no tap where the whole tile is padding
+        x_base = x_ptr + wide_branch * stride_xr + pid_b * stride_xb
+        acc = add_taps(
+            acc, x_base, weight_ptr, 0, turns, offs_t, -pad, dilation, 0, 1, stride_xt, stride_xc, CHANNELS,
+            offs_co, length, slope, CHANNELS, CHANNELS, BLOCK_CI, BLOCK_CO, ACTIVATE, PRECISION,
+        )  # fmt: skip
         acc += tl.load(bias_ptr + offs_co, mask=mask_co, other=0.0).to(tl.float32)[None, :]
         if residual_ptr is not None:
             residual_ptrs = residual_ptr + wide_branch * stride_rr + pid_b * stride_rb

@@ -1,99 +1,17 @@
-"""Relative-position attention.
-
-For a query at `t` and a key at `s`, with a window `w` and a scale `D ** -0.5`,
-
-    score(t, s)  = scale * q_t . (k_s + [|s - t| <= w] rel_k[s - t + w])
-    out(t)       = sum_s softmax_s(score)(t, s) * (v_s + [|s - t| <= w] rel_v[s - t + w])
-
-with the softmax over the valid keys only (Shaw et al. 2018, "Self-Attention with Relative Position Representations",
-equations 3 and 4; the embeddings are shared by the heads and zero, not those of the edge, outside the window, as in
-VITS, Kim et al. 2021).
-
-Axes: `q`, `k`, `v` are `[B, T, H, D]` with any strides, `rel_k` and `rel_v` `[2 w + 1, D]` or both None, `lengths`
-`[B]` or None. Output `[B, T, H, D]`, contiguous, zero beyond `lengths`. float64, float32, float16, bfloat16.
-
-Work: `4 B H T^2 D` FLOPs for the two products, plus `4 B H T (2 w + 1) D` for the relative terms. Eager traffic is
-dominated by about ten passes over the `[B, H, T, T]` scores; fused it is `4 B T H D` elements, once each from memory
-(keys and values are read again by every tile of queries, from cache).
-
-The fused kernel walks over tiles of keys with a running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022)
-in float32 and holds no scores but one tile's. In tiles that the band crosses, and only there,
-the products of the queries with the relative keys are formed and picked along the diagonals, and the probabilities
-along the diagonals are picked and multiplied by the relative values. With the weights asked for, it walks over the keys
-once more and stores them. Not supported by it: float64, head dimensions above 256, tensors of mixed dtypes.
-"""
+"""The attention kernel and its launches."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..dispatch.masking import one_each, valid_steps, zero_beyond
-from ..dispatch.registry import Implementation, Op
-from ..dispatch.shapes import axes, expect, expect_each
-from ..launch import tiles
-from ..launch.jit import kernel, launch, padded, unsupported
+from ...dispatch.masking import one_each
+from ...launch import tiles
+from ...launch.jit import kernel, launch, padded
 
 if TYPE_CHECKING:
     import triton.language as tl
-
-
-def _band_positions(steps: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Key positions `[T, 2 w + 1]` of the window around each query, clamped into range, and which of them exist."""
-    offsets = torch.arange(-window, window + 1, device=device)
-    positions = torch.arange(steps, device=device).unsqueeze(1) + offsets
-    exists = (positions >= 0) & (positions < steps)
-    return positions.clamp(0, max(steps - 1, 0)), exists
-
-
-def attention_with_dropout(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_k: Tensor | None,
-    rel_v: Tensor | None,
-    lengths: Tensor | None,
-    dropout: float,
-) -> tuple[Tensor, Tensor]:
-    """Attention and its weights as in training: dropout on the weights that are summed, not on those returned."""
-    batch, steps, heads, head_dim = q.shape
-    query = q.transpose(1, 2) * head_dim**-0.5  # [B, H, T, D]
-    scores = query @ k.permute(0, 2, 3, 1)  # [B, H, T, T]
-    window = (rel_k.shape[0] - 1) // 2 if rel_k is not None else 0
-    if rel_k is not None:
-        positions, exists = _band_positions(steps, window, q.device)
-        relative_scores = (query @ rel_k.t()).masked_fill(~exists, 0)  # [B, H, T, 2 w + 1]
-        scores = scores.scatter_add(-1, positions.expand(batch, heads, -1, -1), relative_scores)
-    if lengths is not None:
-        keys_valid = valid_steps(lengths, steps)[:, None, None, :]
-        # A finite stand-in for minus infinity: an item of length 0 must not make a NaN.
-        scores = scores.masked_fill(~keys_valid, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1)
-    if lengths is not None:
-        rows_valid = valid_steps(lengths, steps)[:, None, :, None]
-        weights = weights.masked_fill(~(rows_valid & keys_valid), 0)
-    dropped = torch.nn.functional.dropout(weights, dropout) if dropout else weights
-    out = dropped @ zero_beyond(v, lengths).transpose(1, 2)  # [B, H, T, D]; no NaN times zero
-    if rel_v is not None:
-        band = dropped.gather(-1, positions.expand(batch, heads, -1, -1)).masked_fill(~exists, 0)
-        out = out + band @ rel_v
-    return out.transpose(1, 2).contiguous(), weights
-
-
-def relative_attention_weights_reference(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Attention and its weights, `([B, T, H, D], [B, H, T, T])`, zero beyond `lengths`: the specification."""
-    out, weights = attention_with_dropout(q, k, v, rel_k, rel_v, lengths, 0.0)
-    return zero_beyond(out, lengths), weights
-
-
-def relative_attention_reference(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
-) -> Tensor:
-    """Attention alone, `[B, T, H, D]`: the specification of the op."""
-    return relative_attention_weights_reference(q, k, v, rel_k, rel_v, lengths)[0]
 
 
 @kernel
@@ -337,10 +255,10 @@ def _attention_fwd_kernel(
             tl.store(weights_tile + rows + offs_s[None, :], zeros, mask=mask_weights)
 
 
-def _tile(op: Op, q: Tensor, rel_k: Tensor | None) -> tiles.Tile:
+def tile_of(op: str, q: Tensor, rel_k: Tensor | None) -> tiles.Tile:
     batch, steps, _, head_dim = q.shape
     return tiles.choose(
-        op.name,
+        op,
         q.device,
         q.dtype,
         channels=head_dim,
@@ -350,7 +268,7 @@ def _tile(op: Op, q: Tensor, rel_k: Tensor | None) -> tiles.Tile:
 
 
 def _launch(
-    op: Op,
+    op: str,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -360,7 +278,7 @@ def _launch(
     need_weights: bool,
 ) -> tuple[Tensor, Tensor | None]:
     batch, steps, heads, head_dim = q.shape
-    tile = _tile(op, q, rel_k)
+    tile = tile_of(op, q, rel_k)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     weights = torch.empty((batch, heads, steps, steps), dtype=q.dtype, device=q.device) if need_weights else None
     constants = {
@@ -375,7 +293,7 @@ def _launch(
         stride for table in (rel_k, rel_v) for stride in ((0, 0) if table is None else table.stride())
     )
     launch(
-        op.name,
+        op,
         _attention_fwd_kernel,
         (-(-steps // tile.sizes["BLOCK_T"]) * heads * batch,),
         (
@@ -403,90 +321,10 @@ def _launch(
 def _launch_relative_attention(
     q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
 ) -> Tensor:
-    return _launch(_RELATIVE_ATTENTION, q, k, v, rel_k, rel_v, lengths, need_weights=False)[0]
+    return _launch("relative_attention", q, k, v, rel_k, rel_v, lengths, need_weights=False)[0]
 
 
 def _launch_relative_attention_weights(
     q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    return _launch(_RELATIVE_ATTENTION_WEIGHTS, q, k, v, rel_k, rel_v, lengths, need_weights=True)
-
-
-def _supports(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None) -> str | None:
-    if not 1 <= q.shape[3] <= 256:
-        return f"head dimensions are 1 to 256, not {q.shape[3]}"
-    return unsupported(q, k, v, rel_k, rel_v)
-
-
-def _prefers(op: Op) -> Any:
-    def prefers(q: Tensor, rel_k: Tensor | None) -> tuple[str, str, bool]:
-        return tiles.preference(_tile(op, q, rel_k))
-
-    return prefers
-
-
-def _fake(q: Tensor) -> Tensor:
-    return q.new_empty(q.shape)
-
-
-def _weights_fake(q: Tensor) -> tuple[Tensor, Tensor]:
-    batch, steps, heads = q.shape[:3]
-    return q.new_empty(q.shape), q.new_empty(batch, heads, steps, steps)
-
-
-def _check(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> None:
-    batch, _, _, head_dim = axes(q, "q [B, T, H, D]")
-    if k.shape != q.shape or v.shape != q.shape:
-        raise ValueError(
-            f"q, k and v must be [B, T, H, D] alike, got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
-        )
-    expect_each(lengths, "lengths [B or 1]", batch)
-    if rel_k is None and rel_v is None:
-        return
-    if rel_k is None or rel_v is None:
-        raise ValueError("rel_k and rel_v must be given together or not at all")
-    expect(rel_k, "rel_k [2 w + 1, D]", None, head_dim)
-    rows = rel_k.shape[0]
-    if rows % 2 == 0:
-        raise ValueError(f"rel_k must be [2 w + 1, D] with an odd number of rows, got {tuple(rel_k.shape)}")
-    expect(rel_v, "rel_v [2 w + 1, D]", rows, head_dim)
-
-
-_RELATIVE_ATTENTION = Op("relative_attention", relative_attention_reference, _fake, _check, ieee=True)
-_RELATIVE_ATTENTION_WEIGHTS = Op(
-    "relative_attention_weights", relative_attention_weights_reference, _weights_fake, _check, ieee=True
-)
-
-
-_RELATIVE_ATTENTION.register(
-    "triton", Implementation(_launch_relative_attention, _supports, _prefers(_RELATIVE_ATTENTION))
-)
-_RELATIVE_ATTENTION_WEIGHTS.register(
-    "triton", Implementation(_launch_relative_attention_weights, _supports, _prefers(_RELATIVE_ATTENTION_WEIGHTS))
-)
-
-
-def relative_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_k: Tensor | None = None,
-    rel_v: Tensor | None = None,
-    *,
-    lengths: Tensor | None = None,
-) -> Tensor:
-    """Attention of the module's docstring, `[B, T, H, D]`."""
-    return _RELATIVE_ATTENTION(q, k, v, rel_k, rel_v, lengths)
-
-
-def relative_attention_weights(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_k: Tensor | None = None,
-    rel_v: Tensor | None = None,
-    *,
-    lengths: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Attention and its weights `[B, H, T, T]` (quadratic in memory by nature)."""
-    return _RELATIVE_ATTENTION_WEIGHTS(q, k, v, rel_k, rel_v, lengths)
+    return _launch("relative_attention_weights", q, k, v, rel_k, rel_v, lengths, need_weights=True)
