@@ -33,11 +33,13 @@ class Tally:
         wrong: answers that are not what the library says.
         refused: answers that asked to come again.
         errors: faults, by what they were.
+        computed: seconds that the server's processors worked.
         memory: resident bytes of the server, at the beginning, at the most, and at the end.
     """
 
     audio_seconds: float = 0.0
     seconds: float = 0.0
+    computed: float = 0.0
     first: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     wrong: int = 0
@@ -62,7 +64,7 @@ async def press(
 ) -> None:
     """Have so many clients ask for so many seconds; what has been asked is waited for."""
     asked = list(expected)
-    begin = time.perf_counter()
+    begin, computed = time.perf_counter(), server.processor_seconds()
 
     async def work(number: int) -> None:
         turn = number
@@ -98,6 +100,7 @@ async def press(
             await watching
     into.memory.append(server.state()["resident"])
     into.seconds += time.perf_counter() - begin
+    into.computed += server.processor_seconds() - computed
 
 
 def summary(tally: Tally) -> dict[str, Any]:
@@ -109,6 +112,7 @@ def summary(tally: Tally) -> dict[str, Any]:
     return {
         "answers": len(tally.whole),
         "throughput": tally.audio_seconds / tally.seconds,
+        "processor_seconds": tally.computed / tally.audio_seconds if tally.audio_seconds else None,
         "first_p50": at(tally.first, 0.5),
         "first_p95": at(tally.first, 0.95),
         "whole_p50": at(tally.whole, 0.5),
@@ -177,7 +181,8 @@ def as_line(row: dict[str, Any]) -> str:
     faults = f"{row['wrong']} wrong, {row['refused']} refused, {sum(row['errors'].values())} errors"
     return (
         f"{row['clients']:>3} clients, {row['system']:<17} {row['throughput']:7.2f} s of audio a second, {times}, "
-        f"{row['memory_peak'] / 1e6:.0f} MB ({row['answers']} answers, {faults})"
+        f"{row['processor_seconds'] or 0:.3f} processor seconds a second, {row['memory_peak'] / 1e6:.0f} MB "
+        f"({row['answers']} answers, {faults})"
     )
 
 

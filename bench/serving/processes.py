@@ -39,6 +39,11 @@ class Server:
             "files": len(os.listdir(f"/proc/{self.process.pid}/fd")),
         }
 
+    def processor_seconds(self) -> float:
+        """What the process has computed so far, on all processors together."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def figure(self, name: str) -> float:
         """A figure of /metrics, summed over its labels; 0 where there is none."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
