@@ -142,12 +142,13 @@ def silent_voice(folder: Path) -> Iterator[Path]:
 def expected_samples(voice: Path, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """What the library says, float32 `[n]` a text, with one thread, as a step of the server has."""
     from fastvits import Speaker
+    from fastvits.serving.steps import PIECE_FRAMES
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         speaker = Speaker(str(voice))
-        return {text: np.concatenate(list(speaker.stream(text))) for text in texts}
+        return {text: np.concatenate(list(speaker.stream(text, chunk_frames=PIECE_FRAMES))) for text in texts}
     finally:
         torch.set_num_threads(before)
 
