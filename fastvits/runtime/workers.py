@@ -11,8 +11,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 import torch
@@ -117,7 +117,10 @@ def spread(jobs: Sequence[Callable[[], None]]) -> None:
             work()
 
     pool = _pool(number - 1, threads)
-    helpers = [pool.submit(contextvars.copy_context().run, help) for _ in range(number - 1)]
+    helpers: list[Future[None]] = []
+    with suppress(RuntimeError):  # the interpreter is ending, and starts nothing more: this thread does it all
+        for _ in range(number - 1):
+            helpers.append(pool.submit(contextvars.copy_context().run, help))
     try:
         with _threads(library, threads):
             work()

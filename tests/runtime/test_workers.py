@@ -1,6 +1,8 @@
 """Pieces that each one thread computes."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -118,6 +120,24 @@ def test_a_forked_process_has_workers_of_its_own(threads: int) -> None:
         if child == 0:
             os._exit(0 if not module._pools else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_thread_that_outlives_the_main_one_goes_on() -> None:
+    code = """if True:
+        import threading, time, torch
+        from fastvits.runtime.workers import spread
+
+        def late():
+            threading.main_thread().join()
+            time.sleep(0.2)
+            with torch.no_grad():
+                spread([lambda: print("done", flush=True)] * 3)
+
+        torch.set_num_threads(2)
+        threading.Thread(target=late).start()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("done\n" * 3, "")
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
