@@ -1,5 +1,6 @@
 """The normalising flow between the prior and the latents that the decoder hears (Kim et al. 2021, section 2.1.3)."""
 
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -8,9 +9,21 @@ from torch import Tensor, nn
 import fastvits_kernels as kernels
 
 from ..configuration import VitsConfig
+from ..runtime.workers import workers
 from .layers import Derived, conditioning_of, conv1d, lengths_of, mask_of, taps_first, vectors_of
 from .observed import known, observed
+from .pieces import Pieces, in_pieces
 from .wavenet import VitsWaveNet
+
+_LEAST = 10
+"""How many times its receptive radius a piece has that a thread computes on its own: a tenth is computed twice."""
+
+
+def flow_receptive_radius(config: VitsConfig) -> int:
+    """How many frames on each side a latent hears through the flow."""
+    layers = range(config.prior_encoder_num_wavenet_layers)
+    spans = sum((config.wavenet_kernel_size - 1) * config.wavenet_dilation_rate**i for i in layers)
+    return config.prior_encoder_num_flows * spans // 2
 
 
 @known
@@ -88,6 +101,7 @@ class VitsResidualCouplingBlock(nn.Module):
     def __init__(self, config: VitsConfig) -> None:
         super().__init__()
         self.flows = nn.ModuleList(VitsResidualCouplingLayer(config) for _ in range(config.prior_encoder_num_flows))
+        self.reach = flow_receptive_radius(config)
 
     def forward(
         self,
@@ -123,6 +137,13 @@ class VitsResidualCouplingBlock(nn.Module):
         return made.transpose(1, 2).to(x.dtype)
 
     def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:
+        compute = partial(self._couplings, speaker=speaker, reverse=reverse)
+        batch, steps, channels = x.shape
+        if batch > 1 or not x.is_cpu or torch.compiler.is_compiling():
+            return compute(x, lengths)
+        return in_pieces(x, lengths, Pieces(1, steps, steps, self.reach, 1, workers(), _LEAST), 1, channels, compute)
+
+    def _couplings(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:
         low, high = x.chunk(2, dim=-1)
         # Forwards a reversal follows each coupling, backwards it goes before it.
         flipped = reverse

@@ -3,7 +3,6 @@ Speech Synthesis", section 2.2), batch-true: no item hears its padding."""
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -14,7 +13,7 @@ import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import devices, registry
 
 from ..configuration import VitsConfig
-from ..runtime.workers import spread, workers
+from ..runtime.workers import workers
 from .layers import (
     conditioning_of,
     conv1d,
@@ -26,7 +25,7 @@ from .layers import (
     vectors_projected,
 )
 from .observed import known, observed
-from .pieces import Pieces
+from .pieces import Pieces, in_pieces
 from .weight_norm import WeightNormalizable
 
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
@@ -207,41 +206,23 @@ class VitsHifiGan(WeightNormalizable):
 
     def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:
         """`_stages`, piece by piece where there is much to do, some items or some time of one: memory stays small, and
-        each thread of a CPU computes pieces of its own.
-
-        A piece of time hears some steps more on either side, so that its own steps come out as from the whole. All but
-        the last have one width.
-        """
+        each thread of a CPU computes pieces of its own."""
         config, total, batch = self.config, x.shape[1], x.shape[0]
         channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
+
+        def compute(x: Tensor, lengths: Tensor | None) -> Tensor:
+            return self._stages(x, first, last, lengths, stages)
+
         room = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)))
         if room is None:
-            return self._stages(x, first, last, lengths, stages)
+            return compute(x, lengths)
         begin, end = stages_window(config, 0, 1, first, last)
         reach = max(-begin, end - 1)
         on_cpu = devices.device_of(x).type == "cpu"
         # A CPU runs items one by one anyway: only one of them has to fit its cache.
         pieces = Pieces(batch, total, max(room, 4 * reach), reach, 1 if on_cpu else batch, workers() if on_cpu else 1)
-        if pieces.one:
-            return self._stages(x, first, last, lengths, stages)
-        hop = rates[-1]
-        out = x.new_empty(batch, total * hop, 1 if last == len(self.upsampler) else channels[-1])
-
-        def compute_items(some: slice) -> None:
-            inside = None if lengths is None else lengths[some]
-            out[some] = self._in_pieces(x[some], first, last, inside, stages)
-
-        def compute_steps(start: int, stop: int, done: int, upto: int) -> None:
-            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-            piece = self._stages(x[:, start:stop], first, last, inside, stages)
-            out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
-
-        if batch > 1:
-            spread([partial(compute_items, some) for some in pieces.items()])
-        else:
-            spread([partial(compute_steps, *window) for window in pieces.windows()])
-        return out
+        return in_pieces(x, lengths, pieces, rates[-1], 1 if last == len(self.upsampler) else channels[-1], compute)
 
     def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:
         """The stages `[first, last)`, `[B, T, C]` -> `[B, T * hop, C']`; the last one of all ends with the waveform,

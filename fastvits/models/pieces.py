@@ -1,8 +1,17 @@
-"""How the decoder's work is divided into pieces."""
+"""How work along time is divided into pieces: so that memory stays small, and each thread of a CPU has its own."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
+
+from torch import Tensor
+
+from ..runtime.workers import spread, workers
+
+Compute: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
+"""`[B, T, C]`, lengths `[B]` or None -> `[B, n T, C']`."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,8 @@ class Pieces:
     """Items that are computed together: one, where they are computed one by one."""
     workers: int
     """Threads that compute pieces at the same time. Where there are several, and work for each, none is left over."""
+    least: int = 4
+    """How many times `reach` a piece has at least: below, too much would be computed twice."""
 
     @property
     def one(self) -> bool:
@@ -31,7 +42,7 @@ class Pieces:
     def _shared(self) -> int:
         """The number of pieces of time that all workers have as many of; 1 where pieces would be mostly overlap."""
         number = math.ceil(max(self._needed, self.workers) / self.workers) * self.workers
-        return number if number * 4 * self.reach <= self.steps else 1
+        return number if number * self.least * self.reach <= self.steps else 1
 
     @property
     def _needed(self) -> int:
@@ -62,3 +73,29 @@ class Pieces:
             upto = self.steps if stop == self.steps else stop - self.reach
             yield start, stop, done, upto
             done = upto
+
+
+def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, channels: int, compute: Compute) -> Tensor:
+    """`compute(x, lengths)`, `[B, T, C]` -> `[B, hop T, channels]`, piece by piece: some items, or some time of one.
+
+    A piece of time reads some steps more on either side, so that its own steps come out as from the whole.
+    """
+    if pieces.one:
+        return compute(x, lengths)
+    out = x.new_empty(pieces.batch, pieces.steps * hop, channels)
+
+    def compute_items(some: slice) -> None:
+        part = x[some]
+        fewer = replace(pieces, batch=part.shape[0], together=min(pieces.together, part.shape[0]), workers=workers())
+        out[some] = in_pieces(part, None if lengths is None else lengths[some], fewer, hop, channels, compute)
+
+    def compute_steps(start: int, stop: int, done: int, upto: int) -> None:
+        inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
+        piece = compute(x[:, start:stop], inside)
+        out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
+
+    if pieces.batch > 1:
+        spread([partial(compute_items, some) for some in pieces.items()])
+    else:
+        spread([partial(compute_steps, *window) for window in pieces.windows()])
+    return out

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..configuration import VitsConfig
 from ..runtime.stages import StageRunner
+from .flow import flow_receptive_radius
 from .hifigan import decoder_window
 from .output import Prior
 from .stages import from_latents
@@ -30,13 +31,6 @@ class PieceStages(NamedTuple):
     decoder: Layer
     entered: Callable[[], AbstractContextManager[StageRunner]]
     """A context to compute a piece in, with what runs its stages."""
-
-
-def flow_receptive_radius(config: VitsConfig) -> int:
-    """How many frames on each side a latent hears through the flow."""
-    layers = range(config.prior_encoder_num_wavenet_layers)
-    spans = sum((config.wavenet_kernel_size - 1) * config.wavenet_dilation_rate**i for i in layers)
-    return config.prior_encoder_num_flows * spans // 2
 
 
 class _Latents:

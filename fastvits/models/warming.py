@@ -13,11 +13,11 @@ import fastvits_kernels as kernels
 from ..configuration import VitsConfig
 from ..runtime.graphs import GraphCache, GraphLimits
 from ..runtime.warmup import WarmupReport, WarmupSizes, warm_up
+from .flow import flow_receptive_radius
 from .hifigan import decoder_window
 from .inputs import text_input
 from .request import SpeechRequest
 from .stages import TimedText
-from .streaming import flow_receptive_radius
 
 
 class Speaking(Protocol):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from fastvits import VitsModel, set_seed
-from fastvits.models.streaming import decoder_window, flow_receptive_radius
+from fastvits.models.flow import flow_receptive_radius
+from fastvits.models.hifigan import decoder_window
 from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms, speaker_of
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
 
