@@ -11,6 +11,7 @@ from fastvits_kernels.dispatch import packing, registry
 from .backend import parse_backend
 from .graphs import GraphCache, GraphLimits, GraphsSetting, parse_graphs
 from .stages import StageRunner
+from .workers import spread
 
 
 def execution_device(module: nn.Module) -> torch.device:
@@ -104,7 +105,7 @@ class RunnableModule(nn.Module):
 
     def begun_call(self) -> packing.WatchedCall:
         """A call whose parts are to be entered one by one: a stream's pieces."""
-        return self._watch.begin()
+        return self._watch.begin(spread)
 
     def stage_runner(self, limits: GraphLimits | None) -> StageRunner:
         """What runs the stages of one call: with `limits` by way of graphs, without plainly."""

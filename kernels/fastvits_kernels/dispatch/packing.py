@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -147,6 +147,10 @@ class _Watched:
         )
 
 
+_PARTS = 8
+"""Parts in which weights are looked at, for threads to share."""
+
+
 class Watch:
     """The weights on a CPU that the calls of one model use.
 
@@ -157,11 +161,22 @@ class Watch:
     def __init__(self) -> None:
         self._state = _WatchState(object(), (), frozenset())
 
-    def begin(self) -> WatchedCall:
+    def begin(self, spread: Callable[[Sequence[Callable[[], None]]], None] | None = None) -> WatchedCall:
         """A call, which `during` runs parts of and `end` ends. What is written to the model's weights meanwhile is seen
-        where a version counts it."""
+        where a version counts it. `spread` runs functions that do not depend on each other, perhaps on several
+        threads."""
         state = self._state
-        if not all(map(_Watched.unchanged, state.watched)):
+        changed: list[bool] = []
+
+        def look(some: tuple[_Watched, ...]) -> None:
+            if not all(map(_Watched.unchanged, some)):
+                changed.append(True)
+
+        if spread is None:
+            look(state.watched)
+        else:
+            spread([partial(look, state.watched[first::_PARTS]) for first in range(min(_PARTS, len(state.watched)))])
+        if changed:
             self._state = state = _WatchState(object(), (), frozenset())
         return WatchedCall(state.epoch, state.covered)
 
