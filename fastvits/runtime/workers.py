@@ -3,12 +3,18 @@
 torch splits every operation over all threads, which meet at its end: hundreds of times in a short sentence. On a busy
 machine, where a thread now and then has to wait for its core, all of them wait with it. Pieces that depend on nothing
 meet once, at the end, and who has a core takes the next one.
+
+On a quiet machine the threads are those that torch computes with anyway, of GNU's OpenMP library: others would have to
+share the cores with them, for these keep a core busy for a while after each operation. On a busy machine that very
+habit has the system put them last; there, threads of a pool take the pieces, and torch's rest meanwhile. Which it is,
+shows in how much of its time the caller had a core. The samples are the same.
 """
 
 import contextvars
 import ctypes
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,55 +26,53 @@ import torch
 from fastvits_kernels.dispatch import packing, registry
 
 MAX_WORKERS = 8
-"""Threads that take pieces at once. Python starts one operation at a time, which takes some 10 us of the 200 us and
-more that it lasts; of more threads than these, each computes with several."""
+"""Where torch has more threads, each operation is split over them instead: Python starts one operation at a time, which
+takes some 10 us of the 200 us and more that it lasts, and would keep many threads waiting."""
 
+BUSY, QUIET = 0.65, 0.8
+"""Shares of its time for which a thread that computes has a core: below, the machine is busy, above it is quiet, and in
+between it is what it was. Seen on two cores: 0.86 to 0.98 alone, the rest is waiting for Python's lock; 0.26 to 0.56
+beside three busy processes."""
+
+_Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_busy = False
 _lock = threading.Lock()
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)  # the threads stay behind in the parent
+_known = threading.local()
+_pools: dict[int, ThreadPoolExecutor] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # the threads stay behind in the parent
 
 
 @lru_cache
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP library that torch computes with, in which the number of threads is each thread's own; None where it
-    is another one. `torch.set_num_threads` would change it for threads that start later, too."""
-    if not torch.backends.openmp.is_available() or not hasattr(os, "register_at_fork"):
+    """GNU's OpenMP library where torch computes with it, else None. Its number of threads is each thread's own:
+    `torch.set_num_threads` would change it for threads that start later, too."""
+    if not torch.backends.openmp.is_available():
         return None
     library = ctypes.CDLL(None)
     try:
-        found = library.omp_get_max_threads()
-        library.omp_set_num_threads(found + 1)
-        followed = torch.get_num_threads() == found + 1
-        library.omp_set_num_threads(found)
+        library.GOMP_parallel.argtypes = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        library.GOMP_parallel.restype = None
+        return library if library.omp_get_max_threads() == torch.get_num_threads() else None
     except AttributeError:
         return None
-    return library if followed else None
+
+
+def is_busy() -> bool:
+    """Whether others want the cores too, as `watching` last found it."""
+    return _busy
 
 
 @contextmanager
-def _threads(library: ctypes.CDLL, number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    library.omp_set_num_threads(number)
-    try:
-        yield
-    finally:
-        library.omp_set_num_threads(before)
-
-
-def _start(number: int) -> None:
-    torch.get_num_threads()  # the first question sets a thread's number, by the process's
-    library = _openmp()
-    assert library is not None
-    library.omp_set_num_threads(number)
-
-
-def _pool(helpers: int, threads: int) -> ThreadPoolExecutor:
-    with _lock:
-        found = _pools.get((helpers, threads))
-        if found is None:
-            found = ThreadPoolExecutor(helpers, "fastvits-piece", initializer=_start, initargs=(threads,))
-            _pools[helpers, threads] = found
-        return found
+def watching() -> Iterator[None]:
+    """A block in which this thread does nothing but compute: that tells how busy the machine is."""
+    global _busy
+    began, had = time.perf_counter(), time.thread_time()
+    yield
+    passed = time.perf_counter() - began
+    share = (time.thread_time() - had) / passed if passed else 1.0
+    if not BUSY <= share <= QUIET:
+        _busy = share < BUSY
 
 
 def workers() -> int:
@@ -77,57 +81,113 @@ def workers() -> int:
     So it does with gradients, and while anything traces, compiles or replaces operations, which are one thread's.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._is_tracing():
+    if not 1 < threads <= MAX_WORKERS or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return 1
-    if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack() or registry.is_dry_run():
+    if torch._C._is_tracing() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return 1
-    if _openmp() is None:
+    if registry.is_dry_run():
         return 1
-    return min(threads, MAX_WORKERS)
+    library = _openmp()
+    return 1 if library is None or library.omp_in_parallel() else threads
 
 
 def spread(jobs: Sequence[Callable[[], None]]) -> None:
     """Run jobs that do not depend on each other, each on one thread, in the caller's context. Raises what the first one
     to fail raised, when no other runs any more."""
     number = min(workers(), len(jobs))
-    if number <= 1:
+    library = _openmp()
+    if number <= 1 or library is None:
         for job in jobs:
             job()
         return
-    library = _openmp()
-    assert library is not None
-    threads = max(torch.get_num_threads() // number, 1)
-    left = deque(jobs)
-    inference, call = torch.is_inference_mode_enabled(), packing.current_call()
+    work = _Work(jobs, number)
+    (_by_pool if _busy else _by_openmp)(library, work, number)
+    if work.faults:
+        raise work.faults[0]
 
-    def work() -> None:
+
+class _Work:
+    """Jobs, for several threads to take."""
+
+    def __init__(self, jobs: Sequence[Callable[[], None]], number: int) -> None:
+        self._left = deque(jobs)
+        self.faults: list[BaseException] = []
+        self._inference, self._call = torch.is_inference_mode_enabled(), packing.current_call()
+        self._contexts = [contextvars.copy_context() for _ in range(number - 1)]
+
+    def lead(self) -> None:
+        """The caller's share."""
+        with watching():
+            self._take()
+
+    def help(self) -> None:
+        """That of another thread, in the caller's context."""
+        self._contexts.pop().run(self._take_inside)
+
+    def _take_inside(self) -> None:
+        with torch.inference_mode(self._inference), torch.no_grad(), packing.during(self._call):
+            self._take()
+
+    def _take(self) -> None:
         while True:
             try:
-                job = left.popleft()
+                job = self._left.popleft()
             except IndexError:
                 return
             try:
                 job()
-            except BaseException:
-                left.clear()  # nobody is to begin another one
-                raise
+            except BaseException as fault:  # which cannot be raised through the library
+                self._left.clear()  # nobody is to begin another job
+                self.faults.append(fault)
 
-    def help() -> None:
-        with torch.inference_mode(inference), torch.no_grad(), packing.during(call):
-            work()
 
-    pool = _pool(number - 1, threads)
+def _by_openmp(library: ctypes.CDLL, work: _Work, number: int) -> None:
+    """In a parallel region, inside which torch, oneDNN and MKL compute each operation on the thread that asks."""
+    caller = threading.get_ident()
+
+    def region(_: int | None) -> None:
+        if threading.get_ident() == caller:
+            work.lead()
+        else:
+            _stay()
+            work.help()
+
+    library.GOMP_parallel(_Region(region), None, number, 0)
+
+
+def _stay() -> None:
+    """Have Python keep what it knows of this thread, which it did not start, when it leaves: the memory that ops keep
+    for their next call in this thread."""
+    if not hasattr(_known, "kept"):
+        _known.kept = ctypes.pythonapi.PyGILState_Ensure()
+
+
+def _by_pool(library: ctypes.CDLL, work: _Work, number: int) -> None:
+    """By threads of a pool, to each of which torch has one thread."""
+    threads = torch.get_num_threads()
     helpers: list[Future[None]] = []
     with suppress(RuntimeError):  # the interpreter is ending, and starts nothing more: this thread does it all
         for _ in range(number - 1):
-            helpers.append(pool.submit(contextvars.copy_context().run, help))
+            helpers.append(_pool(number - 1).submit(work.help))
+    library.omp_set_num_threads(1)
     try:
-        with _threads(library, threads):
-            work()
+        work.lead()
     finally:
+        library.omp_set_num_threads(threads)
         for helper in helpers:
             helper.cancel()  # one that has not begun would find nothing to do
         wait(helpers)
-    for helper in helpers:
-        if not helper.cancelled():
-            helper.result()
+
+
+def _pool(helpers: int) -> ThreadPoolExecutor:
+    with _lock:
+        if helpers not in _pools:
+            _pools[helpers] = ThreadPoolExecutor(helpers, "fastvits-piece", initializer=_start)
+        return _pools[helpers]
+
+
+def _start() -> None:
+    torch.get_num_threads()  # the first question sets a thread's number, by the process's
+    library = _openmp()
+    assert library is not None
+    library.omp_set_num_threads(1)

@@ -1,12 +1,13 @@
 """The number of threads changes nothing that is heard."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
 
 from fastvits import VitsModel, VitsModelOutput
-from fastvits.runtime import workers
+from fastvits.models import pieces
+from fastvits.runtime.workers import workers
 from fastvits.voices import voice_folder
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import MODEL_FLOAT32, REAL_VOICE_FLOAT32
@@ -46,9 +47,15 @@ def speak(model: VitsModel, number: int, batch: int) -> VitsModelOutput:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    helped = []
-    real = workers._pool
-    monkeypatch.setattr(workers, "_pool", lambda helpers, threads: helped.append(helpers) or real(helpers, threads))
+    helped: list[int] = []
+    real = pieces.spread
+
+    def counted(jobs: Sequence[Callable[[], None]]) -> None:
+        if workers() > 1:
+            helped.append(len(jobs))
+        real(jobs)
+
+    monkeypatch.setattr(pieces, "spread", counted)
     one = speak(model, 1, batch)
     assert not helped
     for number in (2, 4):

@@ -1,11 +1,13 @@
 """Pieces that each one thread computes."""
 
-import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate, count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,35 +19,65 @@ from fastvits.runtime.workers import MAX_WORKERS, spread, workers
 from fastvits_kernels.dispatch import packing, registry
 
 
-@pytest.fixture(params=[2, 4])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+@pytest.fixture(params=["quiet 2", "quiet 4", "busy 2", "busy 4"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A number of threads, on a machine that is found quiet or busy whatever it is."""
+    kind, number = request.param.split()
+    monkeypatch.setattr(module, "_busy", kind == "busy")
+    monkeypatch.setattr(module, "BUSY", -1.0)
+    monkeypatch.setattr(module, "QUIET", 1e9)
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
+    torch.set_num_threads(int(number))
+    yield int(number)
     torch.set_num_threads(before)
 
 
 def test_each_job_runs_once_on_one_thread_of_several(threads: int) -> None:
-    seen: list[tuple[int, str, int]] = []
+    seen: list[tuple[int, int, bool]] = []
     meet = threading.Barrier(threads, timeout=60)
+    library = module._openmp()
+    assert library is not None
 
     def job(number: int) -> None:
         if number < threads:
             meet.wait()  # so that every worker takes one
-        seen.append((number, threading.current_thread().name, torch.get_num_threads()))
+        alone = library.omp_in_parallel() or torch.get_num_threads() == 1
+        seen.append((number, threading.get_ident(), bool(alone)))
 
     with torch.no_grad():
         assert workers() == threads
         spread([lambda number=number: job(number) for number in range(20)])
     assert sorted(number for number, _, _ in seen) == list(range(20))
-    assert len({name for _, name, _ in seen}) == threads
-    assert {inside for _, _, inside in seen} == {1}
+    assert len({ident for _, ident, _ in seen}) == threads
+    assert all(alone for _, _, alone in seen)  # where torch splits no operation
     assert torch.get_num_threads() == threads
     found = []
     other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     other.start()
     other.join()
     assert found == [threads]  # a thread that starts later computes with all of them
+
+
+def test_a_busy_machine_is_told_from_a_quiet_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the caller's share of its time, whatever this machine does meanwhile."""
+    before = torch.get_num_threads()
+    ways: list[str] = []
+    for name in ("_by_openmp", "_by_pool"):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, real=real, name=name: ways.append(name) or real(*a))
+    monkeypatch.setattr(module, "_busy", False)
+    shares = [1.0, 0.5, 0.7, 0.5, 0.9, 0.7, 0.7]
+    passed, had = count(), accumulate(share for each in shares for share in (0.0, each))
+    clocks = SimpleNamespace(perf_counter=partial(next, passed), thread_time=partial(next, had))
+    monkeypatch.setattr(module, "time", clocks)
+    try:
+        torch.set_num_threads(2)
+        with torch.no_grad():
+            for _ in shares:
+                spread([lambda: None] * 4)
+    finally:
+        torch.set_num_threads(before)
+    assert ways == ["_by_openmp"] * 2 + ["_by_pool"] * 3 + ["_by_openmp"] * 2
 
 
 def test_jobs_have_the_callers_context(threads: int) -> None:
@@ -97,43 +129,48 @@ def test_nothing_is_spread_where_one_thread_has_the_context(threads: int) -> Non
     assert found == [1] * threads
 
 
-def test_many_threads_share_the_workers() -> None:
+def test_many_threads_share_each_operation_instead() -> None:
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(2 * MAX_WORKERS)
-        found = []
+        torch.set_num_threads(MAX_WORKERS + 1)
         with torch.no_grad():
-            spread([lambda: found.append(torch.get_num_threads())] * 40)
-        assert found == [2] * 40
-        assert torch.get_num_threads() == 2 * MAX_WORKERS
+            assert workers() == 1
     finally:
         torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_has_workers_of_its_own(threads: int) -> None:
-    with torch.no_grad():
-        spread([lambda: None] * threads)
-        assert module._pools
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if not module._pools else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def test_callers_in_several_threads_do_not_meet(threads: int) -> None:
+    found: dict[int, list[int]] = {}
+
+    def call(number: int) -> None:
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            for _ in range(20):
+                done: list[int] = []
+                spread([partial(done.append, number * 100 + value) for value in range(8)])
+                found[number] = sorted(done)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert found == {number: [number * 100 + value for value in range(8)] for number in range(6)}
 
 
 def test_a_thread_that_outlives_the_main_one_goes_on() -> None:
     code = """if True:
-        import threading, time, torch
-        from fastvits.runtime.workers import spread
+        import os, threading, time, torch
+        from fastvits.runtime import workers
 
         def late():
             threading.main_thread().join()
             time.sleep(0.2)
             with torch.no_grad():
-                spread([lambda: print("done", flush=True)] * 3)
+                workers.spread([lambda: os.write(1, b"done\\n")] * 3)
 
         torch.set_num_threads(2)
+        workers._busy, workers.QUIET = True, 9
         threading.Thread(target=late).start()
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -143,7 +180,7 @@ def test_a_thread_that_outlives_the_main_one_goes_on() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 @pytest.mark.parametrize("steps", [1, 23, 24, 50, 100, 101, 477, 1000])
 def test_pieces_cover_time_once_and_read_what_they_hear(steps: int, workers: int) -> None:
-    pieces = Pieces(batch=1, steps=steps, room=100, reach=3, together=1, workers=workers)
+    pieces = Pieces(batch=1, steps=steps, room=100, reach=3, together=1, workers=workers, busy=True)
     windows = list(pieces.windows())
     assert pieces.one == (len(windows) == 1) or steps in (101,)
     assert [done for _, _, done, _ in windows] == [0, *(upto for _, _, _, upto in windows[:-1])]
@@ -161,7 +198,7 @@ def test_pieces_cover_time_once_and_read_what_they_hear(steps: int, workers: int
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize(("batch", "steps"), [(2, 10), (3, 100), (5, 40), (9, 25), (4, 1000)])
 def test_pieces_cover_items_once(batch: int, steps: int, workers: int) -> None:
-    pieces = Pieces(batch=batch, steps=steps, room=100, reach=3, together=1, workers=workers)
+    pieces = Pieces(batch=batch, steps=steps, room=100, reach=3, together=1, workers=workers, busy=True)
     taken = [item for some in pieces.items() for item in range(batch)[some]]
     assert taken == list(range(batch))
     if workers <= batch and workers > 1:

@@ -281,8 +281,8 @@ def may_keep(*tensors: Tensor) -> bool:
     Not where they have no storage or version of their own (meta, fake, of a function transform, made in inference
     mode), and not while anything records or replaces what is computed (tracing, compiling, dispatch modes).
     """
-    # In each op of each call: the cheapest questions first, and no generators.
-    if torch._C._len_torch_dispatch_stack() or torch._C._is_tracing() or torch.compiler.is_compiling():
+    # In each op of each call: no generators. First whether dynamo traces this, for it cannot trace what follows.
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._len_torch_dispatch_stack():
         return False
     for tensor in tensors:
         if (
