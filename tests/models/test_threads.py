@@ -7,7 +7,7 @@ import torch
 
 from fastvits import VitsModel, VitsModelOutput
 from fastvits.models import pieces
-from fastvits.runtime.workers import workers
+from fastvits.runtime import workers
 from fastvits.voices import voice_folder
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import MODEL_FLOAT32, REAL_VOICE_FLOAT32
@@ -22,10 +22,14 @@ def model(request: pytest.FixtureRequest) -> VitsModel:
     return own_model(SMALL)
 
 
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["quiet", "busy"])
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A machine that is found quiet or busy whatever it is."""
+    monkeypatch.setattr(workers, "_busy", request.param == "busy")
+    monkeypatch.setattr(workers, "BUSY", -1.0)
+    monkeypatch.setattr(workers, "QUIET", 1e9)
     before = torch.get_num_threads()
-    yield
+    yield request.param
     torch.set_num_threads(before)
 
 
@@ -46,12 +50,14 @@ def speak(model: VitsModel, number: int, batch: int) -> VitsModelOutput:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_the_same_with_any_number(
+    model: VitsModel, batch: int, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     helped: list[int] = []
     real = pieces.spread
 
     def counted(jobs: Sequence[Callable[[], None]]) -> None:
-        if workers() > 1:
+        if workers.workers() > 1:
             helped.append(len(jobs))
         real(jobs)
 
@@ -60,7 +66,7 @@ def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monk
     assert not helped
     for number in (2, 4):
         several, again = speak(model, number, batch), speak(model, number, batch)
-        assert helped
+        assert helped or machine == "quiet"
         helped.clear()
         assert torch.equal(several.waveform, again.waveform)
         assert torch.equal(several.sequence_lengths, one.sequence_lengths)

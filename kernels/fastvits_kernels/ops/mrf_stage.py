@@ -42,6 +42,7 @@ from . import conv_transpose
 from .conv import conv1d_reference
 from .resblock.forward import MAX_BRANCHES, _launch_resblock_pair, _launch_resblock_step, tile_for
 
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has no such question
 _MIN_INVERTED_SLOPE = 1e-3
 """Of a smaller slope the inverse is not exact enough to store what is behind the leaky ReLU only."""
 
@@ -254,7 +255,7 @@ def mrf_stage(
     out_slope: float = 1.0,
 ) -> Tensor:
     """The stage of the module's docstring; raises ValueError for shapes that do not fit."""
-    return _MRF_STAGE(
+    arguments = (
         x,
         weight,
         bias,
@@ -271,3 +272,8 @@ def mrf_stage(
         in_slope,
         out_slope,
     )
+    # A package compiled ahead hands an empty list on as None, which an op of torch's library refuses.
+    if not weights2 and _is_exporting():
+        return composed(*arguments)
+    result: Tensor = _MRF_STAGE(*arguments)
+    return result
