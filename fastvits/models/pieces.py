@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
 from torch import Tensor
 
-from ..runtime.workers import spread, watching, workers
+from ..runtime.workers import spread, workers
 
 Compute: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 """`[B, T, C]`, lengths `[B]` or None -> `[B, n T, C']`."""
@@ -31,14 +30,11 @@ class Pieces:
     """Threads that compute pieces at the same time. Where there are several, and work for each, none is left over."""
     least: int = 4
     """How many times `reach` a piece has at least: below, too much would be computed twice."""
-    busy: bool = False
-    """Whether the machine is: then what would fit into one piece is divided as well. Of a quiet one all threads compute
-    that together faster."""
 
     @property
     def one(self) -> bool:
         """Whether the whole is one piece."""
-        if self.busy and self.workers > 1 and (self.batch > 1 or self._shared > 1):
+        if self.workers > 1 and (self.batch > 1 or self._shared > 1):
             return False
         return self.together * self.steps <= self.room * 5 // 4
 
@@ -85,8 +81,7 @@ def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, chann
     A piece of time reads some steps more on either side, so that its own steps come out as from the whole.
     """
     if pieces.one:
-        with watching() if pieces.workers > 1 else nullcontext():
-            return compute(x, lengths)
+        return compute(x, lengths)
     out = x.new_empty(pieces.batch, pieces.steps * hop, channels)
 
     def compute_items(some: slice) -> None:

@@ -7,7 +7,7 @@ meet once, at the end, and who has a core takes the next one.
 On a quiet machine the threads are those that torch computes with anyway, of GNU's OpenMP library: others would have to
 share the cores with them, for these keep a core busy for a while after each operation. On a busy machine that very
 habit has the system put them last; there, threads of a pool take the pieces, and torch's rest meanwhile. Which it is,
-shows in how much of its time the caller had a core. The samples are the same.
+shows in how much of its time the caller had a core. Which pieces there are does not depend on it, nor do the samples.
 """
 
 import contextvars
@@ -16,10 +16,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -58,21 +59,22 @@ def _openmp() -> ctypes.CDLL | None:
         return None
 
 
-def is_busy() -> bool:
-    """Whether others want the cores too, as `watching` last found it."""
-    return _busy
+def _mkl_threads(number: int) -> int:
+    """Have MKL, which torch is built with, take so many threads in this thread (0: as in others), whatever
+    `torch.set_num_threads` said for all; returns what it was."""
+    setting = _mkl_setting()
+    return 0 if setting is None else int(setting(number))
 
 
-@contextmanager
-def watching() -> Iterator[None]:
-    """A block in which this thread does nothing but compute: that tells how busy the machine is."""
-    global _busy
-    began, had = time.perf_counter(), time.thread_time()
-    yield
-    passed = time.perf_counter() - began
-    share = (time.thread_time() - had) / passed if passed else 1.0
-    if not BUSY <= share <= QUIET:
-        _busy = share < BUSY
+@lru_cache
+def _mkl_setting() -> Callable[[int], int] | None:
+    if not torch.backends.mkl.is_available():
+        return None
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return library.MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return None
 
 
 def workers() -> int:
@@ -116,9 +118,14 @@ class _Work:
         self._contexts = [contextvars.copy_context() for _ in range(number - 1)]
 
     def lead(self) -> None:
-        """The caller's share."""
-        with watching():
-            self._take()
+        """The caller's share; sees how busy the machine is."""
+        global _busy
+        began, had = time.perf_counter(), time.thread_time()
+        self._take()
+        passed = time.perf_counter() - began
+        share = (time.thread_time() - had) / passed if passed else 1.0
+        if not BUSY <= share <= QUIET:
+            _busy = share < BUSY
 
     def help(self) -> None:
         """That of another thread, in the caller's context."""
@@ -146,6 +153,7 @@ def _by_openmp(library: ctypes.CDLL, work: _Work, number: int) -> None:
     caller = threading.get_ident()
 
     def region(_: int | None) -> None:
+        _compute_alone(library)
         if threading.get_ident() == caller:
             work.lead()
         else:
@@ -169,10 +177,12 @@ def _by_pool(library: ctypes.CDLL, work: _Work, number: int) -> None:
     with suppress(RuntimeError):  # the interpreter is ending, and starts nothing more: this thread does it all
         for _ in range(number - 1):
             helpers.append(_pool(number - 1).submit(work.help))
-    library.omp_set_num_threads(1)
+    _compute_alone(library)
+    of_mkl = _mkl_threads(1)
     try:
         work.lead()
     finally:
+        _mkl_threads(of_mkl)
         library.omp_set_num_threads(threads)
         for helper in helpers:
             helper.cancel()  # one that has not begun would find nothing to do
@@ -187,7 +197,14 @@ def _pool(helpers: int) -> ThreadPoolExecutor:
 
 
 def _start() -> None:
-    torch.get_num_threads()  # the first question sets a thread's number, by the process's
     library = _openmp()
     assert library is not None
+    _compute_alone(library)
+    _mkl_threads(1)
+
+
+def _compute_alone(library: ctypes.CDLL) -> None:
+    """Have this thread, in a parallel region until that ends, compute with one thread: oneDNN plans for as many as
+    there may be, and rounds otherwise for two."""
+    torch.get_num_threads()  # the first question in a thread sets its number to the process's
     library.omp_set_num_threads(1)

@@ -180,7 +180,7 @@ def test_a_thread_that_outlives_the_main_one_goes_on() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 @pytest.mark.parametrize("steps", [1, 23, 24, 50, 100, 101, 477, 1000])
 def test_pieces_cover_time_once_and_read_what_they_hear(steps: int, workers: int) -> None:
-    pieces = Pieces(batch=1, steps=steps, room=100, reach=3, together=1, workers=workers, busy=True)
+    pieces = Pieces(batch=1, steps=steps, room=100, reach=3, together=1, workers=workers)
     windows = list(pieces.windows())
     assert pieces.one == (len(windows) == 1) or steps in (101,)
     assert [done for _, _, done, _ in windows] == [0, *(upto for _, _, _, upto in windows[:-1])]
@@ -198,7 +198,7 @@ def test_pieces_cover_time_once_and_read_what_they_hear(steps: int, workers: int
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize(("batch", "steps"), [(2, 10), (3, 100), (5, 40), (9, 25), (4, 1000)])
 def test_pieces_cover_items_once(batch: int, steps: int, workers: int) -> None:
-    pieces = Pieces(batch=batch, steps=steps, room=100, reach=3, together=1, workers=workers, busy=True)
+    pieces = Pieces(batch=batch, steps=steps, room=100, reach=3, together=1, workers=workers)
     taken = [item for some in pieces.items() for item in range(batch)[some]]
     assert taken == list(range(batch))
     if workers <= batch and workers > 1:
