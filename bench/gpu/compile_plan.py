@@ -282,7 +282,8 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
             rest[key] = configuration
     for configuration in _launched(calls_of_the_cases(set(registry.ops()) - called)):
         key = configuration.op, configuration.mode
-        if key not in rest or _size(configuration) < _size(rest[key]):
+        # What an op of the models launches as its part is no model's call, and is there all the same.
+        if key not in chosen and (key not in rest or _size(configuration) < _size(rest[key])):
             rest[key] = configuration
     gradients: dict[tuple[str, str], Configuration] = {}
     for configuration in _launched_by_gradients():

@@ -320,14 +320,17 @@ def test_the_host_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
         x.sum().item()
     assert reads.seen == ["tolist", "__bool__", "item"]
 
-    compared = packing.Mark.is_of
-
-    def unseen(mark: packing.Mark, tensor: Tensor) -> bool:
+    def unseen(compared: Callable[..., bool]) -> Callable[..., bool]:
         """What a weight holds is looked at on a CPU, and on no other device."""
-        with torch._C.DisableTorchFunction():
-            return compared(mark, tensor)
 
-    monkeypatch.setattr(packing.Mark, "is_of", unseen)
+        def compare(*arguments: Any) -> bool:
+            with torch._C.DisableTorchFunction():
+                return compared(*arguments)
+
+        return compare
+
+    for owner, name in ((packing.Mark, "is_of"), (packing.Mark, "holds"), (packing._Watched, "unchanged")):
+        monkeypatch.setattr(owner, name, unseen(getattr(owner, name)))
     for module in ("inputs", "request"):
         monkeypatch.setattr(f"fastvits.models.{module}.read_at_once", lambda device: False)
     model = on_a_cpu(own_model(MULTI))
