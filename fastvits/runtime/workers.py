@@ -32,8 +32,8 @@ takes some 10 us of the 200 us and more that it lasts, and would keep many threa
 
 BUSY, QUIET = 0.65, 0.8
 """Shares of its time for which a thread that computes has a core: below, the machine is busy, above it is quiet, and in
-between it is what it was. Seen on two cores: 0.86 to 0.98 alone, the rest is waiting for Python's lock; 0.26 to 0.56
-beside three busy processes."""
+between it is what it was. Seen on two cores, half of the calls: 0.86 to 0.99 alone, where the rest is waiting for
+Python's lock; 0.26 to 0.52 beside three busy processes."""
 
 _Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _busy = False
