@@ -99,9 +99,8 @@ class RunnableModule(nn.Module):
     @contextmanager
     def _entered(self, call: packing.WatchedCall | None) -> Iterator[None]:
         begun = self.begun_call() if call is None else call
-        with packing.during(begun), self.selected_backend():
+        with self._watch.part(begun, self.parameters), self.selected_backend():
             yield
-        self._watch.end(begun, self.parameters)
 
     def begun_call(self) -> packing.WatchedCall:
         """A call whose parts are to be entered one by one: a stream's pieces."""

@@ -140,11 +140,8 @@ class Call:
 
     def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """`function(*arguments)`, as a part of this call."""
-        begun = self._watch.begin()
-        with packing.during(begun):
-            made = function(*arguments, **options)
-        self._watch.end(begun, self._part.parameters)
-        return made
+        with self._watch.part(self._watch.begin(), self._part.parameters):
+            return function(*arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)

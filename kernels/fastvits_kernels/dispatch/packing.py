@@ -180,6 +180,13 @@ class Watch:
             self._state = state = _WatchState(object(), (), frozenset())
         return WatchedCall(state.epoch, state.covered)
 
+    @contextmanager
+    def part(self, call: WatchedCall, parameters: Callable[[], Iterable[Tensor]]) -> Iterator[None]:
+        """A block that is a part of this call, of a model with these parameters, or all of it."""
+        with during(call):
+            yield
+        self.end(call, parameters)
+
     def end(self, call: WatchedCall, parameters: Callable[[], Iterable[Tensor]]) -> None:
         """Watch from now on what the call used of the model's parameters."""
         fresh = {tensor.untyped_storage()._cdata for tensor in call.looked}
