@@ -1,8 +1,9 @@
-"""JSON objects out of files, and files that appear whole or not at all."""
+"""JSON objects out of files, files that appear whole or not at all, and the folder of what is kept."""
 
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,3 +76,26 @@ def replacing(path: Path, mark: str = "") -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without its full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
+def cache_folder() -> Path:
+    """The folder for converted voices and what else is kept between runs.
+
+    It is `FASTVITS_CACHE`, or `fastvits` in the user's cache folder of the platform.
+    """
+    chosen = os.environ.get("FASTVITS_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fastvits"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..weights.files import first_line
+from ..storage import first_line
 
 # Torch stores its files without compressing them: what unpacks into much more is no checkpoint.
 _MAX_EXPANSION = 20

@@ -74,6 +74,8 @@ def describe(name: str, device_name: str | None = None) -> dict[str, Any]:
 
 def _front_end(tokenizer: Any) -> str:
     """How the voice reads text."""
+    if tokenizer.phonemizer is not None:
+        return f"phonemes of {tokenizer.phonemizer}{' by piper-tts' if tokenizer.frontend == 'piper' else ''}"
     if tokenizer.phonemize:
         return f"phonemes by espeak-ng{', in the way of Piper' if tokenizer.frontend == 'piper' else ''}"
     return "letters, romanised by uroman" if tokenizer.is_uroman else "letters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import unicodedata
 from typing import Any
 
@@ -38,7 +39,7 @@ def piper_settings(config: VitsConfig, tokenizer: VitsTokenizer, vocab_size: int
             "length_scale": 1.0 / config.speaking_rate,
             "noise_w": config.noise_scale_duration,
         },
-        "phoneme_type": "espeak" if tokenizer.phonemize else "text",
+        "phoneme_type": _phoneme_type(tokenizer),
         "phoneme_map": {},
         "phoneme_id_map": _phoneme_ids(tokenizer),
         "num_symbols": vocab_size,
@@ -52,6 +53,12 @@ def piper_settings(config: VitsConfig, tokenizer: VitsTokenizer, vocab_size: int
     }
 
 
+def _phoneme_type(tokenizer: VitsTokenizer) -> str:
+    if not tokenizer.phonemize:
+        return "text"
+    return "espeak" if tokenizer.phonemizer is None else tokenizer.phonemizer
+
+
 def _phoneme_ids(tokenizer: VitsTokenizer) -> dict[str, list[int]]:
     """Symbol -> ids.
 
@@ -59,8 +66,12 @@ def _phoneme_ids(tokenizer: VitsTokenizer) -> dict[str, list[int]]:
     One that lower-cases its text has each letter's id for its capital too.
     """
     vocabulary = dict(tokenizer.encoder)
+    ids: dict[str, list[int]]
     if tokenizer.frontend == "piper":
-        return {token: [index] for token, index in vocabulary.items()}
+        spelt = tokenizer.spellings or {}
+        inner = {token for tokens in spelt.values() for token in tokens if re.fullmatch(r"<\d+>", token)}
+        ids = {token: [index] for token, index in vocabulary.items() if token not in inner}
+        return ids | {phoneme: [vocabulary[token] for token in tokens] for phoneme, tokens in spelt.items()}
     blank = tokenizer.blank_id
     ids = {BLANK: [] if blank is None else [blank], BOS: [], EOS: []}
     composed = []

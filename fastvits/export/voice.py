@@ -97,6 +97,10 @@ def _graph(model: VitsModel, tokenizer: VitsTokenizer, format: str, stored_as: s
         raise ValueError(
             "sherpa-onnx makes Piper's phonemes only, not those that this voice reads: export it as 'piper'"
         )
+    if sherpa and (tokenizer.phonemizer is not None or tokenizer.spellings):
+        raise ValueError(
+            "sherpa-onnx has no way to the phonemes of this voice, or to several ids of one: export it as 'piper'"
+        )
     metadata = sherpa_metadata(model.config, tokenizer) if sherpa else {"sample_rate": str(model.config.sampling_rate)}
     return network(
         exported_weights(model),

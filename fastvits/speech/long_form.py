@@ -347,7 +347,7 @@ def _units_of_script(
 def _check_script(synthesizer: Synthesizer, script: Script, preparation: Preparation | None) -> None:
     """Refuse phonemes where the voice reads letters; tell where the text says that it is of another language."""
     tokenizer = synthesizer.tokenizer
-    if script.has_phonemes and not (getattr(tokenizer, "frontend", "vits") == "piper" and tokenizer.phonemize):
+    if script.has_phonemes and not getattr(getattr(tokenizer, "front_end", None), "reads_raw_phonemes", False):
         raise ValueError("the text holds phonemes, and this voice reads none: only voices from Piper do")
     if script.has_phonemes and preparation is not None and not preparation.inline_phonemes:
         raise ValueError(

@@ -20,6 +20,7 @@ from .front_ends.base import FrontEnd
 from .front_ends.characters import CharacterFrontEnd
 from .front_ends.phonemized import PhonemizedFrontEnd
 from .front_ends.piper import PiperLetterFrontEnd, PiperPhonemeFrontEnd
+from .front_ends.piper_languages import PiperLanguageFrontEnd
 from .front_ends.romanized import RomanizedFrontEnd
 from .front_ends.symbols import SymbolFrontEnd
 from .preparation import AS_PUBLISHED, Preparation, PreparedFrontEnd, check_preparation
@@ -27,6 +28,7 @@ from .published_tokenizer import PublishedTokenizer
 from .tokenizer_arguments import (
     CLEANING_STEPS,
     FRONTENDS,
+    PHONEMIZERS,
     SIDES,
     VERY_LARGE_LENGTH,
     check_bool,
@@ -60,6 +62,9 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         bos_token, eos_token, sep_token, cls_token, mask_token: further special tokens.
         uroman_language: ISO 639-3 code that uroman is told; None, as published, tells it none.
         vowel_clusters: sequences of phonemes that Piper's front end joins into one.
+        phonemizer: with `phonemize`, what makes the phonemes: None for espeak-ng; with frontend="piper", "pinyin",
+            "hebrew", "japanese" or "thai" for piper-tts itself.
+        spellings: with frontend="piper", the tokens of each phoneme that stands for several.
         cleaners: with frontend="symbols", the steps that clean a text (`fastvits.text.front_ends.symbols`), in order.
         blank_token: with frontend="symbols", the blank; None means the token of id 0.
         model_max_length: limit for `truncation=True` and `padding="max_length"`; the default means none.
@@ -100,6 +105,8 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         eos_token: str | None = None,
         uroman_language: str | None = None,
         vowel_clusters: Sequence[Sequence[str]] | None = None,
+        phonemizer: str | None = None,
+        spellings: Mapping[str, Sequence[str]] | None = None,
         cleaners: Sequence[str] | None = None,
         blank_token: str | None = None,
         sep_token: str | None = None,
@@ -147,6 +154,8 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         self.frontend = choice("frontend", frontend, FRONTENDS)
         self.uroman_language = uroman_language
         self.vowel_clusters = None if vowel_clusters is None else [list(cluster) for cluster in vowel_clusters]
+        self.phonemizer = None if phonemizer is None else choice("phonemizer", phonemizer, PHONEMIZERS)
+        self.spellings = None if spellings is None else {phoneme: list(tokens) for phoneme, tokens in spellings.items()}
         self.cleaners = None if cleaners is None else [choice("cleaners", step, CLEANING_STEPS) for step in cleaners]
         self.blank_token = token_text("blank_token", blank_token)
         limit = optional_length("model_max_length", model_max_length)
@@ -181,6 +190,10 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         )
         if self.blank_token is not None and self.blank_token not in self.encoder:
             raise ValueError(f"The vocabulary {os.fspath(vocab_file)!r} has no token {self.blank_token!r}, the blank.")
+        for phoneme, tokens in (self.spellings or {}).items():
+            lacking = [token for token in tokens if token not in self.encoder]
+            if lacking or not tokens:
+                raise ValueError(f"spellings gives {phoneme!r} the tokens {tokens}; all must be in the vocabulary.")
         if add_blank and 0 not in self.decoder:
             raise ValueError(f"The vocabulary {os.fspath(vocab_file)!r} has no token of id 0, which is the blank.")
 
@@ -236,9 +249,12 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
                 "pad": str(self.pad_token),
                 "silent": frozenset(token for token in (self.unk_token,) if token is not None),
                 "add_blank": self.add_blank,
+                "spellings": self.spellings,
             }
             if not self.phonemize:
                 return PiperLetterFrontEnd(self.vocabulary, **marks)
+            if self.phonemizer is not None:
+                return PiperLanguageFrontEnd(self.vocabulary, kind=self.phonemizer, **marks)
             return PiperPhonemeFrontEnd(
                 self.vocabulary, voice=self._espeak_voice(), vowel_clusters=self.vowel_clusters, **marks
             )

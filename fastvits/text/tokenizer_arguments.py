@@ -21,6 +21,7 @@ PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
 TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second", "do_not_truncate")
 SIDES = ("right", "left")
 FRONTENDS = ("vits", "piper", "symbols")
+PHONEMIZERS = ("pinyin", "hebrew", "japanese", "thai")
 CLEANING_STEPS = (
     "compose",
     "remove_line_breaks",

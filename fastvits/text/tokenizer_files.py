@@ -172,6 +172,8 @@ class TokenizerFiles(SpecialTokens):
             "frontend": "vits",
             "uroman_language": None,
             "vowel_clusters": None,
+            "phonemizer": None,
+            "spellings": None,
             "cleaners": None,
             "blank_token": None,
             "bos_token": None,

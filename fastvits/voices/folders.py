@@ -10,9 +10,10 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
+
+from ..storage import cache_folder
 
 __all__ = ["DEFAULT_VOICE", "cache_folder", "voice_folder"]
 
@@ -22,20 +23,6 @@ DEFAULT_VOICE = "en_US-joe-medium"
 
 # Such as en_US-lessac-medium: what Piper's catalogue calls a voice, and no hub id.
 _PIPER_NAME = re.compile(r"[a-z]{2,3}_[A-Z]{2}-[\w+]+-(?:x_low|low|medium|high)")
-
-
-def cache_folder() -> Path:
-    """The folder for converted voices: `FASTVITS_CACHE`, or `fastvits` in the user's cache folder of the platform."""
-    chosen = os.environ.get("FASTVITS_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastvits"
 
 
 def downloaded_voice(key: str) -> Path:

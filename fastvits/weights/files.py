@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..storage import read_json
+from ..storage import first_line, read_json
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float16": torch.float16,
@@ -261,9 +261,3 @@ def listing(names: Iterable[str]) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without its full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__

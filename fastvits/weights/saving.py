@@ -11,8 +11,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ..configuration import CONFIG_NAME, VitsConfig, with_mark
-from ..storage import replacing, write_json
-from .files import SAFETENSORS_FILE, SAFETENSORS_INDEX, first_line, newer_spelling, with_variant
+from ..storage import first_line, replacing, write_json
+from .files import SAFETENSORS_FILE, SAFETENSORS_INDEX, newer_spelling, with_variant
 from .parts import absent_parts
 from .placement import common_dtype
 

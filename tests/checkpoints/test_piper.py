@@ -488,7 +488,7 @@ def test_an_unexpected_graph_is_refused(
     [
         ({"num_speakers": 4}, "says num_speakers 4, its graph 1"),
         ({"num_symbols": 41}, "says num_symbols 41, its graph 40"),
-        ({"phoneme_type": "pinyin"}, "phonemes of the type 'pinyin'"),
+        ({"phoneme_type": "kana"}, "phonemes of the type 'kana'; only espeak, text, pinyin, hebrew, japanese, thai"),
         ({"audio": {}}, "audio.sample_rate"),
         ({"espeak": {}}, "does not name its espeak voice"),
         ({"inference": {"length_scale": 0}}, "length_scale"),
@@ -497,7 +497,8 @@ def test_an_unexpected_graph_is_refused(
         ({"phoneme_id_map": {"_": [0], "^": [1], "$": [40]}}, r"gives '\$' the ids \[40\]"),
         ({"phoneme_id_map": {"_": [0], "^": [1]}}, r"lacks '\$'"),
         ({"vowel_clusters": ["ai"]}, "vowel_clusters"),
-        ({"phoneme_id_map": {"_": [0], "^": [1], "$": [2], "a": [3, 4]}}, r"gives 'a' the ids \[3, 4\]"),
+        ({"phoneme_id_map": {"_": [0], "^": [1, 3], "$": [2]}}, r"gives the mark '\^' the ids \[1, 3\]; expected one"),
+        ({"phoneme_id_map": {"_": [0], "^": [1], "$": [2], "a": [3, 40]}}, r"gives 'a' the ids \[3, 40\]"),
         ({"speaker_id_map": ["a", "a"]}, "lists a name twice"),
         ({"speaker_id_map": {"a": 3}}, "gives 'a' the id 3; the voice has 1 speakers"),
         ({"default_speaker_id": 4}, "default_speaker_id of the voice is 4, of 1 speakers"),

@@ -11,25 +11,44 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-PHONEME_TYPES = ("espeak", "text")
+from ...text.piper_languages import PIPER_LANGUAGES
+
+PHONEME_TYPES = ("espeak", "text", *PIPER_LANGUAGES)
 
 _MARKS = ("_", "^", "$")
 
 
 def vocabulary(settings: Mapping[str, Any], vocab_size: int) -> dict[str, int]:
-    """Phoneme -> id, in the order of the ids; marks that have none are left out."""
-    return {phoneme: ids[0] for phoneme, ids in _phoneme_ids(settings, vocab_size).items() if ids}
+    """Token -> id, in the order of the ids; marks that have none are left out.
+
+    A token is a phoneme of one id, or one of the ids of a phoneme that has several and has no name of its own: `<12>`.
+    """
+    phonemes = _phoneme_ids(settings, vocab_size)
+    tokens = {phoneme: ids[0] for phoneme, ids in phonemes.items() if len(ids) == 1}
+    for token, index in _parts_of_spellings(phonemes).items():
+        tokens[token] = index
+    return dict(sorted(tokens.items(), key=lambda item: item[1]))
+
+
+def spellings(settings: Mapping[str, Any], vocab_size: int) -> dict[str, list[str]]:
+    """The phonemes that stand for more than one id, and the tokens of these."""
+    phonemes = _phoneme_ids(settings, vocab_size)
+    named = {ids[0]: phoneme for phoneme, ids in reversed(phonemes.items()) if len(ids) == 1}
+    named |= {index: token for token, index in _parts_of_spellings(phonemes).items()}
+    return {phoneme: [named[index] for index in ids] for phoneme, ids in phonemes.items() if len(ids) > 1}
+
+
+def _parts_of_spellings(phonemes: Mapping[str, list[int]]) -> dict[str, int]:
+    """Tokens for the ids that stand only among the several ids of a phoneme."""
+    named = {ids[0] for ids in phonemes.values() if len(ids) == 1}
+    parts = {index for ids in phonemes.values() if len(ids) > 1 for index in ids if index not in named}
+    return {f"<{index}>": index for index in sorted(parts)}
 
 
 def has_marks(settings: Mapping[str, Any]) -> bool:
     """Whether sentences begin and end with a mark. Voices of other families, in Piper's format, have blanks alone."""
     phonemes = settings.get("phoneme_id_map")
     return not (isinstance(phonemes, dict) and phonemes.get("^") == [] and phonemes.get("$") == [])
-
-
-def several_ids(settings: Mapping[str, Any], vocab_size: int) -> dict[str, list[int]]:
-    """The phonemes that stand for more than one id, and these."""
-    return {phoneme: ids for phoneme, ids in _phoneme_ids(settings, vocab_size).items() if len(ids) > 1}
 
 
 def _phoneme_ids(settings: Mapping[str, Any], vocab_size: int) -> dict[str, list[int]]:
@@ -46,7 +65,7 @@ def _phoneme_ids(settings: Mapping[str, Any], vocab_size: int) -> dict[str, list
         if not (
             isinstance(listed, list) and listed and all(type(one) is int and 0 <= one < vocab_size for one in listed)
         ):
-            raise ValueError(f"phoneme_id_map gives {phoneme!r} the ids {ids}; expected one id below {vocab_size}")
+            raise ValueError(f"phoneme_id_map gives {phoneme!r} the ids {ids}; expected ids below {vocab_size}")
         found[phoneme] = listed
     for mark in _MARKS:
         if mark not in found:
@@ -161,8 +180,9 @@ def phoneme_type(settings: Mapping[str, Any]) -> str:
     if isinstance(kind, str) and kind.startswith("PhonemeType."):  # how Python prints the enumeration
         kind = kind.removeprefix("PhonemeType.").lower()
     if kind not in PHONEME_TYPES:
-        supported = " and ".join(map(repr, PHONEME_TYPES))
-        raise ValueError(f"the voice reads phonemes of the type {kind!r}; only {supported} are supported")
+        raise ValueError(
+            f"the voice reads phonemes of the type {kind!r}; only {', '.join(PHONEME_TYPES)} are supported"
+        )
     return str(kind)
 
 
@@ -185,13 +205,10 @@ def tokenizer(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
     code = language if isinstance(language, str) else section(settings, "language").get("code")
     if code is not None and not isinstance(code, str):
         raise ValueError(f"language.code of the voice must be a string, got {code!r}")
-    several = several_ids(settings, vocab_size)
-    if several:
-        phoneme, ids = next(iter(several.items()))
-        raise ValueError(
-            f"phoneme_id_map gives {phoneme!r} the ids {ids}; voices with several ids a phoneme are not supported"
-        )
+    several = spellings(settings, vocab_size)
     if not has_marks(settings):
+        if several or kind not in ("espeak", "text"):
+            raise ValueError("a voice without ids for '^' and '$' reads letters or espeak's phonemes, of one id each")
         return {
             "tokenizer_class": "VitsTokenizer",
             "frontend": "symbols",
@@ -215,9 +232,11 @@ def tokenizer(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
         "unk_token": "_",
         "add_blank": True,
         "normalize": False,
-        "phonemize": kind == "espeak",
+        "phonemize": kind != "text",
         "is_uroman": False,
         "language": code or None,
         "espeak_voice": voice if kind == "espeak" else None,
+        **({"phonemizer": kind} if kind in PIPER_LANGUAGES else {}),
+        **({"spellings": several} if several else {}),
         **({} if clusters is None else {"vowel_clusters": clusters}),
     }

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..espeak_clauses import CLAUSE_END_MARKS, phonemes_of_clauses
 from ..espeak_faults import corrected, unread_digits, without_flags
-from ..spans import Arranged, Chained, MaybeSpan, Original, Placed, Spanned, decomposed
+from ..piper_languages import ARABIC_VOICE, diacritized
+from ..spans import Arranged, Chained, MaybeSpan, Original, Placed, Spanned, Within, decomposed
 from ..vocabulary import Vocabulary
 from ..word_alignment import SpokenWords
 from .base import FrontEnd, Reading
 
-__all__ = ["PiperLetterFrontEnd", "PiperPhonemeFrontEnd", "piper_phonemes"]
+__all__ = ["PiperFrontEnd", "PiperLetterFrontEnd", "PiperPhonemeFrontEnd", "piper_phonemes"]
 
 Clusters = frozenset[tuple[str, ...]]
 
@@ -22,7 +23,7 @@ Clusters = frozenset[tuple[str, ...]]
 _RAW_PHONEMES = re.compile(r"(\[\[.*?\]\])")
 
 
-class _PiperFrontEnd(FrontEnd):
+class PiperFrontEnd(FrontEnd):
     """Sentences between a mark of beginning and one of end; what the vocabulary lacks is left out.
 
     Args:
@@ -30,6 +31,7 @@ class _PiperFrontEnd(FrontEnd):
         bos, eos, pad: the tokens that begin and end a sentence, and the one between all.
         silent: tokens that nothing is heard of, beside these.
         add_blank: put `pad` between all tokens.
+        spellings: of phonemes that stand for several tokens, these, one after another and with no blank between.
     """
 
     def __init__(
@@ -41,11 +43,17 @@ class _PiperFrontEnd(FrontEnd):
         pad: str,
         silent: frozenset[str] = frozenset(),
         add_blank: bool = True,
+        spellings: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self.bos, self.eos = bos, eos
         self.blank = pad if add_blank else None
         self.silent = silent | {bos, eos, pad}
+        self.spellings = spellings or {}
+
+    def blank_behind(self, phoneme: str | None) -> str | None:
+        """The blank behind a phoneme, or behind the mark of beginning (None); None where there is none."""
+        return self.blank
 
     @abstractmethod
     def sentences(self, text: str) -> Sequence[Spanned]:
@@ -59,25 +67,30 @@ class _PiperFrontEnd(FrontEnd):
         for sentence in self.sentences(text):
             tokens = Arranged(sentence)
             tokens.put(self.bos)
+            self._put_blank(tokens, None)
             for number, phoneme in enumerate(sentence.characters):
-                if phoneme not in encoder:
+                spelling = self.spellings.get(phoneme)
+                if spelling is None and phoneme not in encoder:
                     missing[phoneme] = None
                     continue
-                if self.blank is not None:
-                    tokens.put(self.blank)
-                tokens.put(phoneme, number, number + 1)
-            if self.blank is not None:
-                tokens.put(self.blank)
+                for token in spelling or (phoneme,):
+                    tokens.put(token, number, number + 1)
+                self._put_blank(tokens, phoneme)
             tokens.put(self.eos)
             sentences.append(tokens)
         return Reading(Chained(sentences), missing, **self.spoken_by(text))
+
+    def _put_blank(self, tokens: Arranged, behind: str | None) -> None:
+        blank = self.blank_behind(behind)
+        if blank is not None:
+            tokens.put(blank)
 
     def spoken_by(self, text: str) -> dict[str, Any]:
         """Of a text that espeak-ng reads: the voice, and what it has no words for."""
         return {}
 
 
-class PiperLetterFrontEnd(_PiperFrontEnd):
+class PiperLetterFrontEnd(PiperFrontEnd):
     """Letters: the code points of the text in canonical decomposition, as one sentence."""
 
     reads_letters = True
@@ -91,7 +104,7 @@ class PiperLetterFrontEnd(_PiperFrontEnd):
         return [decomposed(Original(text))] if text else []
 
 
-class PiperPhonemeFrontEnd(_PiperFrontEnd):
+class PiperPhonemeFrontEnd(PiperFrontEnd):
     """Phonemes of espeak-ng, clause by clause.
 
     Args:
@@ -111,10 +124,11 @@ class PiperPhonemeFrontEnd(_PiperFrontEnd):
         pad: str,
         silent: frozenset[str] = frozenset(),
         add_blank: bool = True,
+        spellings: Mapping[str, Sequence[str]] | None = None,
         voice: str = "en-us",
         vowel_clusters: Iterable[Iterable[str]] | None = None,
     ) -> None:
-        super().__init__(vocabulary, bos=bos, eos=eos, pad=pad, silent=silent, add_blank=add_blank)
+        super().__init__(vocabulary, bos=bos, eos=eos, pad=pad, silent=silent, add_blank=add_blank, spellings=spellings)
         self.voice = voice
         self.vowel_clusters = vowel_clusters
 
@@ -136,8 +150,7 @@ def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[s
 
     The result equals that of piper-tts 1.8, with these exceptions. A text whose last sentence is one single character
     keeps it. piper-tts brings a later espeak-ng along than the release that is used here: some rare words and names of
-    symbols differ, and so does an r in German. And Piper restores the vowel signs of Arabic by a model of its own
-    first; here Arabic is read as it is written.
+    symbols differ, and so does an r in German. The vowel signs of Arabic are restored first, by piper-tts's own model.
 
     Args:
         text: the text, several sentences or lines if need be.
@@ -146,7 +159,7 @@ def piper_phonemes(text: str, voice: str, *, vowel_clusters: Iterable[Iterable[s
 
     Raises:
         ValueError: espeak-ng knows no such voice.
-        ImportError, OSError: `phonemizer` or espeak-ng is missing.
+        ImportError, OSError: `phonemizer` or espeak-ng is missing, or for Arabic piper-tts.
     """
     sentences = spoken_sentences(text, voice, vowel_clusters=vowel_clusters)
     return [list(sentence.characters) for sentence in sentences]
@@ -184,7 +197,7 @@ def spoken_sentences(
                 sentences[-1].append(Placed(" ", (position, position + 1)))
             joins_previous = True
             continue
-        following = [[sentence] for sentence in _clauses_as_sentences(text, start, position, voice, clusters, known)]
+        following = [[sentence] for sentence in _stretch(text, start, position, voice, clusters, known)]
         if joins_previous and following:
             sentences[-1].extend(following.pop(0))
         sentences.extend(following)
@@ -192,6 +205,17 @@ def spoken_sentences(
     if sentences and not any(len(each) for each in sentences[-1]):
         sentences.pop()
     return [Chained(sentence) for sentence in sentences]
+
+
+def _stretch(
+    text: str, start: int, end: int, voice: str, clusters: Clusters, known: Container[str] | None
+) -> list[Spanned]:
+    """Sentences of a stretch of text without raw phonemes; Arabic gets its vowel signs before."""
+    if voice != ARABIC_VOICE or not text[start:end].strip():
+        return _clauses_as_sentences(text, start, end, voice, clusters, known)
+    pointed = diacritized(Original(text[start:end], start))
+    said = str(pointed)
+    return [Within(each, pointed) for each in _clauses_as_sentences(said, 0, len(said), voice, clusters, known)]
 
 
 def _clauses_as_sentences(
