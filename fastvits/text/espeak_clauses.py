@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from .espeak import INSTALL_HINT, LOCK, bundled_library, import_phonemizer
+from .espeak_process import is_apart, read_apart
 
 __all__ = ["CLAUSE_END_MARKS", "phonemes_of_clauses"]
 
@@ -259,6 +260,12 @@ def phonemes_of_clauses(text: str, voice: str) -> list[tuple[str, str, bool, int
     Returns:
         of each its phonemes, the mark that ended it (one of `. ? ! , : ;` or nothing), whether a sentence ends there,
         and its first and last character (exclusive) in `text`, the space after it included.
+
+    Raises:
+        ValueError: espeak-ng knows no such voice; `EspeakDied` where it reads in a process of its own and ends.
+        ImportError, OSError: `phonemizer` or espeak-ng is missing.
     """
+    if is_apart():
+        return [tuple(clause) for clause in read_apart("clauses", [text], voice)]
     with LOCK:
         return _clause_reader().clauses(text, voice)
