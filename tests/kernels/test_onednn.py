@@ -13,8 +13,6 @@ from fastvits.models import hifigan
 from fastvits_kernels import conv1d, durations, relative_attention, use_backend, wavenet_layer
 from fastvits_kernels.dispatch import devices, registry
 from fastvits_kernels.onednn import attention, convolution, scratch
-from fastvits_kernels.onednn import conv as onednn_conv
-from fastvits_kernels.onednn import wavenet as onednn_wavenet
 from tests.support.models import SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import HALF_PRECISION_MODEL, MODEL_FLOAT32, MODEL_FLOAT64
 
@@ -75,26 +73,31 @@ def test_convolutions_have_few_numbers_of_steps() -> None:
 
 
 @pytest.mark.parametrize("op", ["conv1d", "wavenet_layer"])
-def test_onednn_pads_no_80_steps(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For which it may rearrange weights in every call."""
-    pads: dict[int, set[int]] = {}
-    module = onednn_wavenet if op == "wavenet_layer" else onednn_conv
+def test_one_packed_weight_serves_every_length(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where oneDNN wants another layout than the packed one, it rearranges weights in every call."""
+    forms: set[Any] = set()
 
-    def noted(x: torch.Tensor, *args: Any, pad: int = 0, **options: Any) -> torch.Tensor:
-        pads.setdefault(x.shape[1], set()).add(pad)
-        return convolution.convolve(x, *args, pad=pad, **options)
+    def noted(weight: torch.Tensor, form: Any, build: Any) -> Any:
+        if weight.shape[0] == 5:
+            forms.add(form)
+        return packed(weight, form, build)
 
-    monkeypatch.setattr(module, "convolve", noted)
+    packed = convolution.packed
+    monkeypatch.setattr(convolution, "packed", noted)
     weight, square = torch.randn(5, 16, 32), torch.randn(16, 16)
-    for steps in (64, 80, 96):
-        x = torch.randn(1, steps, 16)
-        if op == "conv1d":
-            conv1d(x, weight)
-        else:
-            wavenet_layer(x, None, weight, torch.zeros(32), square, torch.zeros(16))
-    # The product of a WaveNet layer has nothing to pad.
-    assert {steps for steps, found in pads.items() if 2 in found} == {64, 96}
-    assert 84 in pads
+    for steps in (1, 33, 64, 80, 96, 2300):
+        x = torch.randn(2, steps, 16)
+
+        def compute(x: torch.Tensor = x) -> torch.Tensor:
+            if op == "conv1d":
+                return conv1d(x, weight)
+            return wavenet_layer(x, None, weight, torch.zeros(32), square, torch.zeros(16))
+
+        with use_backend("onednn"):
+            found = compute()
+        with use_backend("eager"):
+            assert relative_rms(found, compute()) < MODEL_FLOAT32
+    assert forms == {("onednn windows", torch.float32, 1.0)}
 
 
 def test_a_piece_is_as_wide_as_memory_lets_it() -> None:

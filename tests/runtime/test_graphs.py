@@ -329,7 +329,7 @@ def test_the_host_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return compare
 
-    for owner, name in ((packing.Mark, "is_of"), (packing.Mark, "holds"), (packing._Watched, "unchanged")):
+    for owner, name in ((packing.Mark, "is_of"), (packing.Mark, "holds"), (packing._Part, "unchanged")):
         monkeypatch.setattr(owner, name, unseen(getattr(owner, name)))
     for module in ("inputs", "request"):
         monkeypatch.setattr(f"fastvits.models.{module}.read_at_once", lambda device: False)

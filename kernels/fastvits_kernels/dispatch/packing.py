@@ -27,7 +27,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 Packed = TypeVar("Packed")
 
 _ROW = 8192
-"""Elements that one sum of a fingerprint goes over. Shorter rows keep more sums, and take up to 1.5 times as long."""
+"""Elements that one sum of a fingerprint goes over, at most. Shorter rows keep more sums, and take up to 1.5 times as
+long."""
 _FEW = 2048
 """Up to so many elements are compared themselves."""
 
@@ -45,35 +46,55 @@ def _factors(dtype: torch.dtype) -> Tensor:
 def fingerprint(weight: Tensor) -> Tensor:
     """Sums over all elements of `weight` on a CPU, which are other ones where an element is.
 
-    Up to 2,048 elements these are the elements themselves. Of more, every 8,192 are summed with random factors, in
-    float32 or float64: a change escapes where it is less than the rounding of such a sum, some 1e-7 of what the
-    elements amount to, which every product with them rounds away as well.
+    Up to 2,048 elements these are the elements themselves. Of more, every 8,192 or some less are summed with random
+    factors, in float32 or float64: a change escapes where it is less than the rounding of such a sum, some 1e-7 of what
+    the elements amount to, which every product with them rounds away as well.
     """
     return _sums(*_rows(weight))
 
 
 def _rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Views of the elements that a fingerprint goes over (of a copy where no view has them all): whole rows
-    `[n, _ROW]`, and what is left `[m]`."""
+    """Views of the elements that a fingerprint goes over (of a copy where no view has them all): whole rows, `[n,
+    columns]`, and what is left, `[m]`."""
     flat = weight.detach()
     count = flat.numel()
     if not flat.is_contiguous():
         flat = flat.as_strided((count,), (1,)) if _is_dense(flat.shape, flat.stride()) else flat.contiguous()
     flat = flat.view(-1)
-    whole = 0 if count <= _FEW else count // _ROW * _ROW
-    return flat[:whole].view(-1, _ROW), flat[whole:]
+    columns = _columns(count)
+    whole = 0 if count <= _FEW else count // columns * columns
+    return flat[:whole].view(-1, columns), flat[whole:]
+
+
+@lru_cache
+def _columns(count: int) -> int:
+    """The length of the rows of so many elements: one that leaves nothing, if it is half of the longest at least."""
+    whole = (columns for columns in range(_ROW, _ROW // 2, -1) if count % columns == 0)
+    return next(whole, _ROW)
+
+
+def _blocks(rows: Tensor, rest: Tensor) -> list[Tensor]:
+    """The rows that are summed, `[n, columns]` each."""
+    return [block for block in (rows, rest.view(1, -1)) if block.numel()]
+
+
+def _sum_into(out: Tensor, block: Tensor) -> None:
+    """The sums of a block's rows with the factors, `[n]`."""
+    torch.mv(block.to(out.dtype), _factors(out.dtype)[: block.shape[1]], out=out)
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _sums(rows: Tensor, rest: Tensor) -> Tensor:
     if not rows.shape[0] and rest.shape[0] <= _FEW:
         return rest.clone()
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows, rest = rows.float(), rest.float()
-    factors = _factors(rows.dtype)
-    if not rest.shape[0]:
-        return torch.mv(rows, factors)
-    last = torch.dot(rest, factors[: rest.shape[0]]).view(1)
-    return torch.cat([torch.mv(rows, factors), last]) if rows.shape[0] else last
+    blocks = _blocks(rows, rest)
+    sums = rest.new_empty(sum(block.shape[0] for block in blocks), dtype=_sum_dtype(rest.dtype))
+    for out, block in zip(sums.split([block.shape[0] for block in blocks]), blocks, strict=True):
+        _sum_into(out, block)
+    return sums
 
 
 @lru_cache
@@ -128,27 +149,63 @@ def current_call() -> WatchedCall | None:
 class _Watched:
     """A parameter that calls use, and what it was."""
 
-    __slots__ = ("_data", "_parameter", "_rows", "_sums", "_version", "storage")
+    __slots__ = ("_data", "_parameter", "_version", "rest", "rows", "storage", "sums")
 
     def __init__(self, parameter: Tensor) -> None:
         self._parameter = weakref.ref(parameter)
         self._version, self._data = parameter._version, parameter.data_ptr()
         self.storage = parameter.untyped_storage()._cdata
-        self._rows = _rows(parameter)
-        self._sums = _sums(*self._rows)
+        self.rows, self.rest = _rows(parameter)
+        self.sums = _sums(self.rows, self.rest)
+
+    def counted(self) -> bool:
+        """Whether something else took its place, or was written to it and counted."""
+        parameter = self._parameter()
+        return parameter is None or parameter._version != self._version or parameter.data_ptr() != self._data
+
+
+class _Part:
+    """Some of the watched parameters, of one dtype, to be looked at together: in few operations, for a short text
+    takes not many times longer than a look."""
+
+    def __init__(self, watched: Sequence[_Watched]) -> None:
+        few = [one for one in watched if not one.rows.shape[0] and one.rest.shape[0] <= _FEW]
+        many = [one for one in watched if one.rows.shape[0] or one.rest.shape[0] > _FEW]
+        self._watched = watched
+        self._few = [one.rest for one in few]
+        self._blocks = [block for one in many for block in _blocks(one.rows, one.rest)]
+        self._sizes = [block.shape[0] for block in self._blocks]
+        self._contents = torch.cat([one.sums for one in few]) if few else None
+        self._sums = torch.cat([one.sums for one in many]) if many else None
 
     def unchanged(self) -> bool:
-        parameter = self._parameter()
-        return (
-            parameter is not None
-            and parameter._version == self._version
-            and parameter.data_ptr() == self._data
-            and torch.equal(self._sums, _sums(*self._rows))
-        )
+        if any(one.counted() for one in self._watched):
+            return False
+        if self._contents is not None and not torch.equal(self._contents, torch.cat(self._few)):
+            return False
+        if self._sums is None:
+            return True
+        sums = torch.empty_like(self._sums)
+        for out, block in zip(sums.split(self._sizes), self._blocks, strict=True):
+            _sum_into(out, block)
+        return torch.equal(self._sums, sums)
 
 
 _PARTS = 8
-"""Parts in which weights are looked at, for threads to share."""
+"""Parts in which the weights of a dtype are looked at, for threads to share."""
+
+
+def _divided(watched: Iterable[_Watched]) -> tuple[_Part, ...]:
+    """Parts of about as many elements each."""
+    shares: dict[torch.dtype, list[list[_Watched]]] = {}
+    sizes: dict[torch.dtype, list[int]] = {}
+    for one in sorted(watched, key=lambda one: one.rows.numel() + one.rest.numel(), reverse=True):
+        lists = shares.setdefault(one.rest.dtype, [[] for _ in range(_PARTS)])
+        totals = sizes.setdefault(one.rest.dtype, [0] * _PARTS)
+        least = totals.index(min(totals))
+        lists[least].append(one)
+        totals[least] += one.rows.numel() + one.rest.numel()
+    return tuple(_Part(share) for lists in shares.values() for share in lists if share)
 
 
 class Watch:
@@ -159,7 +216,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._state = _WatchState(object(), (), frozenset())
+        self._state = _WatchState(object(), (), (), frozenset())
 
     def begin(self, spread: Callable[[Sequence[Callable[[], None]]], None] | None = None) -> WatchedCall:
         """A call, which `during` runs parts of and `end` ends. What is written to the model's weights meanwhile is seen
@@ -168,16 +225,18 @@ class Watch:
         state = self._state
         changed: list[bool] = []
 
-        def look(some: tuple[_Watched, ...]) -> None:
-            if not all(map(_Watched.unchanged, some)):
+        def look(part: _Part) -> None:
+            if not part.unchanged():
                 changed.append(True)
 
-        if spread is None:
-            look(state.watched)
+        looks = [partial(look, part) for part in state.parts]
+        if spread is not None:
+            spread(looks)
         else:
-            spread([partial(look, state.watched[first::_PARTS]) for first in range(min(_PARTS, len(state.watched)))])
+            for each in looks:
+                each()
         if changed:
-            self._state = state = _WatchState(object(), (), frozenset())
+            self._state = state = _WatchState(object(), (), (), frozenset())
         return WatchedCall(state.epoch, state.covered)
 
     @contextmanager
@@ -194,7 +253,8 @@ class Watch:
         if not fresh or call.epoch is not state.epoch:
             return
         watched = (*state.watched, *(_Watched(one) for one in parameters() if _is_watchable(one, fresh)))
-        self._state = _WatchState(state.epoch, watched, frozenset(one.storage for one in watched))
+        covered = frozenset(one.storage for one in watched)
+        self._state = _WatchState(state.epoch, watched, _divided(watched), covered)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Watch":
         return Watch()
@@ -206,6 +266,7 @@ class Watch:
 class _WatchState(NamedTuple):
     epoch: object
     watched: tuple[_Watched, ...]
+    parts: tuple[_Part, ...]
     covered: frozenset[int]
 
 

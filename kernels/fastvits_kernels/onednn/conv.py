@@ -18,13 +18,11 @@ from .convolution import (
     convolve_onto,
     items,
     linear,
-    may_pad,
-    packed_weight,
+    planned,
+    product_rows,
     scaled_bias,
     torch_is_slow,
     unsupported,
-    whole_rows,
-    whole_steps,
 )
 
 _POST_OPERATIONS = {
@@ -72,18 +70,14 @@ def _run(
                 y.add_(total_bias)
             y = apply_activation(y, activation)
         else:
-            whole = whole_rows(length, dtype) if taps == 1 else whole_steps(length)
-            by_itself = pad_left == right and may_pad(length, dilation)
-            margins = (0, 0) if by_itself else (pad_left, right + whole - length)
-            source = activated(x[chosen, :length], slope, dtype, *margins)
-            pad = pad_left if by_itself else 0
-            weights = packed_weight(weight, dtype, whole, dilation, folded)
-            if linear and residual is not None and whole == length and taps > 1:
+            whole, weights = planned(weight, dtype, length, dilation, folded)
+            source = activated(x[chosen, :length], slope, dtype, pad_left, right + whole - length)
+            if linear and residual is not None and whole == length and dilation > 1 and taps > 1:
                 target = out[chosen, :length].copy_(residual[chosen, :length])
-                convolve_onto(target, source, weights, total_bias, pad=pad, dilation=dilation)
+                convolve_onto(target, source, weights, total_bias, dilation=dilation)
                 continue
             y = convolve(
-                source, weights, total_bias, pad=pad, dilation=dilation, activation=post_operation, algorithm=algorithm
+                source, weights, total_bias, dilation=dilation, activation=post_operation, algorithm=algorithm
             )[:, :length]
             if activation not in _POST_OPERATIONS:
                 y = apply_activation(y, activation)
@@ -119,7 +113,7 @@ def _to_one_channel(x: Tensor, weight: Tensor, dilation: int, pad_left: int, slo
             last = min(first + _ROWS, steps)
             begin, end = max(first - pad_left, 0), min(last + right, steps)
             rows = last - first + pad_left + right
-            margins = begin - (first - pad_left), last + right - end + whole_rows(rows, torch.float32) - rows
+            margins = begin - (first - pad_left), last + right - end + product_rows(rows, torch.float32) - rows
             source = activated(x[item : item + 1, begin:end], slope, torch.float32, *margins)[0]
             products = linear(source, matrix) if torch_is_slow() else source @ matrix.t()
             diagonals = products.as_strided((last - first, taps), (taps, dilation * taps + 1))

@@ -15,7 +15,7 @@ from .convolution import (
     items,
     packed_matrix,
     unsupported,
-    whole_steps,
+    whole_rows,
 )
 
 
@@ -54,7 +54,7 @@ def _run(
     bias1, scale1, shift1, bias2, scale2, shift2 = (vector.to(dtype).contiguous() for vector in vectors)
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     for chosen, length in items(lengths, batch, steps):
-        inner, extra = x[chosen, :length], whole_steps(length) - length
+        inner, extra = x[chosen, :length], whole_rows(length) - length
         source = activated(inner, 1.0, dtype, pad, pad + extra)
         h = convolve(source, depthwise_weight, bias1, dilation=dilation, groups=channels)
         h = functional.gelu(functional.layer_norm(h, (channels,), scale1, shift1, eps))

@@ -15,12 +15,10 @@ from .convolution import (
     compute_dtype,
     convolve,
     items,
-    may_pad,
     packed_matrix,
-    packed_weight,
+    planned,
     scaled_bias,
     unsupported,
-    whole_steps,
 )
 
 
@@ -48,13 +46,10 @@ def _run_layer(
         # A condition is a bias of its own for each item.
         each = torch.full((batch,), steps, device="cpu")
     for chosen, length in items(each, batch, steps):
-        whole = whole_steps(length)
-        by_itself = may_pad(length, dilation)
-        margins = (0, 0) if by_itself else (span, span + whole - length)
-        source = activated(x[chosen, :length], 1.0, dtype, *margins)
+        whole, weight = planned(in_weight, dtype, length, dilation)
+        source = activated(x[chosen, :length], 1.0, dtype, span, span + whole - length)
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
-        weight = packed_weight(in_weight, dtype, whole, dilation)
-        z = convolve(source, weight, bias, pad=span if by_itself else 0, dilation=dilation)
+        z = convolve(source, weight, bias, dilation=dilation)
         y = convolve(_gated(z), last_weight, last_bias)[:, :length]
         if outputs == 2 * channels:
             y[..., :channels].add_(x[chosen, :length])
