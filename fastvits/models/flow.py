@@ -10,7 +10,7 @@ import fastvits_kernels as kernels
 
 from ..configuration import VitsConfig
 from ..runtime.workers import workers
-from .layers import Derived, conditioning_of, conv1d, lengths_of, mask_of, taps_first, vectors_of
+from .layers import Derived, as_narrow, conditioning_of, conv1d, lengths_of, mask_of, taps_first, vectors_of
 from .observed import known, observed
 from .pieces import Pieces, in_pieces
 from .wavenet import VitsWaveNet
@@ -87,7 +87,7 @@ class VitsResidualCouplingLayer(nn.Module):
                 (conv.weight, bias),
                 lambda: (conv.weight.flip(side), bias.flip(0) if side == 0 else bias),
             )
-        return kernels.conv1d(x, taps_first(weight), bias, **options)
+        return kernels.conv1d(x, taps_first(as_narrow(weight, x)), as_narrow(bias, x), **options)
 
 
 @known

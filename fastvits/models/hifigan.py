@@ -15,6 +15,7 @@ from fastvits_kernels.dispatch import devices, registry
 from ..configuration import VitsConfig
 from ..runtime.workers import workers
 from .layers import (
+    as_narrow,
     conditioning_of,
     conv1d,
     convolved,
@@ -195,7 +196,7 @@ class VitsHifiGan(WeightNormalizable):
     def _run(self, latents: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
         cond = None if speaker is None else vectors_projected(self.cond, speaker)
         x = convolved(self.conv_pre, latents, cond=cond, lengths=lengths)
-        stages = [self._stage(stage) for stage in range(len(self.upsampler))]
+        stages = [self._stage(stage, x) for stage in range(len(self.upsampler))]
         # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
         # hear 10, and what the first stage makes is small.
         for first, last in ((0, 1), (1, len(stages))) if len(stages) > 1 else ((0, 1),):
@@ -245,20 +246,20 @@ class VitsHifiGan(WeightNormalizable):
             return x
         return convolved(self.conv_post, x, activation="tanh", lengths=lengths)
 
-    def _stage(self, stage: int) -> _Stage:
-        """What a stage's layers give the op."""
+    def _stage(self, stage: int, x: Tensor) -> _Stage:
+        """What a stage's layers give the op, in the precision of `x`."""
         upsample = cast(nn.ConvTranspose1d, self.upsampler[stage])
         blocks = self._branches(stage)
         first = [list(block.convs1 if self.resblock_type == 1 else block.convs) for block in blocks]
         dilated = [cast(nn.Conv1d, conv) for convs in first for conv in convs]
         second = [cast(nn.Conv1d, conv) for block in blocks for conv in block.convs2] if self.resblock_type == 1 else []
         return {
-            "weight": upsample.weight.permute(2, 0, 1),
-            "bias": upsample.bias,
-            "weights1": [taps_first(conv.weight) for conv in dilated],
-            "biases1": [cast(Tensor, conv.bias) for conv in dilated],
-            "weights2": [taps_first(conv.weight) for conv in second],
-            "biases2": [cast(Tensor, conv.bias) for conv in second],
+            "weight": as_narrow(upsample.weight, x).permute(2, 0, 1),
+            "bias": None if upsample.bias is None else as_narrow(upsample.bias, x),
+            "weights1": [taps_first(as_narrow(conv.weight, x)) for conv in dilated],
+            "biases1": [as_narrow(cast(Tensor, conv.bias), x) for conv in dilated],
+            "weights2": [taps_first(as_narrow(conv.weight, x)) for conv in second],
+            "biases2": [as_narrow(cast(Tensor, conv.bias), x) for conv in second],
             "stride": upsample.stride[0],
             "padding": cast(int, upsample.padding[0]),
             "depths": [len(convs) for convs in first],

@@ -178,18 +178,26 @@ def taps_first(weight: Tensor) -> Tensor:
     return weight.permute(2, 1, 0)
 
 
+def as_narrow(parameter: Tensor, x: Tensor) -> Tensor:
+    """A parameter in the precision of what it is applied to. Under autocast these differ, and ops know no autocast."""
+    return parameter.to(x.dtype) if torch._C._is_any_autocast_enabled() else parameter
+
+
 def convolved(conv: nn.Conv1d, x: Tensor, **options: Any) -> Tensor:
     """`[B, T, C_in]` -> `[B, T, C_out]`; `options` are those of `fastvits_kernels.conv1d`."""
-    return kernels.conv1d(x, taps_first(conv.weight), conv.bias, dilation=conv.dilation[0], **options)
+    weight, bias = as_narrow(conv.weight, x), None if conv.bias is None else as_narrow(conv.bias, x)
+    return kernels.conv1d(x, taps_first(weight), bias, dilation=conv.dilation[0], **options)
 
 
 def vectors_projected(conv: nn.Conv1d, x: Tensor, *, ieee: bool = False, weight: Tensor | None = None) -> Tensor:
     """A convolution of kernel size 1 applied to vectors: `[B, C_in]` -> `[B, C_out]`; `ieee` as in
     `fastvits_kernels.conv1d`, `weight` the convolution's where it is at hand."""
     weight = conv.weight if weight is None else weight
-    if ieee or torch._C._is_any_autocast_enabled():  # ops know no autocast
-        weight = weight if ieee else weight.to(x.dtype)
-        return kernels.conv1d(x.unsqueeze(1), taps_first(weight), conv.bias, ieee=True).squeeze(1)
+    if ieee or torch._C._is_any_autocast_enabled():
+        bias = conv.bias
+        if not ieee:
+            weight, bias = as_narrow(weight, x), None if bias is None else as_narrow(bias, x)
+        return kernels.conv1d(x.unsqueeze(1), taps_first(weight), bias, ieee=True).squeeze(1)
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     return nn.functional.linear(x, weight.squeeze(-1).to(x.dtype), bias)
 

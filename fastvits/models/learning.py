@@ -164,12 +164,17 @@ def learn(
     config = network.config
     frame_lengths = recordings.padded
     noise = _noise(network, text, recordings, generators)
-    encoding: TextEncoding = network.text_encoder.encode(text.ids, text.lengths)
+    device = text.ids.device.type
+    # Ops know no autocast: they compute in the precision of what they are given, with weights as wide as they are.
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else noise.posterior.dtype
+    narrow_speaker = None if speaker is None else speaker.to(dtype)
+    with torch.autocast(device, enabled=False):
+        encoding: TextEncoding = network.text_encoder.encode(text.ids, text.lengths)
     latents, _, log_scale = network.posterior_encoder.encode(
-        recordings.spectrogram.transpose(1, 2).to(noise.posterior.dtype), frame_lengths, speaker, noise.posterior
+        recordings.spectrogram.transpose(1, 2).to(dtype), frame_lengths, narrow_speaker, noise.posterior
     )
-    prior_latents = network.flow.transform(latents, frame_lengths, speaker)
-    with torch.autocast(text.ids.device.type, enabled=False):
+    prior_latents = network.flow.transform(latents.to(dtype), frame_lengths, narrow_speaker)
+    with torch.autocast(device, enabled=False):
         wide = encoding.means.dtype  # float32 or wider
         durations = alignment(prior_latents.to(wide), encoding, text.lengths, recordings.lengths)
         loss_kl = kl_loss(
@@ -180,7 +185,7 @@ def learn(
     segment_lengths = (recordings.lengths - starts).clamp_max(config.segment_frames)
     short = min(recordings.frames) < config.segment_frames
     segment = network.decoder.decode(
-        segments(latents, starts, config.segment_frames), segment_lengths if short else None, speaker
+        segments(latents.to(dtype), starts, config.segment_frames), segment_lengths if short else None, narrow_speaker
     )
     loss_mel = mel_loss(segment.to(wide), recordings.spectrogram.to(wide), starts, segment_lengths, config)
     return VitsModelOutput(

@@ -11,6 +11,7 @@ from fastvits_kernels.ops.wavenet import wavenet_layer_with_dropout
 from ..configuration import VitsConfig
 from .layers import (
     Derived,
+    as_narrow,
     dropout_rate,
     folded,
     lengths_of,
@@ -69,13 +70,10 @@ class VitsWaveNet(nn.Module):
         for i, (in_layer, out_layer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
             in_layer, out_layer = cast(nn.Conv1d, in_layer), cast(nn.Conv1d, out_layer)
             cond = None if conditions is None else conditions[i]
-            in_weight = taps_first(folded(in_layer, self.derived, f"in {i}"))
-            out_weight = folded(out_layer, self.derived, f"out {i}").squeeze(-1).t()
-            in_bias, out_bias, dilation = (
-                cast(Tensor, in_layer.bias),
-                cast(Tensor, out_layer.bias),
-                in_layer.dilation[0],
-            )
+            in_weight = taps_first(as_narrow(folded(in_layer, self.derived, f"in {i}"), x))
+            out_weight = as_narrow(folded(out_layer, self.derived, f"out {i}"), x).squeeze(-1).t()
+            in_bias, out_bias = (as_narrow(cast(Tensor, layer.bias), x) for layer in (in_layer, out_layer))
+            dilation = in_layer.dilation[0]
             if rate:
                 state = wavenet_layer_with_dropout(
                     x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, rate

@@ -297,13 +297,14 @@ class _Run:
         return epoch_batches(self.examples, settings.batch_size, settings.seed, epoch, self.processes.world)
 
     def _read(self, step: int, chosen: list[list[Example]]) -> list[Batch]:
-        """The tensors of this process's share of an update."""
+        """The tensors of this process's share of an update. A clip's noise is that of the update, so that batches that
+        are accumulated, and processes, learn what one large batch would."""
         rank, world, settings = self.processes.rank, self.processes.world, self.settings
         return [
-            make_batch(examples[rank::world], self.model.config, settings.seed, f"update {step} {place}").to(
+            make_batch(examples[rank::world], self.model.config, settings.seed, f"update {step}").to(
                 self.processes.device
             )
-            for place, examples in enumerate(chosen)
+            for examples in chosen
         ]
 
     def _note(self, outcome: Outcome, events: Events | None, line: ProgressLine | None) -> None:

@@ -65,8 +65,12 @@ FOLDED_DECODER_FLOAT32 = 1e-6
 """A decoder trained with weight norm against the same decoder folded, in float32: one more rounding a weight."""
 
 AVERAGED_PROCESSES = 2e-5
-"""Losses of two processes against one with the whole batch, relative, in float32 after two updates: sums in another
-order, and AdamW divides by the root of small squares."""
+"""Losses of two processes, and of batches that are accumulated, against one whole batch, relative, in float32 after two
+updates: sums in another order, and AdamW divides by the root of small squares."""
+
+HALF_PRECISION_LOSSES = 2e-2
+"""Losses of an update under autocast against those in float32, relative: bfloat16 has 8 bits, and a random voice's
+waveform is near silence, where the log mel spectrogram is steep."""
 
 EXPORT_AGAINST_ONNXRUNTIME = 1e-4
 """A whole exported voice in onnxruntime, piper-tts or sherpa-onnx against the model, no noise, in float32. Measured:
