@@ -1,7 +1,8 @@
-"""What bfloat16, streams and long texts do to the bundled voice: `python -m bench.quality [--no-save]`.
+"""What bfloat16, int8, streams and long texts do to the bundled voice: `python -m bench.quality [--no-save]`.
 
-Twenty sentences are spoken by the plain call in float32, each with a seed of its own, and again in bfloat16, as streams
-and as one long text. Told are whether the lengths are equal, the relative RMS distance of the waveforms, the mean
+Twenty sentences are spoken by the plain call in float32, each with a seed of its own, and again in bfloat16, in int8
+(calibrated on other sentences; left out, and named, where the processor lacks the instructions), as streams and as one
+long text. Told are whether the lengths are equal, the relative RMS distance of the waveforms, the mean
 distance of log-mel spectra in decibels, and the word error rate of a recogniser, which may differ from the plain call's
 by as much as `tests/support/tolerances.py` says. Rows are appended to `bench/results/quality.jsonl`. Exit status 1
 where a length differs or too many words do.
@@ -9,6 +10,7 @@ where a length differs or too many words do.
 
 import argparse
 import math
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -19,8 +21,12 @@ import torch
 from torch import Tensor
 
 from bench import harness
-from fastvits import pipeline
+from fastvits import VitsModel, pipeline
+from fastvits.speech.calibration import calibrate
+from fastvits.speech.speaker import Speaker
+from fastvits.speech.text_to_audio import TextToAudioPipeline
 from fastvits.voices import folders as voices
+from fastvits_kernels.onednn import int8
 from tests.support.recogniser import SENTENCES, heard, word_error_rate
 from tests.support.tolerances import RECOGNISER_WORD_ERROR_POINTS
 
@@ -51,16 +57,32 @@ def log_mel_distance(actual: Tensor, expected: Tensor, sampling_rate: int) -> fl
     return (a.clamp_min(floor) - b.clamp_min(floor)).square().mean(0).sqrt().mean().item()
 
 
+def int8_pipeline(folder: str | os.PathLike[str]) -> TextToAudioPipeline | None:
+    """A calibrated voice in int8; None where this processor has no instructions for it."""
+    reason = int8.unsupported()
+    if reason is not None:
+        print(f"int8: left out, {reason}")
+        return None
+    exact = Speaker(folder, dtype="float32", device="cpu")
+    found = calibrate(exact)
+    told = ", ".join(f"{part} {decibels:.2f} dB" for part, decibels in found.decibels.items())
+    print(f"int8: {told}; in higher precision: {', '.join(found.kept) or 'none'}")
+    model = VitsModel.from_pretrained(folder, dtype="int8", config=exact.model.config, inference_only=True)
+    return pipeline(model=model, tokenizer=exact.tokenizer, device="cpu")
+
+
 def spoken(texts: Sequence[str]) -> tuple[dict[str, list[Tensor]], int]:
     """The waveforms of the texts in each way of saying them, and their sampling rate; text `i` has the seed `i`."""
     folder = voices.voice_folder()
     exact = pipeline(model=folder, device="cpu")
     half = pipeline(model=folder, device="cpu", dtype=torch.bfloat16)
+    eight = int8_pipeline(folder)
     long_text = list(exact.sentences(" ".join(texts), seed=0))
     whole = np.concatenate([one.audio_with_pause for one in long_text])
     found: dict[str, list[np.ndarray]] = {
         PLAIN: [exact(text, seed=seed)["audio"] for seed, text in enumerate(texts)],
         "bfloat16": [half(text, seed=seed)["audio"] for seed, text in enumerate(texts)],
+        **({} if eight is None else {"int8": [eight(text, seed=seed)["audio"] for seed, text in enumerate(texts)]}),
         "streamed": [np.concatenate(list(exact.stream(text, seed=seed))) for seed, text in enumerate(texts)],
         "long text": [whole[one.start : one.start + len(one.audio)] for one in long_text],
     }

@@ -18,7 +18,7 @@ import fastvits
 from ..audio.files import write_wav
 from ..runtime.cores import use_usable_cores
 from ..text.espeak_process import espeak_apart
-from . import convert, download, export, info, merge, revoice, say, serve, synthesize, train, tune, voices
+from . import calibrate, convert, download, export, info, merge, revoice, say, serve, synthesize, train, tune, voices
 from .arguments import InputError, OneLineParser, one_line
 
 __all__ = ["main", "write_wav"]
@@ -66,7 +66,21 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(prog="fastvits", description="VITS text-to-speech.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"fastvits {fastvits.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (say, synthesize, merge, serve, voices, download, info, convert, export, train, revoice, tune):
+    for command in (
+        say,
+        synthesize,
+        merge,
+        serve,
+        voices,
+        download,
+        info,
+        convert,
+        export,
+        calibrate,
+        train,
+        revoice,
+        tune,
+    ):
         command.add_to(commands)
     return parser
 

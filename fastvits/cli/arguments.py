@@ -17,7 +17,7 @@ from ..text.markup import MARKUPS
 from ..text.preparation import AS_PUBLISHED, Preparation
 from ..voices.folders import DEFAULT_VOICE
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("float32", "float64", "bfloat16", "float16", "int8")
 
 
 class InputError(Exception):

@@ -90,6 +90,24 @@ class NonEmptyList:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ranges:
+    """Bounds of activations: `{"flow": [...], "decoder": [...]}`, lists of numbers, or None for what has none."""
+
+    parts: tuple[str, ...]
+
+    def __call__(self, name: str, value: Any) -> dict[str, list[list[float] | None]] | None:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be an object or None, not {value!r} of type {type(value).__name__}.")
+        if set(value) != set(self.parts):
+            raise ValueError(f"{name} must have {' and '.join(self.parts)} and nothing else, not {sorted(value)}.")
+        one = NonEmptyList(Real())
+        maybe = NonEmptyList(lambda label, entry: None if entry is None else one(label, entry))
+        return {part: maybe(f"{name}[{part!r}]", value[part]) for part in self.parts}
+
+
+@dataclasses.dataclass(frozen=True)
 class Activation:
     def __call__(self, name: str, value: Any) -> Any:
         if isinstance(value, str):

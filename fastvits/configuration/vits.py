@@ -20,7 +20,7 @@ import torch
 
 from ..strictness import tolerated
 from .architecture import check_decoder, check_duration_predictor, check_encoder, check_flow
-from .fields import INT64_MAX, Activation, Flag, Integer, NonEmptyList, Real
+from .fields import INT64_MAX, Activation, Flag, Integer, NonEmptyList, Ranges, Real
 from .files import ConfigurationFiles, function_name, written
 from .marking import without_mark
 from .words import GENERAL, GENERAL_WORDS, NEAR, OTHER_WORDS
@@ -48,6 +48,7 @@ _WRITTEN_UNLESS_DEFAULT = (
     "mel_fmin",
     "mel_fmax",
     "segment_frames",
+    "int8_ranges",
 )
 # Left out of the file at their defaults, as transformers does.
 _SAVED_UNLESS_DEFAULT = ("output_attentions", "output_hidden_states", "return_dict")
@@ -128,6 +129,9 @@ class VitsConfig(ConfigurationFiles):
         mel_bins, mel_fmin, mel_fmax: bins and band in Hz of the mel spectrogram that training compares (80, 0.0, None:
             half of ``sampling_rate``).
         segment_frames: frames of the slice that the decoder makes in a step of training (32).
+        int8_ranges: what ``fastvits calibrate`` found: between which bounds activations lie, for ``dtype="int8"``
+            (None). ``flow`` has a list a coupling layer, ``decoder`` one a stage, of two bounds for each tensor that
+            convolutions read; None for a part that stays in higher precision.
 
     Raises:
         TypeError: an unknown keyword, or a value of the wrong type.
@@ -193,6 +197,7 @@ class VitsConfig(ConfigurationFiles):
     mel_fmin: _NonNegative = 0.0
     mel_fmax: Annotated[float | None, Real(positive=True, optional=True)] = None
     segment_frames: _Size = 32
+    int8_ranges: Annotated[dict[str, Any] | None, Ranges(("flow", "decoder"))] = None
 
     def __init__(self, **parameters: Any) -> None:
         self._refuse_unknown(type(self).__name__, parameters)

@@ -139,6 +139,8 @@ class VitsHifiGan(WeightNormalizable):
         self.slope = config.leaky_relu_slope
         self.resblock_type = config.resblock_type
         self.num_branches = len(config.resblock_kernel_sizes)
+        self.int8_ranges: list[list[float] | None] = [None] * len(config.upsample_rates)
+        """The bounds of each stage that multiplies numbers of 8 bits; see `int8`."""
         channels = [config.upsample_initial_channel // 2**i for i in range(len(config.upsample_rates) + 1)]
         self.conv_pre = conv1d(config.flow_size, channels[0], 7)
         self.upsampler = nn.ModuleList(
@@ -189,7 +191,7 @@ class VitsHifiGan(WeightNormalizable):
             if lengths is not None:
                 lengths = lengths * self.config.upsample_rates[stage]
             h = _masked(h, lengths)
-            blocks = [block(h) if lengths is None else block(h, lengths=lengths) for block in self._branches(stage)]
+            blocks = [block(h) if lengths is None else block(h, lengths=lengths) for block in self.blocks(stage)]
             h = sum(blocks[1:], blocks[0]) / self.num_branches
         return _masked(self.conv_post(_masked(leaky_relu(h, LAST_SLOPE), lengths)).tanh(), lengths)
 
@@ -249,7 +251,7 @@ class VitsHifiGan(WeightNormalizable):
     def _stage(self, stage: int, x: Tensor) -> _Stage:
         """What a stage's layers give the op, in the precision of `x`."""
         upsample = cast(nn.ConvTranspose1d, self.upsampler[stage])
-        blocks = self._branches(stage)
+        blocks = self.blocks(stage)
         first = [list(block.convs1 if self.resblock_type == 1 else block.convs) for block in blocks]
         dilated = [cast(nn.Conv1d, conv) for convs in first for conv in convs]
         second = [cast(nn.Conv1d, conv) for block in blocks for conv in block.convs2] if self.resblock_type == 1 else []
@@ -264,9 +266,11 @@ class VitsHifiGan(WeightNormalizable):
             "padding": cast(int, upsample.padding[0]),
             "depths": [len(convs) for convs in first],
             "dilations": [conv.dilation[0] for conv in dilated],
+            "ranges": self.int8_ranges[stage],
         }
 
-    def _branches(self, stage: int) -> list[HifiGanResidualBlock]:
+    def blocks(self, stage: int) -> list[HifiGanResidualBlock]:
+        """The residual blocks of a stage, side by side."""
         # Not a slice of the list, which would be a new module.
         each = range(stage * self.num_branches, (stage + 1) * self.num_branches)
         return [cast(HifiGanResidualBlock, self.resblocks[i]) for i in each]

@@ -87,7 +87,9 @@ class VitsPreTrainedModel(PublishedAttributes):
             config: a configuration, or where one lies, to use instead of the folder's.
             dtype, torch_dtype: a torch dtype or its name; None and "auto" mean that of the stored tensors. In half
                 precision the text encoder, the duration predictor and the speaker embeddings stay float32, so that
-                lengths do not depend on it.
+                lengths do not depend on it. "int8": the flow and the decoder multiply numbers of 8 bits, on a CPU that
+                has instructions for it, with a voice that was calibrated (`fastvits calibrate`); such a model learns
+                nothing more.
             device_map: None (the CPU), a device, its name or index, "auto" (CUDA where there is a CUDA device), or
                 `{"": device}`.
             revision, subfolder, cache_dir, local_files_only, token, force_download: see `fastvits.hub.snapshot`.
@@ -115,6 +117,8 @@ class VitsPreTrainedModel(PublishedAttributes):
             TypeError: an unknown keyword.
         """
         from ..weights.loading import Source, load_pretrained
+        from ..weights.placement import resolve_device
+        from . import int8
 
         parse_backend(backend)
         parse_graphs(graphs)
@@ -135,6 +139,11 @@ class VitsPreTrainedModel(PublishedAttributes):
         }
         arguments = {name: given.pop(name) for name in list(given) if cls._is_own_argument(name)}
         settings, at = cls._settings(config, source, where, given)
+        dtype = torch_dtype if dtype is None else dtype
+        of_8_bits = int8.means_int8(dtype)
+        if of_8_bits:
+            int8.check_int8(settings, resolve_device(device_map))
+            dtype = int8.surrounding_dtype()
         with torch.inference_mode(False):
             model, info = load_pretrained(
                 cls,
@@ -143,7 +152,7 @@ class VitsPreTrainedModel(PublishedAttributes):
                 own_names=cls._published_names,
                 initialize=cls._init_weights,
                 arguments=arguments,
-                dtype=torch_dtype if dtype is None else dtype,
+                dtype=dtype,
                 device_map=device_map,
                 state_dict=state_dict,
                 inference_only=inference_only,
@@ -151,6 +160,8 @@ class VitsPreTrainedModel(PublishedAttributes):
                 key_mapping=key_mapping,
                 disable_mmap=bool(disable_mmap),
             )
+        if of_8_bits and settings.int8_ranges is not None:
+            int8.use_int8(model, settings.int8_ranges)
         model.name_or_path = at
         model.backend = backend
         model.graphs = graphs

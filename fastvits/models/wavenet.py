@@ -50,6 +50,8 @@ class VitsWaveNet(nn.Module):
         if config.speaker_embedding_size:
             self.cond_layer = weight_norm_conv1d(config.speaker_embedding_size, 2 * channels * num_layers, 1)
         self.derived = Derived()
+        self.int8_ranges: list[float] | None = None
+        """The bounds of what each layer hears, two a layer, where it multiplies numbers of 8 bits; see `int8`."""
 
     def forward(self, inputs: Tensor, padding_mask: Tensor, global_conditioning: Tensor | None = None) -> Tensor:
         """The published call: `[B, hidden_size, T]`, `[B, 1, T]`, `[B, speaker_embedding_size, 1]` or None ->
@@ -80,7 +82,16 @@ class VitsWaveNet(nn.Module):
                 )
             else:
                 state = kernels.wavenet_layer(
-                    x, skip, in_weight, in_bias, out_weight, out_bias, cond=cond, lengths=lengths, dilation=dilation
+                    x,
+                    skip,
+                    in_weight,
+                    in_bias,
+                    out_weight,
+                    out_bias,
+                    cond=cond,
+                    lengths=lengths,
+                    dilation=dilation,
+                    ranges=None if self.int8_ranges is None else self.int8_ranges[2 * i : 2 * i + 2],
                 )
             x, skip = state[..., : self.channels], state[..., self.channels :]
         return state

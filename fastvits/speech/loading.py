@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..models import int8
 from ..models.vits import VitsModel
 from ..text.tokenization import VitsTokenizer
 from ..voices.folders import voice_folder
@@ -50,7 +51,8 @@ def load_model_and_tokenizer(
         voice: what `voice_folder` takes, or a `VitsModel`, which is moved as `device` and `dtype` say. One that is
             loaded here is loaded without the modules that only training uses.
         tokenizer: a `VitsTokenizer`, or transformers' own; or where it is; where None, beside the model.
-        dtype: a torch dtype, its name, or "auto" or None for the checkpoint's.
+        dtype: a torch dtype, its name, or "auto" or None for the checkpoint's; "int8" as in
+            `VitsModel.from_pretrained`.
         device: see `resolve_device`.
         model_options: further arguments of `VitsModel.from_pretrained`.
         location: `revision`, `subfolder`, `cache_dir`, `local_files_only` and `token`, as in
@@ -68,15 +70,22 @@ def load_model_and_tokenizer(
         raise TypeError(f"tokenizer must be a folder, a hub id or a VitsTokenizer, not {type(tokenizer).__name__}")
     if tokenizer is None and isinstance(voice, VitsModel):
         raise ValueError("tokenizer is missing: a VitsModel does not tell which one it was trained with")
-    wanted_dtype, wanted_device = resolve_dtype(dtype), resolve_device(device)
+    of_8_bits = int8.means_int8(dtype)
+    wanted_dtype, wanted_device = None if of_8_bits else resolve_dtype(dtype), resolve_device(device)
     source = None if isinstance(voice, VitsModel) else voice_folder(voice)
     if not is_tokenizer:
         from_where = source if tokenizer is None else voice_folder(tokenizer)
         assert from_where is not None
         tokenizer = VitsTokenizer.from_pretrained(from_where, **location)
     if isinstance(voice, VitsModel):
+        if of_8_bits:
+            int8.check_int8(voice.config, wanted_device)
+            voice = voice.to(device=wanted_device, dtype=int8.surrounding_dtype())
+            assert voice.config.int8_ranges is not None
+            return int8.use_int8(voice, voice.config.int8_ranges), tokenizer
         return voice.to(device=wanted_device, dtype=wanted_dtype), tokenizer
     assert source is not None
     options = {"inference_only": True, **(model_options or {})}
-    model = VitsModel.from_pretrained(source, dtype=wanted_dtype, device_map=wanted_device, **options, **location)
+    given = "int8" if of_8_bits else wanted_dtype
+    model = VitsModel.from_pretrained(source, dtype=given, device_map=wanted_device, **options, **location)
     return model, tokenizer

@@ -69,6 +69,8 @@ adds up over the convolutions of a gradient."""
 def with_backward() -> Iterator[Any]:
     """Cases and dtypes for every backward; for kernels those that the interpreter has done in a second."""
     for case in CASES:
+        if case.name.startswith("int8"):
+            continue
         arguments = case.arguments(torch.float32, DEVICE)
         first = next(registry.tensors_in(arguments))
         for backend, implementation in registry.ops()[case.op].implementations.items():

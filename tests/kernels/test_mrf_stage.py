@@ -18,7 +18,7 @@ from tests.support.tolerances import OP_ERROR_CEILING
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OP = registry.ops()["mrf_stage"]
-STAGES = {case.name: case for case in CASES if case.op == "mrf_stage"}
+STAGES = {case.name: case for case in CASES if case.op == "mrf_stage" and not case.name.startswith("int8")}
 FLOAT32 = OP_ERROR_CEILING[torch.float32]
 
 

@@ -179,3 +179,6 @@ QUIET_END = 1e-3
 
 LOUDEST_PEAK = 0.95
 """The peak of a short text, which is nowhere near clipping. Measured there: 0.74."""
+
+INT8_MODEL = 1e-1
+"""The waveform of a small random model with 8-bit numbers in flow and decoder, against float32."""

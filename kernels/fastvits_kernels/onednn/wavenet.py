@@ -4,11 +4,14 @@ One convolution computes both halves of the gate. Two of them, with tanh and sig
 times as long for a short text, and no less for one of 500 steps.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.registry import Implementation, named, ops
+from . import int8
 from .convolution import (
     activated,
     clear_beyond,
@@ -19,6 +22,7 @@ from .convolution import (
     planned,
     scaled_bias,
     unsupported,
+    whole_steps,
 )
 
 
@@ -32,6 +36,7 @@ def _run_layer(
     out_bias: Tensor,
     lengths: Tensor | None,
     dilation: int,
+    ranges: Sequence[float] | None = None,
 ) -> Tensor:
     batch, steps, channels = x.shape
     outputs = out_weight.shape[1]
@@ -46,10 +51,15 @@ def _run_layer(
         # A condition is a bias of its own for each item.
         each = torch.full((batch,), steps, device="cpu")
     for chosen, length in items(each, batch, steps):
-        whole, weight = planned(in_weight, dtype, length, dilation)
-        source = activated(x[chosen, :length], 1.0, dtype, span, span + whole - length)
         bias = scaled_bias(in_bias, None if cond is None else cond[chosen.start], dtype)
-        z = convolve(source, weight, bias, dilation=dilation)
+        if ranges is None:
+            whole, weight = planned(in_weight, dtype, length, dilation)
+            source = activated(x[chosen, :length], 1.0, dtype, span, span + whole - length)
+            z = convolve(source, weight, bias, dilation=dilation)
+        else:
+            heard = int8.Bounds(*ranges)
+            source = int8.quantized(x[chosen, :length], 1.0, heard, span, span + whole_steps(length) - length)
+            z = int8.convolve(source, int8.packed_weight(in_weight, heard, dilation), bias, dtype)
         y = convolve(_gated(z), last_weight, last_bias)[:, :length]
         if outputs == 2 * channels:
             y[..., :channels].add_(x[chosen, :length])
@@ -80,6 +90,19 @@ def _gated(z: Tensor) -> Tensor:
     return (a / (a + 2)).mul_(b.sigmoid_())
 
 
-_FLOATS = ("x", "skip", "in_weight", "in_bias", "cond", "out_weight", "out_bias")
-ops()["wavenet_layer"].register("onednn", Implementation(_run_layer, named(unsupported, *_FLOATS)))
+def _supports_layer(
+    x: Tensor,
+    skip: Tensor | None,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    cond: Tensor | None,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    ranges: Sequence[float] | None,
+) -> str | None:
+    reason = unsupported(x, skip, in_weight, in_bias, cond, out_weight, out_bias)
+    return int8.unsupported() if reason is None and ranges is not None else reason
+
+
+ops()["wavenet_layer"].register("onednn", Implementation(_run_layer, _supports_layer))
 ops()["gated_activation"].register("onednn", Implementation(_run_gate, named(unsupported, "x", "cond")))

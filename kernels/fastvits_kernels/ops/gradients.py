@@ -238,6 +238,7 @@ def wavenet_layer_backward(
     out_bias: Tensor,
     lengths: Tensor | None,
     dilation: int,
+    ranges: None = None,
 ) -> tuple[Any, ...]:
     """Gradients of `wavenet_layer`'s arguments; the gate and the convolution in front of it are computed again."""
     channels = x.shape[2]
@@ -266,6 +267,7 @@ def wavenet_layer_backward(
         _of_condition(of_a, cond) if cond is not None and wants(cond) else None,
         of_out,
         sums(g) if wants(out_bias) else None,
+        None,
         None,
         None,
     )

@@ -25,6 +25,11 @@ of all blocks. Between them tensors are stored as what reads them next wants the
 undone, once, where a residual needs the tensor itself (see `resblock.forward`). Blocks of unequal depth run one after
 another but for their last steps. Supported is what the parts support; at most four blocks. Where gradients are wanted
 the stage is its parts, ops with gradients of their own.
+
+With `ranges` every convolution multiplies numbers of 8 bits (`int8`), without gradients, and on oneDNN only. They are
+bounds, a pair for each tensor that a convolution reads, behind its leaky ReLU: `x`; `h`, which all blocks read; then
+block by block, and in it step by step, `y` (but that of the first step, which is `h`) and, in the first type, what
+`conv1` gives to `conv2`.
 """
 
 # torch 2.6 reads `typing.Sequence` in an operator's signature, and not that of collections.abc.
@@ -35,11 +40,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import Implementation, Op, Selection, gradients_of, ops, use_selection
 from ..dispatch.shapes import expect, expect_even_padding
 from ..launch.tiles import preference
 from . import conv_transpose
 from .conv import conv1d_reference
+from .int8 import check_ranges, quantized, quantized_weight, refuse_gradients
 from .resblock.forward import MAX_BRANCHES, _launch_resblock_pair, _launch_resblock_step, tile_for
 
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has no such question
@@ -63,28 +70,51 @@ def mrf_stage_reference(
     slope: float,
     in_slope: float,
     out_slope: float,
+    ranges: Sequence[float] | None = None,
 ) -> Tensor:
     """The stage of the module's docstring: the specification of the op."""
-    h = conv_transpose.conv_transpose1d_reference(x, weight, bias, lengths, stride, padding, in_slope)
+    if ranges is not None:
+        weight = quantized_weight(weight)
+        weights1, weights2 = [quantized_weight(w) for w in weights1], [quantized_weight(w) for w in weights2]
+
+    def behind(index: int, y: Tensor, slope: float) -> Tensor:
+        """What convolutions read: the `index`-th tensor that `ranges` count."""
+        y = zero_beyond(y, lengths)
+        y = y if slope == 1.0 else functional.leaky_relu(y, slope)
+        return y if ranges is None else quantized(y, ranges[2 * index], ranges[2 * index + 1])
+
+    h = conv_transpose.conv_transpose1d_reference(
+        behind(0, x, in_slope), weight, bias, lengths, stride, padding, slope=1.0
+    )
     lengths = None if lengths is None else lengths * stride
 
     def convolved(y: Tensor, weight: Tensor, bias: Tensor, dilation: int, residual: Tensor | None) -> Tensor:
         pad = (weight.shape[0] - 1) * dilation // 2
-        return conv1d_reference(y, weight, bias, None, residual, lengths, dilation, pad, slope, "none", 1.0)
+        return conv1d_reference(y, weight, bias, None, residual, lengths, dilation, pad, 1.0, "none", 1.0)
 
-    total, first = None, 0
+    shared = behind(1, h, slope)
+    total, first, index = None, 0, 2
     for depth in depths:
-        y = h
+        y, inner = h, shared
         for step in range(first, first + depth):
+            if step > first:
+                inner, index = behind(index, y, slope), index + 1
             if weights2:
-                hidden = convolved(y, weights1[step], biases1[step], dilations[step], None)
+                hidden = convolved(inner, weights1[step], biases1[step], dilations[step], None)
+                hidden, index = behind(index, hidden, slope), index + 1
                 y = convolved(hidden, weights2[step], biases2[step], 1, y)
             else:
-                y = convolved(y, weights1[step], biases1[step], dilations[step], y)
+                y = convolved(inner, weights1[step], biases1[step], dilations[step], y)
         total, first = y if total is None else total + y, first + depth
     assert total is not None
     out = total / len(depths)
     return out if out_slope == 1.0 else functional.leaky_relu(out, out_slope)
+
+
+def tensors_read(depths: Sequence[int], *, pairs: bool) -> int:
+    """How many tensors the convolutions of a stage read; `pairs` for the first type."""
+    steps = sum(depths)
+    return 2 + steps - len(depths) + (steps if pairs else 0)
 
 
 def compose(
@@ -101,7 +131,7 @@ def compose(
     """
     upsample, pair, step = parts
     (x, weight, bias, weights1, biases1, weights2, biases2, lengths) = arguments[:8]
-    stride, padding, depths, dilations, slope, in_slope, out_slope = arguments[8:]
+    stride, padding, depths, dilations, slope, in_slope, out_slope = arguments[8:15]
     h = upsample(x, weight, bias, lengths, stride, padding, in_slope, *((slope,) if stored else ()))
     lengths = None if lengths is None else lengths * stride
 
@@ -134,7 +164,8 @@ def compose(
 def composed(*arguments: Any) -> Tensor:
     """The stage as its parts, each an op with a gradient of its own."""
     out = compose((ops()["conv_transpose1d"], ops()["resblock_pair"], ops()["resblock_step"]), arguments)
-    return out if arguments[-1] == 1.0 else functional.leaky_relu(out, arguments[-1])
+    out_slope = arguments[14]
+    return out if out_slope == 1.0 else functional.leaky_relu(out, out_slope)
 
 
 def gradients_by(backend: str) -> Callable[[tuple[Tensor, ...], tuple[Any, ...]], tuple[Any, ...]]:
@@ -149,7 +180,7 @@ def gradients_by(backend: str) -> Callable[[tuple[Tensor, ...], tuple[Any, ...]]
 
 def _launch_mrf_stage(*arguments: Any) -> Tensor:
     launchers = (conv_transpose._launch_conv_transpose1d, _launch_resblock_pair, _launch_resblock_step)
-    slope, _, out_slope = arguments[-3:]
+    slope, _, out_slope = arguments[12:15]
     if slope >= _MIN_INVERTED_SLOPE:
         return compose(launchers, arguments, stored=True)
     out = compose(launchers, arguments)
@@ -164,7 +195,10 @@ def _supports(
     weights2: Sequence[Tensor],
     stride: int,
     depths: Sequence[int],
+    ranges: Sequence[float] | None,
 ) -> str | None:
+    if ranges is not None:
+        return "int8 is for CPUs, and oneDNN"
     if len(depths) > MAX_BRANCHES:
         return f"the kernel is for 1 to {MAX_BRANCHES} branches, not {len(depths)}"
     for other in (*weights1, *weights2):
@@ -204,6 +238,7 @@ def _check(
     padding: int,
     depths: Sequence[int],
     dilations: Sequence[int],
+    ranges: Sequence[float] | None,
 ) -> None:
     conv_transpose.check(x, weight, bias, lengths, stride, padding)
     channels, steps = weight.shape[2], len(dilations)
@@ -230,6 +265,7 @@ def _check(
         expect(one, "weights2 [K, C, C]", None, channels, channels)
         expect_even_padding(one.shape[0], 1)
         expect(its_bias, "biases2 [C]", channels)
+    check_ranges(ranges, tensors_read(depths, pairs=bool(weights2)))
 
 
 _MRF_STAGE = Op("mrf_stage", mrf_stage_reference, _fake, _check, composed=composed)
@@ -253,8 +289,11 @@ def mrf_stage(
     slope: float = 0.1,
     in_slope: float = 1.0,
     out_slope: float = 1.0,
+    ranges: Sequence[float] | None = None,
 ) -> Tensor:
-    """The stage of the module's docstring; raises ValueError for shapes that do not fit."""
+    """The stage of the module's docstring; raises ValueError for shapes that do not fit, and RuntimeError where
+    gradients are wanted and `ranges` are given."""
+    refuse_gradients(ranges, x, weight, bias, *weights1, *biases1, *weights2, *biases2)
     arguments = (
         x,
         weight,
@@ -271,9 +310,10 @@ def mrf_stage(
         slope,
         in_slope,
         out_slope,
+        None if ranges is None else list(ranges),
     )
     # A package compiled ahead hands an empty list on as None, which an op of torch's library refuses.
-    if not weights2 and _is_exporting():
+    if not weights2 and ranges is None and _is_exporting():
         return composed(*arguments)
     result: Tensor = _MRF_STAGE(*arguments)
     return result

@@ -155,7 +155,7 @@ conv_norm_projection("empty-batch", (0, 5, 16), 16, 8)
 
 
 # --- gated_activation: x, cond
-# --- wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation
+# --- wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, ranges
 
 
 @case("gated_activation", "plain-96")
@@ -199,6 +199,7 @@ def wavenet(
     lengths: Sequence[int] | None = None,
     dilation: int = 1,
     layout: str = "normal",
+    int8: bool = False,
 ) -> None:
     batch, _, channels = shape
     outputs = channels if last else 2 * channels
@@ -215,6 +216,7 @@ def wavenet(
             draw.normal(outputs),
             draw.lengths(lengths),
             dilation,
+            [-3.1, 2.9] if int8 else None,
         )
 
 
@@ -227,6 +229,8 @@ wavenet("dilation-beyond-T", (2, 9, 32), 3, skip="normal", dilation=11, lengths=
 wavenet("wide-256", (1, 16, 256), 1, skip="normal", cond=True)
 wavenet("beyond-one-tile-288", (1, 16, 288), 1, skip="normal", lengths=[15])
 wavenet("long-thin", (1, 1000, 16), 3, skip="normal", dilation=2)
+wavenet("int8-condition-ragged", (3, 18, 96), 3, skip="sliced", cond=True, lengths=[18, 0, 5], int8=True)
+wavenet("int8-last", (1, 63, 32), 5, last=True, dilation=2, int8=True)
 wavenet("empty-batch", (0, 5, 16))
 
 

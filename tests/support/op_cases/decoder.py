@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from fastvits_kernels.ops.mrf_stage import tensors_read
+
 from .draw import Draw, case
 
 # --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope
@@ -103,7 +105,7 @@ resblock("empty-batch", (0, 5, 16))
 
 
 # --- mrf_stage: x, weight, bias, weights1, biases1, weights2, biases2, lengths, stride, padding, depths, dilations,
-# --- slope, in_slope, out_slope
+# --- slope, in_slope, out_slope, ranges
 
 
 def stage(
@@ -118,6 +120,7 @@ def stage(
     slopes: tuple[float, float, float] = (0.1, 1.0, 0.1),
     bias: bool = True,
     layout: str = "normal",
+    int8: bool = False,
 ) -> None:
     """`upsampling` is a kernel size and a stride, `blocks` are kernel sizes with the dilations of their steps."""
     taps, stride = upsampling
@@ -141,6 +144,7 @@ def stage(
             [len(dilations) for _, dilations in blocks],
             [dilation for _, dilations in blocks for dilation in dilations],
             *slopes,
+            [-0.3, 1.7] * tensors_read([len(dilations) for _, dilations in blocks], pairs=pairs) if int8 else None,
         )
 
 
@@ -151,4 +155,7 @@ stage("unequal-depths", (1, 9, 16), 16, (2, 2), [(3, (1,)), (3, (2, 4))], slopes
 stage("unequal-single-steps", (1, 8, 16), 16, (2, 2), [(1, (1, 1)), (3, (5,))], pairs=False, slopes=(0.1, 0.1, 1.0))
 stage("rectified", (1, 9, 16), 16, (4, 2), [(3, (1,)), (3, (2,))], slopes=(0.0, 1.0, 0.1), layout="transposed")
 stage("five-branches", (1, 4, 16), 16, (2, 2), [(3, (1,))] * 5, slopes=(0.1, 0.1, 1.0))
+stage("int8-ragged", (3, 9, 20), 16, (4, 2), [(3, (1, 2)), (5, (3, 1))], lengths=[9, 0, 4], int8=True)
+stage("int8-single-steps", (1, 40, 48), 32, (8, 4), [(3, (1, 2)), (7, (3, 12))], pairs=False, int8=True)
+stage("int8-unequal-depths", (1, 9, 16), 16, (2, 2), [(3, (1,)), (3, (2, 4))], slopes=(0.2, 0.2, 1.0), int8=True)
 stage("empty-batch", (0, 5, 16), 16, (4, 2), [(3, (1,))])
