@@ -11,7 +11,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bench import harness
+from bench.utterances.int8 import calibrated
 from bench.utterances.peers import PEERS, Peer
 from fastvits import VitsConfig, VitsModel, VitsTokenizer, use_backend
 from fastvits.voices import folders as voices
@@ -110,8 +111,10 @@ def installed_peers(threads: int) -> list[Peer]:
     return found
 
 
-def own_candidates(exact: VitsModel, half: VitsModel, ids: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """fastvits' own ways."""
+def own_candidates(
+    exact: VitsModel, half: VitsModel, ids: Tensor, eight: VitsModel | None = None
+) -> dict[str, Callable[[], Tensor]]:
+    """fastvits' own ways; `eight` is a voice in int8."""
 
     def run(model: VitsModel, backend: str) -> Tensor:
         with use_backend(backend):
@@ -121,6 +124,7 @@ def own_candidates(exact: VitsModel, half: VitsModel, ids: Tensor) -> dict[str, 
         "fastvits eager float32": lambda: run(exact, "eager"),
         "fastvits auto float32": lambda: run(exact, "auto"),
         "fastvits auto bfloat16": lambda: run(half, "auto"),
+        **({} if eight is None else {"fastvits auto int8": lambda: run(eight, "auto")}),
     }
 
 
@@ -138,7 +142,7 @@ def faults(outputs: dict[str, Tensor], baseline: str, tolerance: float) -> dict[
         actual = output.cpu()
         if actual.shape != expected.shape:
             found[name] = f"{tuple(actual.shape)} samples, not {tuple(expected.shape)}"
-        elif "bfloat16" not in name:
+        elif not name.endswith(("bfloat16", "int8")):
             error = relative_error(actual, expected)
             if not error <= tolerance:
                 found[name] = f"a relative distance of {error:.2g}, more than {tolerance}"
@@ -228,6 +232,7 @@ def bundled(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     folder = voices.voice_folder()
     own = VitsModel.from_pretrained(folder, inference_only=True).to(options.device)
     half, tokenizer = bfloat16_copy(own), VitsTokenizer.from_pretrained(folder)
+    eight = calibrated(folder) if options.device == "cpu" else None
     found = installed_peers(torch.get_num_threads())
 
     def ids_of(count: int) -> Tensor:
@@ -235,7 +240,7 @@ def bundled(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
         assert isinstance(ids, Tensor)
         return ids.to(options.device)
 
-    with without_noise(own), without_noise(half):
+    with without_noise(own), without_noise(half), nullcontext() if eight is None else without_noise(eight):
         for seconds in options.seconds:
             for batch in options.batches:
                 spoken = utterance(own, seconds, batch, ids_of)
@@ -247,7 +252,7 @@ def bundled(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
                         candidates[peer.name] = partial(peer, ids)
                     else:
                         print(f"\n{peer.name} is left out: {reason}")
-                candidates |= own_candidates(own, half, ids)
+                candidates |= own_candidates(own, half, ids, eight)
                 yield measure("bundled", candidates, spoken, seconds, own.config.sampling_rate, options)
 
 

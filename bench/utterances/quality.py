@@ -10,7 +10,6 @@ where a length differs or too many words do.
 
 import argparse
 import math
-import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -21,12 +20,9 @@ import torch
 from torch import Tensor
 
 from bench import harness
-from fastvits import VitsModel, pipeline
-from fastvits.speech.calibration import calibrate
-from fastvits.speech.speaker import Speaker
-from fastvits.speech.text_to_audio import TextToAudioPipeline
+from bench.utterances.int8 import calibrated
+from fastvits import pipeline
 from fastvits.voices import folders as voices
-from fastvits_kernels.onednn import int8
 from tests.support.recogniser import SENTENCES, heard, word_error_rate
 from tests.support.tolerances import RECOGNISER_WORD_ERROR_POINTS
 
@@ -57,26 +53,13 @@ def log_mel_distance(actual: Tensor, expected: Tensor, sampling_rate: int) -> fl
     return (a.clamp_min(floor) - b.clamp_min(floor)).square().mean(0).sqrt().mean().item()
 
 
-def int8_pipeline(folder: str | os.PathLike[str]) -> TextToAudioPipeline | None:
-    """A calibrated voice in int8; None where this processor has no instructions for it."""
-    reason = int8.unsupported()
-    if reason is not None:
-        print(f"int8: left out, {reason}")
-        return None
-    exact = Speaker(folder, dtype="float32", device="cpu")
-    found = calibrate(exact)
-    told = ", ".join(f"{part} {decibels:.2f} dB" for part, decibels in found.decibels.items())
-    print(f"int8: {told}; in higher precision: {', '.join(found.kept) or 'none'}")
-    model = VitsModel.from_pretrained(folder, dtype="int8", config=exact.model.config, inference_only=True)
-    return pipeline(model=model, tokenizer=exact.tokenizer, device="cpu")
-
-
 def spoken(texts: Sequence[str]) -> tuple[dict[str, list[Tensor]], int]:
     """The waveforms of the texts in each way of saying them, and their sampling rate; text `i` has the seed `i`."""
     folder = voices.voice_folder()
     exact = pipeline(model=folder, device="cpu")
     half = pipeline(model=folder, device="cpu", dtype=torch.bfloat16)
-    eight = int8_pipeline(folder)
+    model = calibrated(folder)
+    eight = None if model is None else pipeline(model=model, tokenizer=exact.tokenizer, device="cpu")
     long_text = list(exact.sentences(" ".join(texts), seed=0))
     whole = np.concatenate([one.audio_with_pause for one in long_text])
     found: dict[str, list[np.ndarray]] = {
