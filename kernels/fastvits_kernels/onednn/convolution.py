@@ -251,10 +251,11 @@ def _window_products(x: Tensor, weight: Tensor, bias: Tensor | None, *post_opera
 
 
 def windows(x: Tensor, taps: int) -> Tensor:
-    """Contiguous `[N, T, C]` -> `[N, T - taps + 1, taps * C]`: what each step of an undilated convolution sees."""
+    """Contiguous `[N, T, C]` -> `[N, T - taps + 1, taps * C]`: what each step of an undilated convolution sees. Memory
+    that the next call in this thread takes."""
     batch, steps, channels = x.shape
     seen = (batch, steps - taps + 1, taps * channels)
-    return x.as_strided(seen, (steps * channels, channels, 1)).contiguous()
+    return scratch("windows", seen, x.dtype).copy_(x.as_strided(seen, (steps * channels, channels, 1)))
 
 
 def packed_matrix(weight: Tensor, dtype: torch.dtype, alpha: float = 1.0) -> Tensor:
@@ -356,11 +357,10 @@ def _apply_in_place(y: Tensor, activation: str, slope: float | None, algorithm: 
 def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right: int = 0) -> Tensor:
     """The leaky ReLU of `x` `[N, T, C]` in `dtype`, between `left` and `right` steps of zeros; contiguous.
 
-    `x` itself where there is nothing to do; with a slope, memory that the next call in this thread takes.
+    `x` itself where there is nothing to do; else memory that the next call in this thread takes.
     """
-    if slope == 1.0:
-        x = x.to(dtype)
-        return torch.constant_pad_nd(x, (0, 0, left, right)) if left or right else x.contiguous()
+    if slope == 1.0 and not left and not right:
+        return x.to(dtype).contiguous()
     batch, steps, channels = x.shape
     out = scratch("activated", (batch, left + steps + right, channels), dtype)
     inner = out[:, left : left + steps]
@@ -368,7 +368,9 @@ def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right:
         out[:, :left].zero_()
     if right:
         out[:, left + steps :].zero_()
-    if x.dtype == dtype:
+    if slope == 1.0:
+        inner.copy_(x)
+    elif x.dtype == dtype:
         torch.ops.aten.leaky_relu.out(x, slope, out=inner)
     else:
         functional.leaky_relu_(inner.copy_(x), slope)
