@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from . import coqui, original, pickles, sherpa
-from .folder import ConvertedVoice
+from .folder import ConvertedVoice, in_one_sentence, reading
 from .foreign import refuse_foreign_parts
 from .piper import training as piper_training
 from .piper import voice as piper_voice
 
 
+@in_one_sentence()
 def read(
     source: str | os.PathLike[str],
     *,
@@ -39,6 +40,12 @@ def read(
         raise FileNotFoundError(f"there is no voice {path}")
     if path.is_dir():
         path = _of_folder(path)
+    with reading(path):
+        return _read(path, config, with_discriminator)
+
+
+def _read(path: Path, config: Path | None, with_discriminator: bool) -> ConvertedVoice:
+    """Reads a file by the program that wrote it."""
     if path.suffix.lower() == ".onnx":
         if with_discriminator:
             raise ValueError(f"{path} is a graph for speaking, and has no discriminator")
@@ -63,6 +70,7 @@ def read(
     raise ValueError(f"{path} holds no VITS: its weights are called {', '.join(sorted(map(str, table))[:3])} ...")
 
 
+@in_one_sentence()
 def convert(
     source: str | os.PathLike[str],
     folder: str | os.PathLike[str],

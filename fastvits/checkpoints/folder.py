@@ -14,9 +14,12 @@ from typing import Any
 from torch import Tensor
 
 from ..configuration import VitsConfig, with_mark
-from ..storage import json_text, read_json
+from ..storage import InvalidJSON, json_text, read_json
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+
+# Characters of an error's text.
+_LONGEST = 900
 
 # What readers run into where a file holds something else than its kind has. RecursionError is a RuntimeError.
 _STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
@@ -104,6 +107,25 @@ def reading(path: Path) -> Iterator[None]:
     except _STUMBLES as error:
         said = " ".join(str(error).split()) or "no details"
         raise ValueError(f"{path} is damaged, or no checkpoint of the kind that it seems to be ({said})") from error
+
+
+@contextlib.contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """Has errors about a file, which quote what is in it, fit one line, and be no longer than somebody reads.
+
+    Of the ValueErrors and OSErrors that other libraries make of their own, only the text is kept.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        said = " ".join(str(error).split())
+        if len(said) > _LONGEST:
+            said = f"{said[: _LONGEST * 2 // 3]} … {said[-_LONGEST // 3 :]}"
+        if said and said == str(error) and not isinstance(error, UnicodeError):
+            raise
+        kinds = (InvalidJSON, FileNotFoundError, OSError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
+        raise kind(said or f"the file cannot be read ({type(error).__name__})") from error
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..folder import ConvertedVoice, read_object, reading
+from ..folder import ConvertedVoice, in_one_sentence, read_object, reading
 from ..state import model_state
 from . import settings as said
 from .architecture import architecture
@@ -43,6 +43,7 @@ def read(onnx_path: str | os.PathLike[str], config_path: str | os.PathLike[str] 
     return ConvertedVoice("Piper voice", state, config, vocabulary, tokenizer, copied=copied)
 
 
+@in_one_sentence()
 def convert(
     onnx_path: str | os.PathLike[str],
     folder: str | os.PathLike[str],
