@@ -28,6 +28,7 @@ from .discriminator import discriminator_state
 from .folder import ConvertedVoice, read_object, reading
 from .foreign import refuse_foreign_parts
 from .shapes import Shapes, agree, lists_of_sizes, sizes, training_fields
+from .speakers import fold_single_speaker
 from .state import model_state
 
 _MODULES = {
@@ -94,6 +95,8 @@ def read(checkpoint: Path, config_path: Path | None = None, *, with_discriminato
             parameters[original_name(name, path)] = tensor
     with reading(path):
         speakers = _add_speakers(parameters, arguments, path, beside)
+        if fold_single_speaker(parameters):
+            speakers = {}
         _scale_plain_predictor(parameters)
     with reading(beside):
         fields = _fields(parameters, arguments, said, beside)
@@ -235,8 +238,6 @@ def _add_speakers(
         vectors = _d_vectors(arguments, where)
         table = torch.stack([torch.tensor(vector, dtype=torch.float64) for vector in vectors.values()])
         table = torch.nn.functional.normalize(table).float()
-        if table.shape[0] == 1:
-            raise ValueError(f"{where} has the d-vector of one speaker; a table of speakers has at least two")
         parameters["emb_g.weight"] = table
         names = {name: index for index, name in enumerate(vectors)}
     else:

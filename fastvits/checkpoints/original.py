@@ -20,6 +20,7 @@ from .discriminator import discriminator_state
 from .folder import ConvertedVoice, read_object, reading
 from .foreign import refuse_foreign_parts
 from .shapes import Shapes, agree, lists_of_sizes, sizes, training_fields
+from .speakers import fold_single_speaker
 from .state import model_state
 
 # The symbols of the original's text/symbols.py, in the order of their ids: padding, punctuation, letters, IPA.
@@ -59,6 +60,7 @@ def read(checkpoint: Path, config_path: Path | None = None, *, with_discriminato
     refuse_foreign_parts(parameters, path)
     with reading(beside):
         data, model = _section(said, "data", beside), _section(said, "model", beside)
+        fold_single_speaker(parameters)
         fields = _fields(parameters, data, model, beside)
     with reading(path):
         state = model_state(parameters, fields, whole_name=str(path))

@@ -93,8 +93,6 @@ def training_fields(
     }
     if "emb_g.weight" in shapes:
         fields["num_speakers"], fields["speaker_embedding_size"] = shapes.of("emb_g.weight", 2)
-        if fields["num_speakers"] < 2:
-            raise ValueError("a voice with a speaker embedding of one speaker cannot be expressed")
     else:
         fields |= {"num_speakers": 1, "speaker_embedding_size": 0}
     fields |= _duration_fields(shapes)

@@ -2,15 +2,17 @@
 
 The graph is Piper's, with the inputs `input` and `scales`, or has the inputs `x`, `noise_scale` and the like, as voices
 of MMS-TTS, of the original VITS and of Coqui are packed. What turns text into tokens is told by the metadata:
-characters (`frontend`), or espeak-ng (`comment`, Piper's). Voices that look words up in a lexicon.txt
-are refused: what is not in such a lexicon cannot be spoken.
+characters (`frontend`), espeak-ng (`comment`, Piper's), or a lexicon.txt, in which words are looked up. Voices that
+segment Chinese into words first (`jieba`, `has_g2pw`) and MeloTTS's are refused.
 
 Source: sherpa-onnx (sherpa-onnx/csrc/offline-tts-vits-model.cc, offline-tts-character-frontend.cc; scripts/vits).
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,12 @@ from .folder import ConvertedVoice, reading
 from .piper import settings as piper_settings
 from .piper.architecture import architecture
 from .piper.graph import Graph, collect
+from .speakers import fold_single_speaker
 from .state import model_state
 
-_SPECIALS = ("<PAD>", "<EOS>", "<BOS>", "<BLNK>")
+logger = logging.getLogger("fastvits")
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def read(path: Path) -> ConvertedVoice:
@@ -42,8 +47,10 @@ def read(path: Path) -> ConvertedVoice:
     with reading(path):
         graph = Graph(path, ids="input" if _is_piper(path) else "x")
         parameters, convolutions = collect(graph)
-        fields = architecture(graph, parameters, convolutions)
-        state = model_state({name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in parameters.items()}, fields)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
+        fold_single_speaker(tensors)
+        fields = architecture(graph, {name: tensor.numpy() for name, tensor in tensors.items()}, convolutions)
+        state = model_state(tensors, fields)
         metadata = graph.metadata
         sampling_rate = _number(metadata, "sample_rate", path)
         if _number(metadata, "n_speakers", path) not in (fields["num_speakers"], 0):
@@ -59,8 +66,13 @@ def read(path: Path) -> ConvertedVoice:
         config = piper_settings.configuration(settings, fields, vocabulary["_"])
         tokenizer = piper_settings.tokenizer(settings, fields["vocab_size"])
         return ConvertedVoice("Piper voice packed for sherpa-onnx", state, config, vocabulary, tokenizer)
-    if metadata.get("frontend") != "characters":
-        raise ValueError(f"{path} looks words up in a lexicon, which is not supported; only characters and Piper's are")
+    for key, part in (("jieba", "segments Chinese into words"), ("has_g2pw", "reads Chinese by g2pW")):
+        if _number(metadata, key, path, 0):
+            raise ValueError(f"{path} {part} before it looks them up ({key}), which is not supported")
+    if metadata.get("frontend") == "characters":
+        family, tokenizer = "voice of characters", _characters(metadata, vocabulary, path)
+    else:
+        family, tokenizer = "voice with a lexicon", _lexicon(metadata, vocabulary, path)
     config = {
         "architectures": ["VitsModel"],
         "model_type": "vits",
@@ -68,9 +80,7 @@ def read(path: Path) -> ConvertedVoice:
         "sampling_rate": sampling_rate,
         "pad_token_id": 0,
     }
-    return ConvertedVoice(
-        "voice of characters packed for sherpa-onnx", state, config, vocabulary, _characters(metadata, vocabulary, path)
-    )
+    return ConvertedVoice(f"{family} packed for sherpa-onnx", state, config, vocabulary, tokenizer)
 
 
 def _is_piper(path: Path) -> bool:
@@ -100,11 +110,7 @@ def _tokens(path: Path, vocab_size: int) -> dict[str, int]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}, the tokens of a sherpa-onnx voice")
     found: dict[str, int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         token, _, index = line.rstrip("\r\n").rpartition(" ")
@@ -117,6 +123,58 @@ def _tokens(path: Path, vocab_size: int) -> dict[str, int]:
     if not found:
         raise ValueError(f"{path} lists no tokens")
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error}") from None
+
+
+def _lexicon(metadata: Mapping[str, str], vocabulary: Mapping[str, int], path: Path) -> dict[str, Any]:
+    """The settings of the tokenizer of a voice that looks words up in the lexicon.txt beside it."""
+    file = path.with_name("lexicon.txt")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {file}, in which {path} looks words up")
+    language = metadata.get("language", "").lower()
+    if not language:
+        raise ValueError(f"the metadata of {path} must give the language, of which the lexicon is")
+    punctuation = [mark for mark in metadata.get("punctuation", "").split(" ") if mark]
+    words: dict[str, str] = {}
+    unknown = 0
+    for line in _lines(file):
+        if not line.strip():
+            continue
+        word, *tokens = line.split()
+        if not tokens or any(token not in vocabulary for token in tokens):
+            unknown += 1
+            continue
+        # Of a word that stands there twice, the first line counts.
+        words.setdefault(word.translate(_LOWER), " ".join(tokens))
+    if not words:
+        raise ValueError(f"{file} lists no word whose tokens are in tokens.txt")
+    if unknown:
+        logger.warning(
+            "%s has %d words with no tokens, or ones that tokens.txt lacks: they are left out.", file, unknown
+        )
+    lacking = [token for token in ([] if language == "chinese" else [" ", *punctuation]) if token not in vocabulary]
+    if lacking:
+        raise ValueError(f"tokens.txt beside {path} lacks {lacking[0]!r}, which its lexicon needs")
+    by_id = {index: token for token, index in vocabulary.items()}
+    if 0 not in by_id:
+        raise ValueError(f"tokens.txt beside {path} lacks the id 0, which is the blank")
+    return {
+        "tokenizer_class": "VitsTokenizer",
+        "frontend": "lexicon",
+        "lexicon": {"words": words, "punctuation": punctuation, "chinese": language == "chinese"},
+        "pad_token": by_id[0],
+        "unk_token": None,
+        "add_blank": bool(_number(metadata, "add_blank", path, 0)),
+        "normalize": False,
+        "phonemize": False,
+        "is_uroman": False,
+    }
 
 
 def _characters(metadata: Mapping[str, str], vocabulary: Mapping[str, int], path: Path) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def describe(name: str, device_name: str | None = None) -> dict[str, Any]:
 
 def _front_end(tokenizer: Any) -> str:
     """How the voice reads text."""
+    if tokenizer.lexicon is not None:
+        return f"a lexicon of {len(tokenizer.lexicon['words'])} words"
     if tokenizer.phonemizer is not None:
         return f"phonemes of {tokenizer.phonemizer}{' by piper-tts' if tokenizer.frontend == 'piper' else ''}"
     if tokenizer.phonemize:

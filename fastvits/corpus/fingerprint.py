@@ -21,7 +21,11 @@ def voice_fingerprint(voice: Speaker) -> str:
     ]
     words += [getattr(tokenizer, name, None) for name in ("language", "espeak_voice", "uroman_language")]
     # What few voices have: without it the hash is that of earlier releases.
-    words += [value for name in ("phonemizer", "spellings") if (value := getattr(tokenizer, name, None)) is not None]
+    words += [
+        value
+        for name in ("phonemizer", "spellings", "lexicon")
+        if (value := getattr(tokenizer, name, None)) is not None
+    ]
     words.append(tokenizer.get_vocab())
     digest.update(json.dumps(words, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):

@@ -92,6 +92,10 @@ def export_voice(
 
 def _graph(model: VitsModel, tokenizer: VitsTokenizer, format: str, stored_as: str, durations: bool) -> onnx.ModelProto:
     """The graph, by the contract of the format and of the voice's kind of text."""
+    if tokenizer.lexicon is not None:
+        raise ValueError(
+            "a voice that looks words up cannot be exported: no program that speaks the format looks them up"
+        )
     sherpa, piper_text = format == "sherpa", tokenizer.frontend == "piper"
     if sherpa and tokenizer.phonemize and not piper_text:
         raise ValueError(

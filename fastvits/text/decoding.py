@@ -23,7 +23,7 @@ class Decoding(SpecialTokens):
     """The part of a tokenizer that turns ids back into text.
 
     Attributes:
-        frontend: "vits" or "piper".
+        frontend: "vits", "piper", "symbols" or "lexicon".
         add_blank: whether there is a blank between all tokens.
         clean_up_tokenization_spaces: default of `decode`.
     """

@@ -18,6 +18,7 @@ from .decoding import Decoding
 from .espeak_voices import espeak_voice_for, short_code
 from .front_ends.base import FrontEnd
 from .front_ends.characters import CharacterFrontEnd
+from .front_ends.lexicon import LexiconFrontEnd
 from .front_ends.phonemized import PhonemizedFrontEnd
 from .front_ends.piper import PiperLetterFrontEnd, PiperPhonemeFrontEnd
 from .front_ends.piper_languages import PiperLanguageFrontEnd
@@ -57,8 +58,9 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         phonemize: turn the text into phonemes by espeak-ng; without, characters are looked up as they are.
         is_uroman: romanise texts with characters beyond ASCII by uroman.
         espeak_voice: voice of espeak-ng; None means the one of `language`, or "en-us".
-        frontend: "vits"; "piper" for text in sentences of phonemes, each `bos blank p blank ... p blank eos`; or
-            "symbols" for text that is cleaned step by step and read symbol by symbol.
+        frontend: "vits"; "piper" for text in sentences of phonemes, each `bos blank p blank ... p blank eos`;
+            "symbols" for text that is cleaned step by step and read symbol by symbol; or "lexicon" for text whose words
+            are looked up.
         bos_token, eos_token, sep_token, cls_token, mask_token: further special tokens.
         uroman_language: ISO 639-3 code that uroman is told; None, as published, tells it none.
         vowel_clusters: sequences of phonemes that Piper's front end joins into one.
@@ -67,6 +69,8 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         spellings: with frontend="piper", the tokens of each phoneme that stands for several.
         cleaners: with frontend="symbols", the steps that clean a text (`fastvits.text.front_ends.symbols`), in order.
         blank_token: with frontend="symbols", the blank; None means the token of id 0.
+        lexicon: with frontend="lexicon", `words` (tokens of each word, parted by spaces), `punctuation` (the marks that
+            are tokens) and `chinese` (whether sentences stand between silences, and no spaces between words).
         model_max_length: limit for `truncation=True` and `padding="max_length"`; the default means none.
         padding_side, truncation_side: "right" or "left".
         model_input_names: which masks a call returns by itself.
@@ -109,6 +113,7 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         spellings: Mapping[str, Sequence[str]] | None = None,
         cleaners: Sequence[str] | None = None,
         blank_token: str | None = None,
+        lexicon: Mapping[str, Any] | None = None,
         sep_token: str | None = None,
         cls_token: str | None = None,
         mask_token: str | None = None,
@@ -158,6 +163,9 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         self.spellings = None if spellings is None else {phoneme: list(tokens) for phoneme, tokens in spellings.items()}
         self.cleaners = None if cleaners is None else [choice("cleaners", step, CLEANING_STEPS) for step in cleaners]
         self.blank_token = token_text("blank_token", blank_token)
+        self.lexicon = None if lexicon is None else dict(lexicon)
+        if (self.frontend == "lexicon") != (self.lexicon is not None):
+            raise ValueError("frontend='lexicon' and lexicon= go together.")
         limit = optional_length("model_max_length", model_max_length)
         self.model_max_length = VERY_LARGE_LENGTH if limit is None else limit
         self.padding_side = choice("padding_side", padding_side, SIDES)
@@ -267,6 +275,8 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
                 silent=frozenset(token for token in (self.pad_token,) if token is not None),
                 voice=self._espeak_voice(),
             )
+        if self.lexicon is not None:
+            return LexiconFrontEnd(self.vocabulary, blank=self.decoder[0] if self.add_blank else None, **self.lexicon)
         settings: dict[str, Any] = {
             "silent": frozenset(token for token in (self.pad_token, self.unk_token) if token is not None),
             "add_blank": self.add_blank,

@@ -20,7 +20,7 @@ LARGE_LENGTH = int(1e20)
 PADDING_STRATEGIES = ("longest", "max_length", "do_not_pad")
 TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second", "do_not_truncate")
 SIDES = ("right", "left")
-FRONTENDS = ("vits", "piper", "symbols")
+FRONTENDS = ("vits", "piper", "symbols", "lexicon")
 PHONEMIZERS = ("pinyin", "hebrew", "japanese", "thai")
 CLEANING_STEPS = (
     "compose",

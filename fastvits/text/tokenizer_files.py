@@ -174,6 +174,7 @@ class TokenizerFiles(SpecialTokens):
             "vowel_clusters": None,
             "phonemizer": None,
             "spellings": None,
+            "lexicon": None,
             "cleaners": None,
             "blank_token": None,
             "bos_token": None,

@@ -144,6 +144,23 @@ def test_coquis_speakers_come_along(tmp_path: Path) -> None:
     assert_says(tmp_path / "table", expected, 1)
 
 
+def test_a_table_of_one_speaker_becomes_part_of_the_biases(tmp_path: Path) -> None:
+    network = programs.train(COQUI_SYMBOLS, speakers=2)
+    expected = programs.speak(network, 1)
+    state = {**network.state_dict(), "emb_g.weight": network.emb_g.weight[1:].detach()}
+    network.state_dict = lambda: state  # type: ignore[method-assign]
+    network.n_speakers = 1
+    for family, path in (
+        ("coqui", programs.write_coqui(tmp_path / "coqui", network)),
+        ("original", programs.write_original(tmp_path / "original", network)),
+    ):
+        path.parent.joinpath("vocab.txt").write_text("\n".join(map(chr, range(97, 97 + COQUI_SYMBOLS))), "utf-8")
+        voice = convert(path, tmp_path / f"{family}-ours")
+        assert "speaker_id_map" not in voice.config
+        model = assert_says(tmp_path / f"{family}-ours", expected)
+        assert model.config.num_speakers == 1
+
+
 def test_coquis_plain_predictor_has_another_epsilon(tmp_path: Path) -> None:
     network = programs.train(COQUI_SYMBOLS, use_sdp=False)
     network.dp.norm_1.eps = network.dp.norm_2.eps = 1e-4

@@ -66,7 +66,7 @@ def put(name: str, tensor: Any) -> Callable[[dict[str, Any]], None]:
         (put("dec.conv_pre.bias", torch.ones(16, dtype=torch.int64)), "holds int64"),
         (put("dec.conv_pre.bias", torch.ones(1).expand(16)), "in a form that is not read"),
         (put("dec.conv_pre.bias", "a text"), "which is no tensor with a name"),
-        (put("emb_g.weight", torch.ones(1, 8)), "a speaker embedding of one speaker"),
+        (put("emb_g.weight", torch.ones(1, 8)), "a speaker table of one speaker that its decoder does not hear"),
         (put("enc_p.emb.weight", torch.ones(7)), r"shape \[7\]; expected 2 dimensions"),
         (put("enc_p.bert_proj.weight", torch.ones(2)), "BERT's features"),
         (put("flow.flows.0.pre_transformer.conv.weight", torch.ones(2)), "a flow with a transformer"),

@@ -118,8 +118,6 @@ def architecture(
     # speakers
     if "emb_g.weight" in tensors:
         fields["num_speakers"], fields["speaker_embedding_size"] = shape("emb_g.weight")
-        if fields["num_speakers"] < 2:
-            raise ValueError("a voice with a speaker embedding of one speaker cannot be expressed")
     else:
         fields |= {"num_speakers": 1, "speaker_embedding_size": 0}
 

@@ -18,6 +18,7 @@ from ..discriminator import discriminator_state
 from ..folder import ConvertedVoice, read_object, reading
 from ..foreign import refuse_foreign_parts
 from ..shapes import Shapes, agree, lists_of_sizes, sizes, training_fields
+from ..speakers import fold_single_speaker
 from ..state import model_state
 from . import settings as said
 
@@ -56,6 +57,7 @@ def read(checkpoint: Path, config_path: Path | None = None, *, with_discriminato
     beside = _settings_file(checkpoint) if config_path is None else config_path
     settings = read_object(beside, "the JSON file of a Piper voice, without which the symbols are not known")
     with reading(checkpoint):
+        fold_single_speaker(parameters)
         fields = _fields(parameters, _hyperparameters(content), checkpoint)
         state = model_state(parameters, fields, whole_name=str(checkpoint))
     with reading(beside):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..folder import ConvertedVoice, in_one_sentence, read_object, reading
+from ..speakers import fold_single_speaker
 from ..state import model_state
 from . import settings as said
 from .architecture import architecture
@@ -32,8 +33,10 @@ def read(onnx_path: str | os.PathLike[str], config_path: str | os.PathLike[str] 
                 f"{path} is not a Piper voice: such a graph has the input 'scales', this one has {sorted(graph.inputs)}"
             )
         parameters, convolutions = collect(graph)
-        fields = architecture(graph, parameters, convolutions)
-        state = model_state({name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in parameters.items()}, fields)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
+        fold_single_speaker(tensors)
+        fields = architecture(graph, {name: tensor.numpy() for name, tensor in tensors.items()}, convolutions)
+        state = model_state(tensors, fields)
     with reading(beside):
         vocabulary = said.vocabulary(settings, fields["vocab_size"])
         config = said.configuration(settings, fields, vocabulary["_"])
