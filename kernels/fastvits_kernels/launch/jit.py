@@ -62,6 +62,7 @@ class LazyKernel:
                     if interpreting():
                         _interpret_bfloat16_dots()
                         _interpret_scalars_as_indices()
+                        _patch_language_once_a_launch()
                     scope = self.fn.__globals__
                     scope["tl"] = triton.language
                     self._jitted = triton.jit(self.fn, do_not_specialize=varying_names(self.fn))
@@ -119,6 +120,44 @@ def _interpret_scalars_as_indices() -> None:
 
     patch_tensor_with_index.takes_any_index = True  # type: ignore[attr-defined]
     interpreter._patch_lang_tensor = patch_tensor_with_index
+
+
+def _patch_language_once_a_launch() -> None:
+    """Have Triton's interpreter replace its language once for each launch, not for each call of a device function too.
+
+    It looks through some thousand attributes every time, only to find them replaced: a third of the time of kernels
+    that are made of small functions.
+    """
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    patch_lang = interpreter._patch_lang
+    if getattr(patch_lang, "once_a_launch", False):
+        return
+    patched: set[Any] = set()
+
+    class Scope:
+        """The replacements of a launch, which ends when they are undone; without them, those of a call within it."""
+
+        def __init__(self, of_launch: Any = None) -> None:
+            self.of_launch = of_launch
+
+        def restore(self) -> None:
+            if self.of_launch is not None:
+                patched.clear()
+                self.of_launch.restore()
+
+    def patch_lang_once(fn: Callable[..., Any]) -> Any:
+        languages = {value for value in fn.__globals__.values() if value is tl or value is tl.core}
+        if patched and languages <= patched:
+            return Scope()
+        within = bool(patched)
+        scope = patch_lang(fn)
+        patched.update(languages)
+        return scope if within else Scope(scope)
+
+    patch_lang_once.once_a_launch = True  # type: ignore[attr-defined]
+    interpreter._patch_lang = patch_lang_once
 
 
 def kernel(fn: Callable[..., Any]) -> Any:
