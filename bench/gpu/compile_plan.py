@@ -1,5 +1,6 @@
 """What `python -m bench.compile_report` compiles: all that the launchers launch, found by recording launches."""
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.configurations import CONFIGURATIONS, meta_model, utterances
+from fastvits import VitsModel
 from fastvits.planning.explain import planned_calls
 from fastvits.planning.tuning import MODES, allowing_tf32
 from fastvits_kernels.dispatch import registry
@@ -76,14 +78,20 @@ def configuration_of(launch: jit.Launch, mode: str) -> Configuration:
     )
 
 
+@functools.lru_cache
+def model_of(name: str, dtype: torch.dtype) -> VitsModel:
+    """One of the configurations without memory, made once: a plan asks for it several times."""
+    return meta_model(CONFIGURATIONS[name], dtype)
+
+
 def calls_of_the_models(
     seconds: Sequence[int], batches: Sequence[int] = BATCHES
 ) -> Iterator[tuple[str, registry.Call]]:
     """The distinct calls of ops that the two configurations make, each with the mode it is made in."""
-    for settings in CONFIGURATIONS.values():
+    for name, settings in CONFIGURATIONS.items():
         for dtype in dict.fromkeys(dtype for dtype, _ in MODES.values()):
             modes = [mode for mode, (other, _) in MODES.items() if other == dtype]
-            model = meta_model(settings, dtype)
+            model = model_of(name, dtype)
             seen: set[Any] = set()
             for sizes in utterances(settings, seconds, batches):
                 with registry.use_backend("eager"):
@@ -98,7 +106,7 @@ def calls_of_the_models(
                     seen.add(key)
                     # With `output_attentions` the model makes another op's call with the same arguments.
                     named = (WEIGHTS_OF[call.op.name],) if call.op.name in WEIGHTS_OF else ()
-                    for op in (call.op, *(registry.ops()[name] for name in named)):
+                    for op in (call.op, *(registry.ops()[other] for other in named)):
                         for mode in modes:
                             yield mode, registry.Call(op, call.args, call.decision)
 

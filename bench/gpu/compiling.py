@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,13 +65,13 @@ def child(mode: str, order: str) -> dict[str, Any]:
     return {"seconds": seconds, "kernels": len(driver.compiled)}
 
 
-def in_a_process(mode: str, order: str) -> dict[str, Any]:
-    """`child` in a fresh interpreter with an empty cache."""
+def in_a_process(mode: str, order: str, cache: Path | None = None) -> dict[str, Any]:
+    """`child` in a fresh interpreter with an empty cache, or with the one in a folder."""
     known = filter(None, [os.environ.get("PYTHONPATH")])
     paths = os.pathsep.join([str(harness.ROOT), str(harness.ROOT / "kernels"), *known])
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as empty:
         environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        environment |= {"PYTHONPATH": paths, "TRITON_CACHE_DIR": cache}
+        environment |= {"PYTHONPATH": paths, "TRITON_CACHE_DIR": str(cache or empty)}
         command = [sys.executable, "-m", "bench.compiling", "--child", mode, order]
         done = subprocess.run(command, cwd=harness.ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -79,14 +80,16 @@ def in_a_process(mode: str, order: str) -> dict[str, Any]:
     return found
 
 
-def measure(modes: Sequence[str], rounds: int) -> list[dict[str, Any]]:
-    """The rows of these modes."""
+def measure(modes: Sequence[str], rounds: int, cache: Path | None = None) -> list[dict[str, Any]]:
+    """The rows of these modes. With a folder for a cache, who only counts kernels has each compiled once: the seconds
+    mean nothing then.
+    """
     rows = []
     for mode in modes:
         samples: dict[str, list[dict[str, Any]]] = {order: [] for order in ORDERS}
         for _ in range(rounds):
             for order in ORDERS:
-                samples[order].append(in_a_process(mode, order))
+                samples[order].append(in_a_process(mode, order, cache))
         for order, found in samples.items():
             kernels = {sample["kernels"] for sample in found}
             if len(kernels) != 1:

@@ -99,9 +99,9 @@ def test_what_is_compiled_is_what_the_launchers_choose() -> None:
     compiled = {(c.op, c.mode, *c.chosen) for c in plan}
     generator = torch.Generator().manual_seed(0)
     launched = set()
-    for settings in CONFIGURATIONS.values():
+    for name in CONFIGURATIONS:
         for mode, (dtype, allow_tf32) in compile_plan.MODES.items():
-            model = meta_model(settings, dtype)
+            model = compile_plan.model_of(name, dtype)
             for second in range(1, 31, 3):
                 start = float(torch.rand((), generator=generator)) + second - 0.5
                 frames = round(min(max(start, 1.0), 30.0) * model.config.sampling_rate / 256)

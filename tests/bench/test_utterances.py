@@ -75,8 +75,8 @@ def test_growth_of_a_long_text_counts_from_its_tenth_minute() -> None:
     )
 
 
-def test_compiling_counts_the_same_kernels_in_either_order() -> None:
-    (one_by_one, together) = compiling.measure(["float16"], 1)
+def test_compiling_counts_the_same_kernels_in_either_order(tmp_path: Path) -> None:
+    (one_by_one, together) = compiling.measure(["float16"], 1, tmp_path)
     assert (one_by_one["order"], together["order"]) == compiling.ORDERS
     assert one_by_one["kernels"] == together["kernels"] > 30
     assert all(seconds > 0 for seconds in one_by_one["seconds"] + together["seconds"])

@@ -21,7 +21,7 @@ def load() -> Callable[[torch.dtype], VitsModel]:
 
 
 def texts() -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids `[200, T_text]` that the voice knows, in no order that says anything, and lengths of 1 to 80."""
+    """Token ids `[200, T_text]` that the voice knows, in no order, and lengths of 1 to 80, the shortest first."""
     tokenizer = VitsTokenizer.from_pretrained(Path(voice_folder(DEFAULT_VOICE)))
     sentence = (
         "The quick brown fox jumps over the lazy dog; she sells sea shells, how vexingly quick, a big joyful zebra!"
@@ -29,7 +29,7 @@ def texts() -> tuple[torch.Tensor, torch.Tensor]:
     known = tokenizer(sentence, return_tensors="pt")["input_ids"].unique()
     generator = torch.Generator().manual_seed(0)
     ids = known[torch.randint(0, len(known), (TEXTS, 80), generator=generator)]
-    return ids, torch.randint(1, 81, (TEXTS,), generator=generator)
+    return ids, torch.randint(1, 81, (TEXTS,), generator=generator).sort().values
 
 
 @torch.no_grad()
@@ -40,10 +40,12 @@ def frames_of(model: VitsModel) -> torch.Tensor:
     found = []
     for first in range(0, TEXTS, BATCH):
         chosen = slice(first, first + BATCH)
-        hidden = model.text_encoder.encode(ids[chosen], lengths[chosen]).hidden
-        scaled = noise[chosen].to(hidden.dtype) * model.noise_scale_duration
+        steps = int(lengths[chosen].max())
+        hidden = model.text_encoder.encode(ids[chosen, :steps], lengths[chosen]).hidden
+        scaled = noise[chosen, :steps].to(hidden.dtype) * model.noise_scale_duration
         frames = model.duration_predictor.predict(hidden, lengths[chosen], None, scaled).exp()
-        found.append(frames.masked_fill(torch.arange(80) >= lengths[chosen, None], 0))
+        frames = frames.masked_fill(torch.arange(steps) >= lengths[chosen, None], 0)
+        found.append(torch.nn.functional.pad(frames, (0, 80 - steps)))
     return torch.cat(found)
 
 

@@ -117,22 +117,31 @@ def test_parts_at_two_lengths(config: dict[str, Any]) -> None:
             same(compiled(*arguments, **options), part(*arguments, **options))
 
 
-def packaged(model: VitsModel, name: str, folder: Path, steps: int) -> None:
-    """Compile a part ahead, load the package, and compare what it says twice."""
-    part = model.get_submodule(name)
-    arguments, options = parts(model, steps)[name]
-    exported = torch.export.export(part, arguments, options)
-    package = torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / f"{name}.pt2"))
-    loaded = torch._inductor.aoti_load_package(package)
-    for _ in range(2):
-        same(loaded(*arguments, **options), part(*arguments, **options))
+class Parts(torch.nn.Module):
+    """Some parts of a model in one module: each package costs some seconds, whatever is in it."""
+
+    def __init__(self, model: VitsModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]]) -> dict[str, Any]:
+        return {
+            name: self.model.get_submodule(name)(*arguments, **options) for name, (arguments, options) in calls.items()
+        }
 
 
 @each_configuration
 def test_packages_compiled_ahead(config: dict[str, Any], tmp_path: Path) -> None:
+    """Compile the parts ahead, load the package, and compare what it says twice."""
     model = tiny(config)
-    for name in parts(model, 9):
-        packaged(model, name, tmp_path, 9)
+    calls = parts(model, 9)
+    exported = torch.export.export(Parts(model), (calls,))
+    package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "parts.pt2"))
+    loaded = torch._inductor.aoti_load_package(package)
+    for _ in range(2):
+        found = loaded(calls)
+        for name, (arguments, options) in calls.items():
+            same(found[name], model.get_submodule(name)(*arguments, **options))
 
 
 @pytest.mark.parametrize("name", ["flow", "decoder", "text_encoder"])

@@ -48,7 +48,7 @@ attention("sharp", (1, 65, 1, 32), scale=3.0)
 attention("head-dim-192", (1, 20, 1, 192), lengths=[19])
 attention("head-dim-256", (1, 9, 1, 256))
 attention("head-dim-6", (1, 20, 2, 6), lengths=[19])
-attention("long-thin", (1, 1000, 1, 16), lengths=[140])
+attention("long-thin", (1, 300, 1, 16), lengths=[140])
 attention("empty-batch", (0, 5, 2, 16), layout="normal")
 
 
