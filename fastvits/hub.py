@@ -48,17 +48,17 @@ def snapshot(
     """
     inner = PurePosixPath(subfolder)
     if inner.is_absolute() or ".." in inner.parts:
-        raise ValueError(f"subfolder must be a relative path inside the source, not {subfolder!r}.")
+        raise ValueError(f"subfolder must be a relative path inside the source, got {subfolder!r}")
     name = os.fspath(source)
     if not name:
-        raise FileNotFoundError("An empty name is neither a folder nor the id of a hub repository.")
+        raise FileNotFoundError("an empty name is neither a folder nor the id of a hub repository")
     local = Path(os.path.expanduser(name))
     if local.is_dir():
         if not (local / inner).is_dir():
-            raise FileNotFoundError(f"The folder {name!r} has no folder {subfolder!r} inside.")
+            raise FileNotFoundError(f"the folder {name!r} has no folder {subfolder!r} inside")
         return local / inner
     if local.exists():
-        raise NotADirectoryError(f"{name!r} is a file; a folder or the id of a hub repository is needed.")
+        raise NotADirectoryError(f"{name!r} is a file; a folder or the id of a hub repository is needed")
     return _download(name, inner, allow_patterns, revision, cache_dir, local_files_only, token, force_download)
 
 
@@ -94,15 +94,15 @@ def _download(
         )
     except HFValidationError as error:
         raise FileNotFoundError(
-            f"{repository!r} is neither a folder nor the id of a hub repository (such as 'facebook/mms-tts-eng')."
+            f"{repository!r} is neither a folder nor the id of a hub repository (such as 'facebook/mms-tts-eng')"
         ) from error
     # What the hub's client raises depends on its version and on the HTTP library below it; some of it is no OSError.
     except Exception as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise OSError(f"There is no folder {repository!r}, and {at} cannot be had from the hub: {reason}") from error
+        raise OSError(f"there is no folder {repository!r}, and {at} cannot be had from the hub: {reason}") from error
     if not (root / inner).is_dir():
         wanted = ", ".join(str(inner / pattern) for pattern in patterns)
-        raise FileNotFoundError(f"The hub repository {at} has no file matching {wanted}.")
+        raise FileNotFoundError(f"the hub repository {at} has no file matching {wanted}")
     return root / inner
 
 
@@ -152,5 +152,5 @@ def upload(
         except (OSError, ValueError, TypeError):
             raise
         except Exception as error:  # the errors of whichever HTTP library this version of huggingface_hub is built on
-            raise OSError(f"Cannot upload to {repo_id!r} on the hub: {error}") from error
+            raise OSError(f"cannot upload to {repo_id!r} on the hub: {error}") from error
     return str(getattr(commit, "commit_url", commit))

@@ -27,11 +27,11 @@ def check_levels(volume: object, normalize: object) -> None:
     """Raise TypeError or ValueError unless `volume` is a number from 0 on and `normalize` one of `NORMALIZATIONS` or
     None."""
     if isinstance(volume, bool) or not isinstance(volume, int | float):
-        raise TypeError(f"volume must be a number, not {volume!r}")
+        raise TypeError(f"volume must be a number, got {volume!r}")
     if not (math.isfinite(volume) and volume >= 0):
-        raise ValueError(f"volume must be finite and >= 0, not {volume!r}")
+        raise ValueError(f"volume must be finite and >= 0, got {volume!r}")
     if normalize is not None and normalize not in NORMALIZATIONS:
-        raise ValueError(f"normalize must be {' or '.join(map(repr, NORMALIZATIONS))} or None, not {normalize!r}")
+        raise ValueError(f"normalize must be {' or '.join(map(repr, NORMALIZATIONS))} or None, got {normalize!r}")
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ def number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
     return value
 
 
@@ -67,7 +67,7 @@ def positive(text: str) -> float:
     """A number above 0."""
     value = number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return value
 
 
@@ -75,7 +75,7 @@ def not_negative(text: str) -> float:
     """A number from 0 on."""
     value = number(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
     return value
 
 
@@ -84,7 +84,7 @@ def whole_number(limit: int, least: int = 0) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if re.fullmatch(r"[0-9]+", text) is None or not least <= int(text) <= limit:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {limit}, not {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {limit}, got {text!r}")
         return int(text)
 
     return parse
@@ -128,7 +128,7 @@ def onnx_file(text: str) -> Path:
     """A Piper voice's file."""
     path = Path(text)
     if path.suffix != ".onnx":
-        raise argparse.ArgumentTypeError(f"must be a Piper voice's .onnx file, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a Piper voice's .onnx file, got {text}")
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text} does not exist")
     return path

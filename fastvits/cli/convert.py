@@ -53,7 +53,7 @@ def _source(text: str) -> Path:
     path = _existing(text)
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
         raise argparse.ArgumentTypeError(
-            f"must be a Piper voice's .onnx file, a checkpoint ({', '.join(SUFFIXES[1:])}) or a folder, not {text}"
+            f"must be a Piper voice's .onnx file, a checkpoint ({', '.join(SUFFIXES[1:])}) or a folder, got {text}"
         )
     return path
 

@@ -40,7 +40,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 def _graph_file(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".onnx" or path.is_dir():
-        raise argparse.ArgumentTypeError(f"must be a file called .onnx, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a file called .onnx, got {text!r}")
     return path
 
 

@@ -138,7 +138,7 @@ def _shares(text: str) -> dict[str, float]:
         speaker, _, share = part.rpartition("=")
         if not speaker.strip() or speaker.strip() in shares:
             raise argparse.ArgumentTypeError(
-                f"must be different speakers with a share each, as 0=0.7,1=0.3, not {text!r}"
+                f"must be different speakers with a share each, as 0=0.7,1=0.3, got {text!r}"
             )
         shares[speaker.strip()] = positive(share)
     return shares
@@ -167,7 +167,7 @@ def mixed_voice(voice: Speaker, shares: dict[str, float]) -> torch.Tensor:
 def _timestamp_file(text: str) -> Path:
     path = output_file(text)
     if path.suffix.lower() not in TIMESTAMP_FORMATS:
-        raise argparse.ArgumentTypeError(f"must end with {', '.join(TIMESTAMP_FORMATS)}, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must end with {', '.join(TIMESTAMP_FORMATS)}, got {text!r}")
     return path
 
 

@@ -178,7 +178,7 @@ def _named_voice(text: str) -> tuple[str, str]:
 def _origin(text: str) -> str:
     """As browsers send it: scheme, host and perhaps a port, without a path."""
     if text != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text) is None:
-        raise argparse.ArgumentTypeError(f"must be an origin such as https://example.org, or *, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an origin such as https://example.org, or *, got {text!r}")
     return text
 
 

@@ -29,11 +29,11 @@ class Integer:
             return None
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             or_none = " or None" if self.optional else ""
-            raise TypeError(f"{name} must be an integer{or_none}, not {value!r} of type {type(value).__name__}.")
+            raise TypeError(f"{name} must be an integer{or_none}, got {value!r} of type {type(value).__name__}")
         number = int(value)
         if not self.minimum <= number <= self.maximum:
             upper = "" if self.maximum == INT64_MAX and number < self.minimum else f" and at most {self.maximum}"
-            raise ValueError(f"{name} must be at least {self.minimum}{upper}, not {number}.")
+            raise ValueError(f"{name} must be at least {self.minimum}{upper}, got {number}")
         return number
 
 
@@ -48,19 +48,19 @@ class Real:
         if value is None and self.optional:
             return None
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name} must be a number, not {value!r} of type {type(value).__name__}.")
+            raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
         try:
             # Always a float: transformers refuses an integer where its own field is a float.
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise ValueError(f"{name} must be a finite number, not {number}.")
+            raise ValueError(f"{name} must be a finite number, got {number}")
         if self.positive and number <= 0:
-            raise ValueError(f"{name} must be greater than 0, not {number}.")
+            raise ValueError(f"{name} must be greater than 0, got {number}")
         if not self.minimum <= number <= self.maximum:
             upper = "" if self.maximum == math.inf else f" and at most {self.maximum:g}"
-            raise ValueError(f"{name} must be at least {self.minimum:g}{upper}, not {number}.")
+            raise ValueError(f"{name} must be at least {self.minimum:g}{upper}, got {number}")
         return number
 
 
@@ -72,7 +72,7 @@ class Flag:
         if value is None and self.optional:
             return None
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, not {value!r} of type {type(value).__name__}.")
+            raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}")
         return bool(value)
 
 
@@ -82,10 +82,10 @@ class NonEmptyList:
 
     def __call__(self, name: str, value: Any) -> list[Any]:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-            raise TypeError(f"{name} must be a list, not {value!r} of type {type(value).__name__}.")
+            raise TypeError(f"{name} must be a list, got {value!r} of type {type(value).__name__}")
         items = [self.item(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
         if not items:
-            raise ValueError(f"{name} must not be empty.")
+            raise ValueError(f"{name} must not be empty")
         return items
 
 
@@ -112,7 +112,7 @@ class Activation:
     def __call__(self, name: str, value: Any) -> Any:
         if isinstance(value, str):
             if value not in ACTIVATIONS:
-                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)} or a function, not {value!r}.")
+                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)} or a function, got {value!r}")
         elif not callable(value):
-            raise TypeError(f"{name} must be a name or a function, not {value!r} of type {type(value).__name__}.")
+            raise TypeError(f"{name} must be a name or a function, got {value!r} of type {type(value).__name__}")
         return value

@@ -64,7 +64,7 @@ class ConfigurationFiles(PublishedAttributes):
             ValueError: an impossible value or architecture, or a ``model_type`` other than "vits".
         """
         if not isinstance(config_dict, Mapping):
-            raise TypeError(f"config_dict must be a dictionary, not {type(config_dict).__name__}.")
+            raise TypeError(f"config_dict must be a dictionary, got {type(config_dict).__name__}")
         given = {name: value for name, value in overrides.items() if name not in LOADER_WORDS}
         unused = {name: given.pop(name) for name in list(given) if not cls._takes(name, config_dict)}
         if not return_unused_kwargs:
@@ -145,7 +145,7 @@ class ConfigurationFiles(PublishedAttributes):
             folder = snapshot(source, allow_patterns=[CONFIG_NAME], subfolder=subfolder, **where)
             path = folder / CONFIG_NAME
             if not path.is_file():
-                raise FileNotFoundError(f"{folder} is no model: it has no {CONFIG_NAME}.")
+                raise FileNotFoundError(f"{folder} is no model: it has no {CONFIG_NAME}")
         return path
 
     @classmethod
@@ -163,7 +163,7 @@ class ConfigurationFiles(PublishedAttributes):
         if not isinstance(self.hidden_act, str):
             raise TypeError(
                 f"hidden_act is the function {function_name(self.hidden_act)}, which JSON cannot hold; "
-                f"set it to one of {', '.join(ACTIVATIONS)} before saving."
+                f"set it to one of {', '.join(ACTIVATIONS)} before saving"
             )
         return written(self.to_diff_dict() if use_diff else self.to_dict())
 
@@ -186,12 +186,12 @@ class ConfigurationFiles(PublishedAttributes):
         """
         if options and not push_to_hub:
             raise TypeError(
-                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all."
+                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all"
             )
         self.validate()
         folder = Path(save_directory)
         if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"{str(folder)!r} is a file; a configuration is saved into a folder.")
+            raise NotADirectoryError(f"{str(folder)!r} is a file; a configuration is saved into a folder")
         text = self.to_json_string()
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / CONFIG_NAME, text)

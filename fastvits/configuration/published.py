@@ -33,7 +33,7 @@ class PublishedAttributes:
         if value not in ATTENTIONS:
             raise ValueError(
                 f"attn_implementation is {value!r}; attention is always computed exactly, by fastvits' own kernels: "
-                "leave it out, or write 'eager' or 'sdpa'."
+                "leave it out, or write 'eager' or 'sdpa'"
             )
         self.__dict__["_attention"] = value
 
@@ -82,8 +82,8 @@ class PublishedAttributes:
             old = getattr(self, name, None)
             kind = type(old)
             if not equals or kind not in (bool, int, float, str):
-                raise ValueError(f"update_str has {item!r}; give name=value of a number, a text or a truth value.")
+                raise ValueError(f"update_str has {item!r}; give name=value of a number, a text or a truth value")
             if kind is bool and text.lower() not in ("true", "1", "y", "yes", "false", "0", "n", "no"):
-                raise ValueError(f"{name} must be true or false, not {text!r}.")
+                raise ValueError(f"{name} must be true or false, got {text!r}")
             values[name] = text.lower() in ("true", "1", "y", "yes") if kind is bool else kind(text)
         self.update(values)

@@ -210,7 +210,7 @@ class VitsConfig(ConfigurationFiles):
         values = without_mark(values)
         model_type = values.get("model_type", self.model_type)
         if model_type not in (self.model_type, VitsConfig.model_type):
-            raise ValueError(f"model_type must be {self.model_type!r}, not {model_type!r}: this is no VITS model.")
+            raise ValueError(f"model_type must be {self.model_type!r}, got {model_type!r}: this is no VITS model")
         # A subclass may have set attributes of its own before.
         self.__dict__["_extra"] = {
             **self.__dict__.get("_extra", {}),
@@ -249,7 +249,7 @@ class VitsConfig(ConfigurationFiles):
             (name in OTHER_WORDS or difflib.get_close_matches(name, _RULES, 1, NEAR))
             and not tolerated(f"{type(self).__name__} keeps {name}, which means nothing to a VITS")
         ):
-            raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
+            raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}")
         else:
             extra[name] = value
 
@@ -260,7 +260,7 @@ class VitsConfig(ConfigurationFiles):
             return extra[name]
         if name in GENERAL:
             return GENERAL[name]
-        raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}.")
+        raise AttributeError(f"{type(self).__name__} has no parameter {name!r}{_near(name)}")
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -303,12 +303,12 @@ class VitsConfig(ConfigurationFiles):
 
     def _check_spectrograms(self) -> None:
         if self.window_length is not None and self.window_length > self.n_fft:
-            raise ValueError(f"window_length must be at most n_fft ({self.n_fft}), not {self.window_length}.")
+            raise ValueError(f"window_length must be at most n_fft ({self.n_fft}), got {self.window_length}")
         half = self.sampling_rate / 2
         if not self.mel_fmin < (half if self.mel_fmax is None else self.mel_fmax) <= half:
             raise ValueError(
                 f"mel_fmin ({self.mel_fmin:g}) must be below mel_fmax ({self.mel_fmax}), and that at most half of "
-                f"sampling_rate, {half:g}."
+                f"sampling_rate, {half:g}"
             )
 
     @classmethod
@@ -323,7 +323,7 @@ class VitsConfig(ConfigurationFiles):
         unknown = [name for name in parameters if name not in known]
         if unknown and not tolerated(f"{owner} keeps {', '.join(unknown)}, which mean nothing to a VITS"):
             listed = ", ".join(f"{name!r}{_near(name)}" for name in unknown)
-            raise TypeError(f"{owner} got an unknown keyword argument: {listed}.")
+            raise TypeError(f"{owner} got an unknown keyword argument: {listed}")
 
     @classmethod
     def _built(cls: type[_Self], values: dict[str, Any]) -> _Self:

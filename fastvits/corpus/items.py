@@ -43,7 +43,7 @@ def number_of(name: str, value: Any, kind: type[int] | type[float]) -> Any:
         return kind(value)
     except (ValueError, OverflowError):
         what = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{name} must be {what}, not {value!r}") from None
+        raise ValueError(f"{name} must be {what}, got {value!r}") from None
 
 
 _FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
@@ -68,7 +68,7 @@ def identifier_of(given: Mapping[str, Any], row: int) -> str:
     if identifier is None or identifier == "":
         return f"{row:06d}"
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
-        raise ValueError(f"id must be a string or a whole number, not {identifier!r}")
+        raise ValueError(f"id must be a string or a whole number, got {identifier!r}")
     _check_id(str(identifier))
     return str(identifier)
 

@@ -121,7 +121,7 @@ def _json_line_rows(stream: Iterable[str]) -> Iterator[dict[str, Any] | Failure]
 def _object_row(row: Any, number: int) -> dict[str, Any] | Failure:
     if isinstance(row, dict):
         return {**row, "row": number}
-    return Failure(number, None, f"must be a JSON object, not {type(row).__name__}")
+    return Failure(number, None, f"must be a JSON object, got {type(row).__name__}")
 
 
 def _json_list_rows(stream: io.TextIOWrapper) -> Iterator[dict[str, Any] | Failure]:

@@ -95,9 +95,9 @@ def synthesize(
         ImportError: FLAC without the package `soundfile`.
     """
     if format not in ("wav", "flac"):
-        raise ValueError(f"format must be 'wav' or 'flac', not {format!r}")
+        raise ValueError(f"format must be 'wav' or 'flac', got {format!r}")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number from 1, not {batch_size!r}")
+        raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
     if isinstance(items, str | bytes | Mapping):
         raise TypeError("items must be an iterable of texts or of mappings: put a single one into a list")
     if format == "flac":

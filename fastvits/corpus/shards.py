@@ -86,7 +86,7 @@ def from_environment(environment: Mapping[str, str], count: int | None = None) -
     def number(name: str) -> int:
         text = environment.get(name, "")
         if re.fullmatch(r"[0-9]{1,9}", text) is None:
-            raise ValueError(f"{name} should be a whole number, not {text!r}: give the shard as I/N")
+            raise ValueError(f"{name} must be a whole number, got {text!r}: give the shard as I/N")
         return int(text)
 
     found: tuple[str, int, int | None] | None = None

@@ -188,7 +188,7 @@ class CorpusRun:
             if isinstance(given, str):
                 given = {"text": given}
             if not isinstance(given, Mapping):
-                raise ValueError(f"must be a text or a mapping, not {type(given).__name__}")
+                raise ValueError(f"must be a text or a mapping, got {type(given).__name__}")
             row = given.get("row", number)
             identifier = identifier_of(given, row)
             item = self._item(given, row, identifier)
@@ -222,7 +222,7 @@ class CorpusRun:
             logger.warning("Columns that mean nothing here are ignored: %s.", ", ".join(strangers))
         text = given.get("text")
         if not isinstance(text, str):
-            raise ValueError("has no text" if text is None else f"text must be a string, not {type(text).__name__}")
+            raise ValueError("has no text" if text is None else f"text must be a string, got {type(text).__name__}")
         if is_broken(text):
             raise ValueError("text is not UTF-8")
         if not text.strip():

@@ -61,12 +61,12 @@ def export_voice(
     except ImportError as error:
         raise ImportError("exporting a voice needs the package `onnx`: install `fastvits[voice]`") from error
     if format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if weights not in WEIGHT_TYPES:
-        raise ValueError(f"weights must be one of {', '.join(WEIGHT_TYPES)}, not {weights!r}")
+        raise ValueError(f"weights must be one of {', '.join(WEIGHT_TYPES)}, got {weights!r}")
     path = Path(path)
     if path.suffix != ".onnx":
-        raise ValueError(f"the file must be called .onnx, not {path.name!r}")
+        raise ValueError(f"the file must be called .onnx, got {path.name!r}")
     if isinstance(voice, VitsModel):
         if tokenizer is None:
             raise TypeError("a model is exported together with its tokenizer: give tokenizer=")

@@ -81,7 +81,7 @@ def synthesize(
             raise TypeError(f"{name} cannot be given here: every actor has its own")
     for name, value in (("workers", workers), ("shards", shards)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number from 1, not {value!r}")
+            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
     folder = Path(output_dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _manifest(items, folder)
@@ -189,7 +189,7 @@ def _manifest(items: Any, folder: Path) -> str:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for number, row in enumerate(rows, 1):
             if not isinstance(row, Mapping):
-                raise TypeError(f"row {number} must be a mapping with id and text, not {type(row).__name__}")
+                raise TypeError(f"row {number} must be a mapping with id and text, got {type(row).__name__}")
             if row.get("id") in (None, ""):
                 raise ValueError(f"row {number} has no id, and the order of a dataset is not kept: give each row one")
             plain = {name: value.item() if hasattr(value, "item") else value for name, value in row.items()}

@@ -183,7 +183,7 @@ class VitsPreTrainedModel(PublishedAttributes):
             lies = at if config is None else config
             # Weights lie in a folder: a file is no model, whatever it holds.
             if config is None and Path(at).is_file():
-                raise NotADirectoryError(f"{at!r} is a file; a folder or the id of a hub repository is needed.")
+                raise NotADirectoryError(f"{at!r} is a file; a folder or the id of a hub repository is needed")
             return cls.config_class.from_pretrained(lies, **where, **overrides), at
         config = cls._own_config(config)
         if overrides:
@@ -200,7 +200,7 @@ class VitsPreTrainedModel(PublishedAttributes):
         if isinstance(config, VitsConfig):
             return copy.deepcopy(config)
         if getattr(config, "model_type", None) != "vits" or not callable(getattr(config, "to_dict", None)):
-            raise TypeError(f"config must be a VitsConfig or where one lies, not {type(config).__name__}")
+            raise TypeError(f"config must be a VitsConfig or where one lies, got {type(config).__name__}")
         return cls.config_class.from_dict(config.to_dict())
 
     @classmethod

@@ -34,9 +34,9 @@ def set_seed(seed: SupportsIndex, deterministic: bool = False) -> None:
     try:
         number = operator.index(seed)
     except TypeError:
-        raise TypeError(f"seed must be a whole number, not {type(seed).__name__}") from None
+        raise TypeError(f"seed must be a whole number, got {type(seed).__name__}") from None
     if not 0 <= number <= _LARGEST_SEED:
-        raise ValueError(f"seed must be from 0 to {_LARGEST_SEED}, not {number}")
+        raise ValueError(f"seed must be from 0 to {_LARGEST_SEED}, got {number}")
     if not isinstance(deterministic, bool):
         raise TypeError(f"deterministic must be True or False, got {deterministic!r}")
     random.seed(number)

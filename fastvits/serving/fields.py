@@ -54,15 +54,15 @@ class Field:
         """Raise `BadRequest` where the value does not fit."""
         kind = _kind(value)
         if kind not in self.types and not (kind == "integer" and "number" in self.types):
-            raise BadRequest(f"{name} must be {_either(self.types)}, not {_shown(value)}", name)
+            raise BadRequest(f"{name} must be {_either(self.types)}, got {_shown(value)}", name)
         if kind == "string" and any("\ud800" <= character <= "\udfff" for character in value):
             raise BadRequest(f"{name} holds half of a surrogate pair, which is no character", name)
         if self.choices and value not in self.choices:
-            raise BadRequest(f"{name} must be one of {', '.join(self.choices)}, not {_shown(value)}", name)
+            raise BadRequest(f"{name} must be one of {', '.join(self.choices)}, got {_shown(value)}", name)
         if kind == "object" and self.properties:
             if set(value) != set(self.properties) or any(_kind(one) != "string" for one in value.values()):
                 wanted = ", ".join(f'"{name}": a string' for name in self.properties)
-                raise BadRequest(f"{name} must be {{{wanted}}} where it is an object, not {_shown(value)}", name)
+                raise BadRequest(f"{name} must be {{{wanted}}} where it is an object, got {_shown(value)}", name)
             return
         size: float
         low: float | None

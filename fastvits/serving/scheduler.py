@@ -157,7 +157,7 @@ class Scheduler:
             ("threads", 1 if threads is None else threads),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
+                raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}")
         self.workers = workers
         self.threads_a_step = max((torch.get_num_threads() if threads is None else threads) // workers, 1)
         self.max_queue = max_queue

@@ -97,7 +97,7 @@ def _object(line: bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what} must be JSON: {error}") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{what} must be a JSON object, not {type(found).__name__}")
+        raise ValueError(f"{what} must be a JSON object, got {type(found).__name__}")
     return found
 
 
@@ -263,7 +263,7 @@ class _Handler:
         given = {"text": text, "name": asked.name, "speaker": asked.speaker, "language": asked.language}
         for what, value in given.items():
             if not isinstance(value, str) and (value is not None or what == "text"):
-                raise ValueError(f"{what} must be a string, not {type(value).__name__}")
+                raise ValueError(f"{what} must be a string, got {type(value).__name__}")
         options: dict[str, Any] = {} if asked.speaker is None else {"speaker": asked.speaker}
         name = asked.name
         if name is None:

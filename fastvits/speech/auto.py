@@ -29,7 +29,7 @@ class AutoConfig(_Auto):
     def for_model(model_type: str, **kwargs: Any) -> VitsConfig:
         """`VitsConfig(**kwargs)`. Raises ValueError for another `model_type` than "vits"."""
         if model_type != VitsConfig.model_type:
-            raise ValueError(f"model_type must be {VitsConfig.model_type!r}, not {model_type!r}")
+            raise ValueError(f"model_type must be {VitsConfig.model_type!r}, got {model_type!r}")
         return VitsConfig(**kwargs)
 
 

@@ -98,7 +98,7 @@ def read_lexicon(path: str | os.PathLike[str]) -> Lexicon:
         word, tab, spoken = line.partition("\t")
         word, spoken = " ".join(word.split()), spoken.strip()
         if not (tab and word and spoken):
-            raise ValueError(f"line {number} of lexicon {name} must be a word, a tab and what is spoken, not {line!r}")
+            raise ValueError(f"line {number} of lexicon {name} must be a word, a tab and what is spoken, got {line!r}")
         if word in entries:
             raise ValueError(f"line {number} of lexicon {name} has {word!r} once more")
         entries[word] = spoken

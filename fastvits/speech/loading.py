@@ -64,10 +64,10 @@ def load_model_and_tokenizer(
         OSError: files that are missing or cannot be read.
     """
     if not isinstance(voice, str | os.PathLike | VitsModel):
-        raise TypeError(f"model must be a folder, a hub id or a VitsModel, not {type(voice).__name__}")
+        raise TypeError(f"model must be a folder, a hub id or a VitsModel, got {type(voice).__name__}")
     is_tokenizer = callable(tokenizer) and hasattr(tokenizer, "pad_token_id")
     if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike) and not is_tokenizer:
-        raise TypeError(f"tokenizer must be a folder, a hub id or a VitsTokenizer, not {type(tokenizer).__name__}")
+        raise TypeError(f"tokenizer must be a folder, a hub id or a VitsTokenizer, got {type(tokenizer).__name__}")
     if tokenizer is None and isinstance(voice, VitsModel):
         raise ValueError("tokenizer is missing: a VitsModel does not tell which one it was trained with")
     of_8_bits = int8.means_int8(dtype)

@@ -114,7 +114,7 @@ def sentence_seed(seed: int | Sequence[int] | None, index: int) -> int | None:
             raise ValueError(f"seed has {len(seed)} numbers, but the text has more sentences: give one a sentence")
         return seed[index]
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be a whole number or a list of one a sentence, not {seed!r}")
+        raise TypeError(f"seed must be a whole number or a list of one a sentence, got {seed!r}")
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
     return (seed + index) % (MAX_SEED + 1)
@@ -137,9 +137,9 @@ def silences(
         ("tail", tail),
     ):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+            raise TypeError(f"{name} must be a number of seconds, got {value!r}")
         if not 0 <= value <= MAX_SILENCE:
-            raise ValueError(f"{name} must be from 0 to {MAX_SILENCE} seconds, not {value!r}")
+            raise ValueError(f"{name} must be from 0 to {MAX_SILENCE} seconds, got {value!r}")
     return {
         "paragraph": round(paragraph_silence * sampling_rate),
         "sentence": round(sentence_silence * sampling_rate),

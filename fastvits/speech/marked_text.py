@@ -31,7 +31,7 @@ def parse_markup(text: str, markup: Markup = "plain", *, lines: bool = False) ->
         ImportError: Markdown without the package `markdown-it-py`.
     """
     if not isinstance(text, str):
-        raise TypeError(f"text must be a str, not {type(text).__name__}")
+        raise TypeError(f"text must be a str, got {type(text).__name__}")
     said = spoken_text(text, markup)
     written = str(said)
     places: list[Place] = []

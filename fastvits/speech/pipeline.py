@@ -94,7 +94,7 @@ def pipeline(
         )
     made = TextToAudioPipeline if pipeline_class is None else pipeline_class
     if not (isinstance(made, type) and issubclass(made, TextToAudioPipeline)):
-        raise TypeError(f"pipeline_class must be a subclass of TextToAudioPipeline, not {made!r}")
+        raise TypeError(f"pipeline_class must be a subclass of TextToAudioPipeline, got {made!r}")
     options: dict[str, Any] = dict(model_kwargs or {})
     batch_size = check_batch_size(batch_size)
     num_workers = check_num_workers(num_workers)

@@ -41,9 +41,9 @@ def _whole(name: str, value: SupportsIndex, minimum: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None
+        raise TypeError(f"{name} must be a whole number, got {type(value).__name__}") from None
     if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, not {number}")
+        raise ValueError(f"{name} must be at least {minimum}, got {number}")
     return number
 
 
@@ -86,7 +86,7 @@ def configuration_of(config: Any, location: Mapping[str, Any]) -> VitsConfig | N
         return VitsConfig.from_pretrained(voice_folder(config), **location)
     if hasattr(config, "to_dict"):  # transformers' own
         return VitsConfig.from_dict(config.to_dict())
-    raise TypeError(f"config must be a folder, a hub id or a VitsConfig, not {type(config).__name__}")
+    raise TypeError(f"config must be a folder, a hub id or a VitsConfig, got {type(config).__name__}")
 
 
 def check_no_other_parts(parts: Mapping[str, Any]) -> None:
@@ -108,7 +108,7 @@ def check_no_other_parts(parts: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} has no place in this pipeline: {reasons[name]}; leave it out")
         elif name == "framework":
             if value not in (None, "pt"):
-                raise ValueError(f"framework must be 'pt' or None, not {value!r}: there is PyTorch alone")
+                raise ValueError(f"framework must be 'pt' or None, got {value!r}: there is PyTorch alone")
         elif name == "binary_output":
             if value:
                 raise ValueError("binary_output would pickle the audio: write it with fastvits.audio.files.write_wav")

@@ -226,12 +226,12 @@ def pause_seconds(attributes: dict[str, str]) -> float:
         seconds = float(match[1]) / (1000 if match[2].lower() == "ms" else 1) if match else -1.0
         if not 0 <= seconds <= MAX_PAUSE:
             raise ValueError(
-                f"time of <break> must be like 500ms or 1.5s and at most {MAX_PAUSE:g}s, not {attributes['time']!r}"
+                f"time of <break> must be like 500ms or 1.5s and at most {MAX_PAUSE:g}s, got {attributes['time']!r}"
             )
         return seconds
     strength = attributes.get("strength", "medium")
     if strength not in STRENGTHS:
-        raise ValueError(f"strength of <break> must be one of {', '.join(STRENGTHS)}, not {strength!r}")
+        raise ValueError(f"strength of <break> must be one of {', '.join(STRENGTHS)}, got {strength!r}")
     return STRENGTHS[strength]
 
 

@@ -116,10 +116,10 @@ class _Parser:
             self.builder.set_rate(self.rates[-1])
         elif name == "phoneme":
             if attributes.get("alphabet", "ipa") != "ipa":
-                raise ValueError(f"alphabet of <phoneme> must be 'ipa', not {attributes['alphabet']!r}")
+                raise ValueError(f"alphabet of <phoneme> must be 'ipa', got {attributes['alphabet']!r}")
             phonemes = attributes.get("ph", "").strip()
             if not phonemes or "[[" in phonemes or "]]" in phonemes:
-                raise ValueError(f"ph of <phoneme> must be phonemes, not {attributes.get('ph', '')!r}")
+                raise ValueError(f"ph of <phoneme> must be phonemes, got {attributes.get('ph', '')!r}")
             self.builder.has_phonemes = True
             self._instead(name, f"[[{phonemes}]]")
         elif name == "sub":
@@ -150,7 +150,7 @@ class _Parser:
         """A text letter by letter; capitals, since a small one may be read as a word."""
         kind = attributes.get("interpret-as")
         if kind not in ("characters", "spell-out"):
-            raise ValueError(f"interpret-as of <say-as> must be 'characters', not {kind!r}")
+            raise ValueError(f"interpret-as of <say-as> must be 'characters', got {kind!r}")
         letters = [
             (letter, place)
             for text, run in self.leaf
@@ -199,6 +199,6 @@ def _rate(text: str) -> float:
     if not _RATE_RANGE[0] <= factor <= _RATE_RANGE[1]:
         raise ValueError(
             f"rate of <prosody> must be one of {', '.join(RATES)}, a number or a percentage that make a factor from "
-            f"{_RATE_RANGE[0]:g} to {_RATE_RANGE[1]:g}, not {text!r}"
+            f"{_RATE_RANGE[0]:g} to {_RATE_RANGE[1]:g}, got {text!r}"
         )
     return factor

@@ -181,5 +181,5 @@ def write_timestamps(path: str | os.PathLike[str], spans: Iterable[TimeSpan], te
     """
     ending = Path(path).suffix.lower()
     if ending not in _WRITERS:
-        raise ValueError(f"a file of timestamps must end with {', '.join(_WRITERS)}, not {os.fspath(path)!r}.")
+        raise ValueError(f"a file of timestamps must end with {', '.join(_WRITERS)}, got {os.fspath(path)!r}")
     write_text(Path(path), _WRITERS[ending](spans, text))

@@ -431,7 +431,7 @@ def _listed(texts: Any) -> list[str]:
     """The texts of a list, a tuple, or another sequence such as a dataset's column."""
     is_sequence = isinstance(texts, Sized) and hasattr(texts, "__iter__") and not isinstance(texts, Mapping | bytes)
     if not is_sequence:
-        raise TypeError(f"text_inputs must be a str or a list of str, not {type(texts).__name__}")
+        raise TypeError(f"text_inputs must be a str or a list of str, got {type(texts).__name__}")
     listed = list(texts)
     if listed and isinstance(listed[0], Mapping):
         raise TypeError(

@@ -84,33 +84,33 @@ def timestamps(
             is not that of this encoding.
     """
     if not isinstance(tokenizer, VitsTokenizer):
-        raise TypeError(f"tokenizer must be a VitsTokenizer, not {type(tokenizer).__name__}.")
+        raise TypeError(f"tokenizer must be a VitsTokenizer, got {type(tokenizer).__name__}")
     if level is not None and level not in LEVELS:
-        raise ValueError(f"level must be one of {', '.join(map(repr, LEVELS))} or None, not {level!r}.")
+        raise ValueError(f"level must be one of {', '.join(map(repr, LEVELS))} or None, got {level!r}")
     sources = getattr(encoding, "sources", None)
     if sources is None:
         raise ValueError(
-            "The encoding does not know its texts: give what a call of the tokenizer on texts returned, not a part or "
-            "a copy of its values."
+            "the encoding does not know its texts: give what a call of the tokenizer on texts returned, not a part or "
+            "a copy of its values"
         )
     rate = getattr(output, "sampling_rate", None) if sampling_rate is None else sampling_rate
     if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
-        raise ValueError("The output does not tell its sampling rate; give sampling_rate=, in samples a second.")
+        raise ValueError("the output does not tell its sampling rate; give sampling_rate=, in samples a second")
     ids, masks = _rows(encoding, "input_ids"), _rows(encoding, "attention_mask")
     durations, lengths = getattr(output, "durations", None), getattr(output, "sequence_lengths", None)
     if ids is None or not isinstance(durations, torch.Tensor) or not isinstance(lengths, torch.Tensor):
-        raise ValueError("Timestamps need the encoding's input_ids, and the output's durations and sequence_lengths.")
+        raise ValueError("timestamps need the encoding's input_ids, and the output's durations and sequence_lengths")
     frames, samples = durations.tolist(), lengths.tolist()
     fits = len(ids) == len(sources) == len(frames) == len(samples)
     if not fits or any(len(row) != len(own) for row, own in zip(ids, frames, strict=True)):
         raise ValueError(
-            f"The output is not that of this encoding: durations of shape {tuple(durations.shape)} for "
-            f"{len(ids)} items of {', '.join(str(len(row)) for row in ids[:8])} ids."
+            f"the output is not that of this encoding: durations of shape {tuple(durations.shape)} for "
+            f"{len(ids)} items of {', '.join(str(len(row)) for row in ids[:8])} ids"
         )
     result = []
     for number, source in enumerate(sources):
         if source is None:
-            raise ValueError(f"Item {number} was given as ids, and so it has no text to tell the times of.")
+            raise ValueError(f"item {number} was given as ids, and so it has no text to tell the times of")
         mask = None if masks is None else masks[number]
         item = _item(tokenizer, source, ids[number], mask, frames[number], samples[number], rate)
         result.append([span for kind in LEVELS if level in (None, kind) for span in item.of_kind(kind)])
@@ -146,12 +146,12 @@ def _item(
     surplus = len(heard) - len(expected)
     before = surplus if surplus > 0 and heard[:surplus] and heard[surplus:] == expected else 0
     if surplus < 0 or heard[before : before + len(expected)] != expected:
-        raise ValueError("The encoding's ids are not what this tokenizer makes of its texts.")
+        raise ValueError("the encoding's ids are not what this tokenizer makes of its texts")
     spans: list[Span | None] = [None] * before + [span for _, span in tokens] + [None] * (surplus - before)
     total = sum(frames)
     hop = samples // total if total else 0
     if hop * total != samples and total:
-        raise ValueError(f"The output's durations ({total} frames) and sequence_lengths ({samples}) do not fit.")
+        raise ValueError(f"the output's durations ({total} frames) and sequence_lengths ({samples}) do not fit")
     edges = [0, *itertools.accumulate(frames[place] for place in places)]
     times = [edge * hop / rate for edge in edges]
     blank = tokenizer.blank_id

@@ -27,7 +27,7 @@ def tensor_type_name(tensor_type: str | None) -> str | None:
         for name in TENSOR_TYPES:
             if tensor_type == name:  # also true for an enum whose members are strings
                 return name
-    raise ValueError(f"return_tensors must be 'pt', 'np' or None, not {tensor_type!r}.")
+    raise ValueError(f"return_tensors must be 'pt', 'np' or None, got {tensor_type!r}")
 
 
 class BatchEncoding(MutableMapping[str, Any]):
@@ -62,7 +62,7 @@ class BatchEncoding(MutableMapping[str, Any]):
         prepend_batch_axis: bool = False,
     ) -> None:
         if data is not None and not isinstance(data, Mapping):
-            raise TypeError(f"BatchEncoding takes a mapping of names to values, not {type(data).__name__}.")
+            raise TypeError(f"BatchEncoding takes a mapping of names to values, got {type(data).__name__}")
         self.data = dict(data or {})
         self.sources = data.sources if isinstance(data, BatchEncoding) else None
         self.convert_to_tensors(tensor_type, prepend_batch_axis)
@@ -156,7 +156,7 @@ def _as_torch(name: str, value: Any) -> torch.Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name!r} makes no tensor: its rows differ in length (padding=True makes them equal) or hold other "
-            "things than numbers."
+            "things than numbers"
         ) from error
     return tensor.long() if tensor.numel() == 0 and tensor.is_floating_point() else tensor
 

@@ -65,14 +65,14 @@ class Decoding(SpecialTokens):
         masks: Any = None
         if isinstance(token_ids, Mapping):
             if "input_ids" not in token_ids:
-                raise ValueError(f"There are no input_ids among {list(token_ids)}.")
+                raise ValueError(f"there are no input_ids among {list(token_ids)}")
             masks = as_list(token_ids.get("attention_mask"))
             token_ids = token_ids["input_ids"]
         ids = as_list(token_ids)
         if is_whole(ids):
             ids = [ids]
         if not isinstance(ids, (list, tuple)):
-            raise TypeError(f"token_ids must be whole numbers, not {describe(token_ids)}.")
+            raise TypeError(f"token_ids must be whole numbers, got {describe(token_ids)}")
         if len(ids) == 0 or not isinstance(ids[0], (list, tuple)):
             return self._decode_item(ids, masks, skip_special_tokens, clean_up_tokenization_spaces)
         return [
@@ -96,7 +96,7 @@ class Decoding(SpecialTokens):
         if None in tokens:
             stranger = indices[tokens.index(None)]
             raise ValueError(
-                f"No token has the id {stranger}; the ids of this vocabulary end at {self.vocabulary.last_id()}."
+                f"no token has the id {stranger}; the ids of this vocabulary end at {self.vocabulary.last_id()}"
             )
         known = [token for token in tokens if token is not None]
         text = self._spoken_text(indices) if skip_special_tokens else self.convert_tokens_to_string(known)

@@ -189,12 +189,12 @@ class Encoding(Padding):
         check_keywords(further, named)
         if tokenizer_kwargs is not None:
             if not isinstance(tokenizer_kwargs, Mapping):
-                raise TypeError(f"tokenizer_kwargs must be a dict or None, not {describe(tokenizer_kwargs)}.")
+                raise TypeError(f"tokenizer_kwargs must be a dict or None, got {describe(tokenizer_kwargs)}")
             check_keywords([key for key in tokenizer_kwargs if key not in named], named)
             named.update((key, value) for key, value in tokenizer_kwargs.items() if key in named)
         options = self._options(named)
         if text is None and text_target is None:
-            raise ValueError("A text is needed: give text or text_target.")
+            raise ValueError("a text is needed: give text or text_target")
         # Everything is checked before anything is tokenised.
         work = None if text is None else arrange(text, text_pair, options.is_split_into_words, "text")
         target_work = (
@@ -257,7 +257,7 @@ class Encoding(Padding):
                 check_bool(name, named[name])
         if named["return_offsets_mapping"]:
             raise NotImplementedError(
-                "return_offsets_mapping is not available; fastvits.timestamps tells where tokens stand in the text."
+                "return_offsets_mapping is not available; fastvits.timestamps tells where tokens stand in the text"
             )
         stride = named["stride"]
         if not is_whole(stride) or stride < 0:
@@ -289,7 +289,7 @@ class Encoding(Padding):
         ):
             raise ValueError(
                 f"max_length ({max_length}) must be a multiple of pad_to_multiple_of ({multiple}) where both "
-                "truncation and padding are asked for."
+                "truncation and padding are asked for"
             )
         normalize, split_special_tokens = self.text_settings(named["normalize"], named["split_special_tokens"])
         wants_types, wants_mask = named["return_token_type_ids"], named["return_attention_mask"]
@@ -325,7 +325,7 @@ class Encoding(Padding):
         ):
             raise ValueError(
                 "return_overflowing_tokens has no single text to return for pairs cut by 'longest_first': use "
-                "truncation='only_first' or 'only_second'."
+                "truncation='only_first' or 'only_second'"
             )
 
     def _ids_of(self, item: Any, options: Options) -> tuple[list[int], tuple[str, ...] | None, list[Spanned]]:

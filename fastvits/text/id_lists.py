@@ -26,7 +26,7 @@ def flat_ids(ids: Any) -> list[int]:
     """A list, array or tensor of whole numbers as a list of int; TypeError for anything else."""
     values = as_list(ids)
     if not isinstance(values, (list, tuple)) or not all_ids(values):
-        raise TypeError(f"ids must be whole numbers, not {describe(values)}.")
+        raise TypeError(f"ids must be whole numbers, got {describe(values)}")
     return [int(index) for index in values]
 
 
@@ -34,7 +34,7 @@ def check_ids(ids: Sequence[Any], batched: bool) -> None:
     """TypeError unless `ids` is a list of whole numbers, or where `batched` a list of such lists."""
     for row in ids if batched else [ids]:
         if not isinstance(row, (list, tuple)) or not all_ids(row):
-            raise TypeError(f"input_ids must be whole numbers, not {describe(row)}.")
+            raise TypeError(f"input_ids must be whole numbers, got {describe(row)}")
 
 
 def columns_of(encoded_inputs: Any) -> dict[str, Any]:
@@ -44,15 +44,15 @@ def columns_of(encoded_inputs: Any) -> dict[str, Any]:
         columns = dict(encoded_inputs)
     elif is_sequence(encoded_inputs) and all(isinstance(item, Mapping) for item in encoded_inputs):
         if len(encoded_inputs) == 0:
-            raise ValueError(f"There is nothing to pad: give {wanted}.")
+            raise ValueError(f"there is nothing to pad: give {wanted}")
         names = list(encoded_inputs[0])
         if any(set(item) != set(names) for item in encoded_inputs):
-            raise ValueError("All encodings to pad together must have the same names.")
+            raise ValueError("all encodings to pad together must have the same names")
         columns = {name: [item[name] for item in encoded_inputs] for name in names}
     else:
-        raise TypeError(f"pad takes {wanted}, not {describe(encoded_inputs)}.")
+        raise TypeError(f"pad takes {wanted}, got {describe(encoded_inputs)}")
     if "input_ids" not in columns:
-        raise ValueError(f"pad needs input_ids, but was given {list(columns)}.")
+        raise ValueError(f"pad needs input_ids, but was given {list(columns)}")
     return columns
 
 

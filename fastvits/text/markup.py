@@ -54,7 +54,7 @@ def spoken_text(text: str, markup: Markup) -> Spanned:
         ImportError: Markdown without the package `markdown-it-py`.
     """
     if markup not in MARKUPS:
-        raise ValueError(f"markup must be one of {', '.join(map(repr, MARKUPS))}, not {markup!r}.")
+        raise ValueError(f"markup must be one of {', '.join(map(repr, MARKUPS))}, got {markup!r}")
     if markup == "plain":
         return Original(text)
     page = _Page(text)
@@ -197,7 +197,7 @@ def _read_markdown(page: _Page) -> None:
     try:
         from markdown_it import MarkdownIt
     except ImportError as error:
-        raise ImportError("Markdown needs the package `markdown-it-py`: install the extra `fastvits[text]`.") from error
+        raise ImportError("Markdown needs the package `markdown-it-py`: install the extra `fastvits[text]`") from error
     lines = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", page.source))]
     in_row = items = 0
     end = len(page.source)

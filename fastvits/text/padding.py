@@ -80,13 +80,13 @@ class Padding(SpecialTokens):
         data = {name: as_list(value) for name, value in columns.items()}
         ids = data["input_ids"]
         if not isinstance(ids, (list, tuple)):
-            raise TypeError(f"input_ids must be a list, an array or a tensor of ids, not {describe(ids)}.")
+            raise TypeError(f"input_ids must be a list, an array or a tensor of ids, got {describe(ids)}")
         batched = len(ids) > 0 and isinstance(ids[0], (list, tuple))
         check_ids(ids, batched)
         if batched:
             for name, value in data.items():
                 if not isinstance(value, (list, tuple)) or len(value) != len(ids):
-                    raise ValueError(f"{name!r} must have one entry for each of the {len(ids)} texts.")
+                    raise ValueError(f"{name!r} must have one entry for each of the {len(ids)} texts")
         if len(ids) > 0:
             data = self.pad_columns(data, batched, strategy, limit, multiple, side, return_attention_mask)
         encoding = BatchEncoding(data, tensor_type=tensor_type)
@@ -145,7 +145,7 @@ class Padding(SpecialTokens):
         else:
             name = choice("padding", padding, PADDING_STRATEGIES, "True, False")
         if name != "do_not_pad" and self.pad_token is None:
-            raise ValueError("This tokenizer has no pad_token to pad with; set tokenizer.pad_token.")
+            raise ValueError("this tokenizer has no pad_token to pad with; set tokenizer.pad_token")
         return name
 
     def side_of_padding(self, side: Any) -> str:

@@ -87,9 +87,9 @@ class Preparation:
     def __post_init__(self) -> None:
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}.")
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if self.normalize_numbers not in get_args(Numbers):
-            raise ValueError(f"normalize_numbers must be 'auto' or 'off', not {self.normalize_numbers!r}.")
+            raise ValueError(f"normalize_numbers must be 'auto' or 'off', got {self.normalize_numbers!r}")
 
     @property
     def changes_nothing(self) -> bool:
@@ -136,7 +136,7 @@ def check_preparation(preparation: Any) -> Preparation | None:
         return Preparation(**preparation)
     if preparation is None or isinstance(preparation, Preparation):
         return preparation
-    raise TypeError(f"preparation must be a Preparation or None, not {type(preparation).__name__}.")
+    raise TypeError(f"preparation must be a Preparation or None, got {type(preparation).__name__}")
 
 
 def _without_named(match: re.Match[str]) -> str | None:

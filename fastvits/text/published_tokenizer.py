@@ -65,7 +65,7 @@ class PublishedTokenizer(Encoding, TokenizerFiles):
         found: list[AddedToken] = []
         for token in tokens:
             if not isinstance(token, str) and not isinstance(getattr(token, "content", None), str):
-                raise TypeError(f"new_tokens must hold str or added tokens, not {describe(token)}.")
+                raise TypeError(f"new_tokens must hold str or added tokens, got {describe(token)}")
             if isinstance(token, str):
                 is_special = special_tokens or token in special
                 one = AddedToken(token, normalized=not is_special, special=is_special)
@@ -109,11 +109,11 @@ class PublishedTokenizer(Encoding, TokenizerFiles):
             choice("the name of a special token", name, allowed)
         extra = given.pop("extra_special_tokens", None)
         if extra is not None and not isinstance(extra, (list, tuple)):
-            raise TypeError(f"extra_special_tokens must be a list of tokens, not {describe(extra)}.")
+            raise TypeError(f"extra_special_tokens must be a list of tokens, got {describe(extra)}")
         tokens = [*given.values(), *(extra or ())]
         contents = {id(token): token if isinstance(token, str) else getattr(token, "content", None) for token in tokens}
         if not all(isinstance(content, str) for content in contents.values()):
-            raise TypeError("special_tokens_dict must hold str or added tokens.")
+            raise TypeError("special_tokens_dict must hold str or added tokens")
         for name, token in given.items():
             setattr(self, name, contents[id(token)])
         if extra:
@@ -130,7 +130,7 @@ class PublishedTokenizer(Encoding, TokenizerFiles):
     def extra_special_tokens_ids(self, ids: Sequence[int]) -> None:
         tokens = self.convert_ids_to_tokens(list(ids))
         if None in tokens:
-            raise ValueError(f"No token has the id {list(ids)[tokens.index(None)]}.")
+            raise ValueError(f"no token has the id {list(ids)[tokens.index(None)]}")
         self.extra_special_tokens = tokens
 
     @property
@@ -163,7 +163,7 @@ class PublishedTokenizer(Encoding, TokenizerFiles):
         Raises ValueError for voices from Piper and of symbols, of which there is no such text.
         """
         if self.frontend != "vits":
-            raise ValueError("This tokenizer reads texts in pieces of its own: tokenizer.tokenize(text) gives them.")
+            raise ValueError("this tokenizer reads texts in pieces of its own: tokenizer.tokenize(text) gives them")
         normalize, _ = self.text_settings(normalize, None)
         (reading,) = self.read([text], normalize, True)
         tokens = list(reading.characters)
@@ -211,7 +211,7 @@ class PublishedTokenizer(Encoding, TokenizerFiles):
         if not already_has_special_tokens:
             return [0] * (len(token_ids_0) + len(token_ids_1 or ()))
         if token_ids_1 is not None:
-            raise ValueError("ids that have special tokens already are one list: token_ids_1 must be None.")
+            raise ValueError("ids that have special tokens already are one list: token_ids_1 must be None")
         special = set(self.all_special_ids)
         return [int(index in special) for index in token_ids_0]
 

@@ -160,11 +160,11 @@ def split_sentences(
         ValueError: `max_length` is below 20.
     """
     if not isinstance(text, str):
-        raise TypeError(f"text must be a str, not {type(text).__name__}")
+        raise TypeError(f"text must be a str, got {type(text).__name__}")
     if isinstance(max_length, bool) or not isinstance(max_length, int):
-        raise TypeError(f"max_length must be a whole number of characters, not {max_length!r}")
+        raise TypeError(f"max_length must be a whole number of characters, got {max_length!r}")
     if max_length < 20:
-        raise ValueError(f"max_length must be at least 20 characters, not {max_length}")
+        raise ValueError(f"max_length must be at least 20 characters, got {max_length}")
     return _pieces(text, max_length, language)
 
 

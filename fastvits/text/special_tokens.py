@@ -31,10 +31,10 @@ class _SpecialId:
         token = None
         if value is not None:
             if not is_whole(value):
-                raise TypeError(f"{self.token}_id must be a whole number or None, not {describe(value)}.")
+                raise TypeError(f"{self.token}_id must be a whole number or None, got {describe(value)}")
             token = tokenizer.vocabulary.token(int(value))
             if token is None:
-                raise ValueError(f"No token has the id {value}, which {self.token}_id was set to.")
+                raise ValueError(f"no token has the id {value}, which {self.token}_id was set to")
         setattr(tokenizer, self.token, token)
 
 
@@ -98,7 +98,7 @@ class SpecialTokens:
         if isinstance(tokens, str):
             return self.token_id(tokens)
         if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
-            raise TypeError(f"tokens must be a str or a list of str, not {describe(tokens)}.")
+            raise TypeError(f"tokens must be a str or a list of str, got {describe(tokens)}")
         return [self.token_id(token) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:

@@ -147,9 +147,9 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
             ("uroman_language", uroman_language),
         ):
             if code is not None and not isinstance(code, str):
-                raise TypeError(f"{name} must be a str or None, not {type(code).__name__}.")
+                raise TypeError(f"{name} must be a str or None, got {type(code).__name__}")
         if uroman_language is not None and re.fullmatch(r"[a-z]{3}(?:-\w+)*", uroman_language) is None:
-            raise ValueError(f"uroman_language must be an ISO 639-3 code such as 'rus', not {uroman_language!r}.")
+            raise ValueError(f"uroman_language must be an ISO 639-3 code such as 'rus', got {uroman_language!r}")
         self.language = language
         self.add_blank = add_blank
         self.normalize = normalize
@@ -189,7 +189,7 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         if self.frontend == "piper":
             for name, token in (("pad_token", self.pad_token), ("bos_token", bos_token), ("eos_token", eos_token)):
                 if token is None:
-                    raise ValueError(f"frontend='piper' needs a {name}, for it lays out its ids with one.")
+                    raise ValueError(f"frontend='piper' needs a {name}, for it lays out its ids with one")
 
         self.vocabulary = Vocabulary(
             read_vocabulary(vocab_file),
@@ -197,13 +197,13 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
             self.all_special_tokens,
         )
         if self.blank_token is not None and self.blank_token not in self.encoder:
-            raise ValueError(f"The vocabulary {os.fspath(vocab_file)!r} has no token {self.blank_token!r}, the blank.")
+            raise ValueError(f"the vocabulary {os.fspath(vocab_file)!r} has no token {self.blank_token!r}, the blank")
         for phoneme, tokens in (self.spellings or {}).items():
             lacking = [token for token in tokens if token not in self.encoder]
             if lacking or not tokens:
-                raise ValueError(f"spellings gives {phoneme!r} the tokens {tokens}; all must be in the vocabulary.")
+                raise ValueError(f"spellings gives {phoneme!r} the tokens {tokens}; all must be in the vocabulary")
         if add_blank and 0 not in self.decoder:
-            raise ValueError(f"The vocabulary {os.fspath(vocab_file)!r} has no token of id 0, which is the blank.")
+            raise ValueError(f"the vocabulary {os.fspath(vocab_file)!r} has no token of id 0, which is the blank")
 
     @property
     def encoder(self) -> dict[str, int]:
@@ -337,7 +337,7 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
             preparation: override the tokenizer's own setting.
         """
         if not isinstance(text, str):
-            raise TypeError(f"text must be a str, not {describe(text)}.")
+            raise TypeError(f"text must be a str, got {describe(text)}")
         settings = self.text_settings(normalize, split_special_tokens)
         (reading,) = self.read([text], *settings, check_preparation(preparation))
         return list(reading.characters)

@@ -76,7 +76,7 @@ def check_keywords(further: Iterable[str], known: Iterable[str]) -> None:
     """Raise TypeError for keywords of a call that it does not know, unless they are tolerated (`fastvits.strict`)."""
     for name in further:
         if not tolerated(f"the keyword {name} of a tokenizer's call is ignored"):
-            raise TypeError(f"a tokenizer's call takes no {name!r}; its keywords are {', '.join(known)}.")
+            raise TypeError(f"a tokenizer's call takes no {name!r}; its keywords are {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def is_whole(value: Any) -> bool:
 def wrong_value(name: str, value: Any, allowed: str) -> Exception:
     """TypeError for a value of a wrong type, ValueError for a wrong number."""
     kind = ValueError if is_whole(value) else TypeError
-    return kind(f"{name} must be {allowed}, not {value!r}.")
+    return kind(f"{name} must be {allowed}, got {value!r}")
 
 
 def check_bool(name: str, value: Any) -> None:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, not {value!r}.")
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def choice(name: str, value: Any, choices: Sequence[str], further: str = "") -> str:
@@ -135,7 +135,7 @@ def choice(name: str, value: Any, choices: Sequence[str], further: str = "") -> 
             if value == allowed_value:
                 return allowed_value
     allowed = ", ".join(map(repr, choices))
-    raise ValueError(f"{name} must be one of {allowed}{', ' + further if further else ''}, not {value!r}.")
+    raise ValueError(f"{name} must be one of {allowed}{', ' + further if further else ''}, got {value!r}")
 
 
 def optional_length(name: str, value: Any) -> int | None:
@@ -178,10 +178,10 @@ def check_text(value: Any, name: str) -> None:
     if isinstance(value, str):
         return
     if is_sequence(value) and len(value) == 0:
-        raise ValueError(f"{name} is an empty list; an empty text is ''.")
+        raise ValueError(f"{name} is an empty list; an empty text is ''")
     if is_sequence(value) and (all(isinstance(element, str) for element in value) or all_ids(value)):
         return
-    raise TypeError(f"{name} must hold texts (a str, a list of str or a list of ids each), not {describe(value)}.")
+    raise TypeError(f"{name} must hold texts (a str, a list of str or a list of ids each), got {describe(value)}")
 
 
 def arrange(text: Any, text_pair: Any, in_words: bool, name: str) -> Work:
@@ -189,12 +189,12 @@ def arrange(text: Any, text_pair: Any, in_words: bool, name: str) -> Work:
     if not isinstance(text, str) and not is_sequence(text):
         raise TypeError(
             f"{name} must be a str, a list of str (a batch, or words with is_split_into_words=True), a list of lists "
-            f"of str, or ids, not {describe(text)}."
+            f"of str, or ids, got {describe(text)}"
         )
     if is_sequence(text) and len(text) == 0:
-        raise ValueError(f"{name} is an empty list; give at least one text.")
+        raise ValueError(f"{name} is an empty list; give at least one text")
     if text_pair is not None and not isinstance(text_pair, str) and not is_sequence(text_pair):
-        raise TypeError(f"the pair of {name} must be of the same form as it, not {describe(text_pair)}.")
+        raise TypeError(f"the pair of {name} must be of the same form as it, got {describe(text_pair)}")
     batched = is_sequence(text) and (is_sequence(text[0]) or (isinstance(text[0], str) and not in_words))
     if not batched:
         check_text(text, name)
@@ -202,7 +202,7 @@ def arrange(text: Any, text_pair: Any, in_words: bool, name: str) -> Work:
             check_text(text_pair, f"the pair of {name}")
         return Work([(text, text_pair)], False)
     if text_pair is not None and (not is_sequence(text_pair) or len(text_pair) != len(text)):
-        raise ValueError(f"{name} is a batch of {len(text)}: its pair must be a list of {len(text)} as well.")
+        raise ValueError(f"{name} is a batch of {len(text)}: its pair must be a list of {len(text)} as well")
     items: list[tuple[Any, Any]] = []
     for number, first in enumerate(text):
         second = None if text_pair is None else text_pair[number]
@@ -212,12 +212,12 @@ def arrange(text: Any, text_pair: Any, in_words: bool, name: str) -> Work:
             first, second = first
         elif in_pieces and second is not None:
             raise ValueError(
-                f"{name}[{number}] is a list of str and has a pair: for texts in words, say is_split_into_words=True."
+                f"{name}[{number}] is a list of str and has a pair: for texts in words, say is_split_into_words=True"
             )
         elif in_pieces and len(first) > 2:
             raise ValueError(
                 f"{name}[{number}] has {len(first)} parts where a text and its pair are two: for texts in words, say "
-                "is_split_into_words=True."
+                "is_split_into_words=True"
             )
         elif in_pieces:
             first, second = first[0], first[1] if len(first) == 2 else None

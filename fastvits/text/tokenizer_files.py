@@ -89,7 +89,7 @@ class TokenizerFiles(SpecialTokens):
             force_download=force_download,
         )
         if not (folder / VOCABULARY_FILE).is_file():
-            raise FileNotFoundError(f"There is no {VOCABULARY_FILE} in {os.fspath(pretrained_model_name_or_path)!r}.")
+            raise FileNotFoundError(f"there is no {VOCABULARY_FILE} in {os.fspath(pretrained_model_name_or_path)!r}")
         stored = _read_if_there(folder / SETTINGS_FILE)
         special = _read_if_there(folder / SPECIAL_TOKENS_FILE)
         added = _read_if_there(folder / ADDED_TOKENS_FILE)
@@ -146,11 +146,11 @@ class TokenizerFiles(SpecialTokens):
         """
         if options and not push_to_hub:
             raise TypeError(
-                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all."
+                f"save_pretrained knows {', '.join(options)} only together with push_to_hub=True, if at all"
             )
         folder = Path(save_directory)
         if folder.is_file():
-            raise NotADirectoryError(f"{os.fspath(folder)!r} is a file; a folder is needed.")
+            raise NotADirectoryError(f"{os.fspath(folder)!r} is a file; a folder is needed")
         folder.mkdir(parents=True, exist_ok=True)
         added = self.vocabulary.added
         settings: dict[str, Any] = {
@@ -225,7 +225,7 @@ class TokenizerFiles(SpecialTokens):
             OSError: the folder does not exist.
         """
         if not os.path.isdir(save_directory):
-            raise NotADirectoryError(f"{os.fspath(save_directory)!r} is no folder; save_vocabulary needs one.")
+            raise NotADirectoryError(f"{os.fspath(save_directory)!r} is no folder; save_vocabulary needs one")
         path = Path(save_directory) / ((filename_prefix + "-" if filename_prefix else "") + VOCABULARY_FILE)
         write_json(path, self.vocabulary.encoder, ensure_ascii=False)
         return (str(path),)
@@ -248,9 +248,9 @@ def check_strangers(cls: type[TokenizerFiles], where: str, settings: Iterable[st
     allowed = _constructor_settings(cls)
     for name in settings:
         if name not in allowed and not tolerated(f"{name} means nothing to a tokenizer of a VITS"):
-            raise TypeError(f"{where} takes no {name!r}; settings are {', '.join(sorted(allowed))}.")
+            raise TypeError(f"{where} takes no {name!r}; settings are {', '.join(sorted(allowed))}")
         if name not in allowed and callable(getattr(cls, name, None)):
-            raise AttributeError(f"{name} conflicts with the method {name} of {cls.__name__}.")
+            raise AttributeError(f"{name} conflicts with the method {name} of {cls.__name__}")
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
@@ -267,14 +267,14 @@ def read_vocabulary(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
         ValueError: it is no JSON object of tokens with ids of 0 or more.
     """
     if not isinstance(vocab_file, (str, os.PathLike)):
-        raise TypeError(f"vocab_file must be the path of a JSON file, not {describe(vocab_file)}.")
+        raise TypeError(f"vocab_file must be the path of a JSON file, got {describe(vocab_file)}")
     path = Path(vocab_file)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no vocabulary file {os.fspath(path)!r}.")
+        raise FileNotFoundError(f"there is no vocabulary file {os.fspath(path)!r}")
     vocabulary = read_json(path)
     if not vocabulary:
-        raise ValueError(f"The vocabulary {os.fspath(path)!r} is empty.")
+        raise ValueError(f"the vocabulary {os.fspath(path)!r} is empty")
     for token, index in vocabulary.items():
         if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-            raise ValueError(f"The vocabulary {os.fspath(path)!r} gives {token!r} no id of 0 or more but {index!r}.")
+            raise ValueError(f"the vocabulary {os.fspath(path)!r} gives {token!r} no id of 0 or more but {index!r}")
     return vocabulary

@@ -111,7 +111,7 @@ class Vocabulary:
         if index is None and unknown is not None:
             index = self.encoder.get(unknown)
         if index is None:
-            raise ValueError(f"The vocabulary has no token {token!r}, and this tokenizer no unk_token to stand for it.")
+            raise ValueError(f"the vocabulary has no token {token!r}, and this tokenizer no unk_token to stand for it")
         return index
 
     def token(self, index: int) -> str | None:
@@ -161,14 +161,14 @@ def token_text(name: str, token: Any) -> str | None:
     content = token.get("content") if isinstance(token, Mapping) else getattr(token, "content", None)
     if isinstance(content, str):
         return content
-    raise TypeError(f"{name} must be a str or None, not {describe(token)}.")
+    raise TypeError(f"{name} must be a str or None, got {describe(token)}")
 
 
 def added_token(token: Any) -> AddedToken:
     """A token beyond the vocabulary, from its text or its settings as files and tokenizers spell them."""
     content = token_text("added_tokens_decoder", token)
     if content is None:
-        raise TypeError("added_tokens_decoder must give every id a token.")
+        raise TypeError("added_tokens_decoder must give every id a token")
     flags = token if isinstance(token, Mapping) else vars(token) if hasattr(token, "__dict__") else {}
     names = ("lstrip", "normalized", "rstrip", "single_word", "special")
     return AddedToken(content, **{name: bool(flags[name]) for name in names if name in flags})

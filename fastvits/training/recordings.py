@@ -153,7 +153,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         except (ValueError, RecursionError) as error:
             yield number, f"is no JSON: {error}"
             continue
-        yield number, row if isinstance(row, dict) else f"must be a JSON object, not {type(row).__name__}"
+        yield number, row if isinstance(row, dict) else f"must be a JSON object, got {type(row).__name__}"
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:

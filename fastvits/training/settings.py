@@ -86,22 +86,22 @@ class TrainingSettings:
         for name in (*_AT_LEAST_ONE, *_NOT_NEGATIVE):
             value, least = getattr(self, name), int(name in _AT_LEAST_ONE)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be a whole number, not {value!r}")
+                raise TypeError(f"{name} must be a whole number, got {value!r}")
             if not least <= value < 2**62:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         optional = [name for name in ("clip_norm", "trim_decibels") if getattr(self, name) is not None]
         for name in (*_POSITIVE, *_FINITE, *optional):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number, not {value!r}")
+                raise TypeError(f"{name} must be a number, got {value!r}")
             if not math.isfinite(value) or value < 0 or (value == 0 and name not in _FINITE):
-                raise ValueError(f"{name} must be {'0 or more' if name in _FINITE else 'above 0'}, not {value}")
+                raise ValueError(f"{name} must be {'0 or more' if name in _FINITE else 'above 0'}, got {value}")
         if self.min_seconds >= self.max_seconds:
             raise ValueError(f"min_seconds ({self.min_seconds}) must be below max_seconds ({self.max_seconds})")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be two numbers from 0 to below 1, not {self.betas}")
+            raise ValueError(f"betas must be two numbers from 0 to below 1, got {self.betas}")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.trained is not None and not self.trained:
             raise ValueError("trained must be a tuple of prefixes of parameters, or None for all of them")
 

@@ -77,7 +77,7 @@ def speaker_number(config: Any, speaker: Any) -> int | None:
     elif isinstance(speaker, int) and not isinstance(speaker, bool):
         return speaker
     known = f"; named are {speaker_list(config)}" if names else ""
-    raise ValueError(f"speaker must be a whole number or a name that the voice knows, not {speaker!r}{known}")
+    raise ValueError(f"speaker must be a whole number or a name that the voice knows, got {speaker!r}{known}")
 
 
 def speaker_note(config: Any, speaker: Any) -> str | None:

@@ -125,7 +125,7 @@ def _open_safetensors(path: Path) -> Table:
             read = partial(handle.get_tensor, name)
             table[name] = StoredTensor(tuple(header.get_shape()), _SAFETENSORS_DTYPES.get(kind), kind, read)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise OSError(f"{path} is truncated, corrupt, or no safetensors file ({first_line(error)}).") from None
+        raise OSError(f"{path} is truncated, corrupt, or no safetensors file ({first_line(error)})") from None
     return table
 
 
@@ -134,15 +134,15 @@ def _open_bin(path: Path) -> Table:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
-        raise ValueError(f"{path} is corrupt or holds more than tensors: refused, and nothing in it was run.") from None
+        raise ValueError(f"{path} is corrupt or holds more than tensors: refused, and nothing in it was run") from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise OSError(f"{path} is truncated, corrupt, or no PyTorch file ({first_line(error)}).") from None
+        raise OSError(f"{path} is truncated, corrupt, or no PyTorch file ({first_line(error)})") from None
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} is not a table of names and tensors.")
+        raise ValueError(f"{path} is not a table of names and tensors")
     table = {}
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"{path} is not a table of names and tensors.")
+            raise ValueError(f"{path} is not a table of names and tensors")
         dtype = tensor.dtype if tensor.dtype in DTYPES.values() else None
         table[name] = StoredTensor(
             tuple(tensor.shape), dtype, str(tensor.dtype).removeprefix("torch."), partial(tensor.detach)
@@ -154,14 +154,14 @@ def _open_shards(index: Path, open_file: Callable[[Path], Table], wanted: Callab
     """The tensors of the shards that hold a wanted one, by an index."""
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
-        raise ValueError(f"{index} has no 'weight_map' from names of tensors to names of files.")
+        raise ValueError(f"{index} has no 'weight_map' from names of tensors to names of files")
     table: Table = {}
     for file in sorted({file for name, file in files.items() if wanted(name)}):
         path = index.parent / file
         if Path(file).name != file:
-            raise ValueError(f"{index} names a shard outside its own folder: {file!r}.")
+            raise ValueError(f"{index} names a shard outside its own folder: {file!r}")
         if not path.is_file():
-            raise OSError(f"{index} names the shard {file!r}, which is not there.")
+            raise OSError(f"{index} names the shard {file!r}, which is not there")
         shard = open_file(path)
         promised = {name for name, its_file in files.items() if its_file == file and wanted(name)}
         absent = sorted(promised - shard.keys())
@@ -222,7 +222,7 @@ def respell(table: Table, expected: Iterable[str]) -> Table:
             dtype = None if parts[0].dtype is None else parts[1].dtype
             result[plain] = replace(parts[1], dtype=dtype, read=partial(_read_folded, *parts))
     if twice:
-        raise ValueError(f"More than one form of the same weight:\n{listing(twice)}")
+        raise ValueError(f"more than one form of the same weight:\n{listing(twice)}")
     return result
 
 

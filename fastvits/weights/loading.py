@@ -102,7 +102,7 @@ class Source:
                 return folder, stored
         names = ([SAFETENSORS_FILE, SAFETENSORS_INDEX] if kinds[0] else []) + ([] if kinds[-1] else [BIN_FILE])
         raise OSError(
-            f"{folder} has no weights: it needs {' or '.join(with_variant(name, self.variant) for name in names)}."
+            f"{folder} has no weights: it needs {' or '.join(with_variant(name, self.variant) for name in names)}"
         )
 
 
@@ -173,7 +173,7 @@ def load_pretrained(
     try:
         stored = respell(stored, expected)
     except ValueError as error:
-        raise ValueError(f"The weights in {place} cannot be read. {error}") from None
+        raise ValueError(f"the weights in {place} cannot be read. {error}") from None
     info = _compared(expected, stored, place, partial(own_names, file_config), ignore_mismatched_sizes)
     known = {name: entry for name, entry in stored.items() if name in expected and name not in info.fresh}
     if wanted_dtype is None:
@@ -243,7 +243,7 @@ def _compared(
         listed = "\n".join(f"{kind} ({len(names)}):\n{listing(names)}" for kind, names in troubles.items() if names)
         hint = "ignore_mismatched_sizes=True" if not (missing or unexpected) else "fastvits.strict(False)"
         hint = f"To start at random what does not fit, and leave out the rest: {hint}."
-        raise WeightsDoNotFit(f"The weights in {place} do not fit its {CONFIG_NAME}.\n{listed}\n{hint}")
+        raise WeightsDoNotFit(f"the weights in {place} do not fit its {CONFIG_NAME}.\n{listed}\n{hint}")
     return info
 
 

@@ -32,9 +32,9 @@ def resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     elif isinstance(dtype, torch.dtype):
         resolved = dtype if dtype in DTYPES.values() else None
     else:
-        raise TypeError(f"dtype must be a torch.dtype, its name, 'auto' or None, not {type(dtype).__name__}.")
+        raise TypeError(f"dtype must be a torch.dtype, its name, 'auto' or None, got {type(dtype).__name__}")
     if resolved is None:
-        raise ValueError(f"dtype={dtype!r} is not one that a model can have: choose {', '.join(DTYPES)} or 'auto'.")
+        raise ValueError(f"dtype={dtype!r} is not one that a model can have: choose {', '.join(DTYPES)} or 'auto'")
     return resolved
 
 
@@ -61,7 +61,7 @@ def resolve_device(device_map: str | int | torch.device | Mapping[str, Any] | No
         return torch.device("cpu")
     if isinstance(device_map, Mapping):
         if set(device_map) != {""} or isinstance(device_map[""], Mapping) or device_map[""] is None:
-            raise ValueError(f"device_map={device_map!r} would split the model, which lives on one device: {allowed}.")
+            raise ValueError(f"device_map={device_map!r} would split the model, which lives on one device: {allowed}")
         return resolve_device(device_map[""])
     if isinstance(device_map, str) and device_map == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,26 +82,26 @@ def usable_device(device: str | int | torch.device, argument: str, allowed: str)
     """
     given = f"{argument}={device!r}"
     if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
-        raise TypeError(f"{given} names no device: {allowed}.")
+        raise TypeError(f"{given} names no device: {allowed}")
     if isinstance(device, int):
         if device < 0:
-            raise ValueError(f"{given} is no index of a CUDA device: {allowed}.")
+            raise ValueError(f"{given} is no index of a CUDA device: {allowed}")
         resolved = torch.device("cuda", device)
     else:
         try:
             resolved = torch.device(device)
         except RuntimeError:
-            raise ValueError(f"{given} names no device: {allowed}.") from None
+            raise ValueError(f"{given} names no device: {allowed}") from None
     if resolved.type == "meta":
-        raise ValueError(f"{given} has no memory for weights: {allowed}.")
+        raise ValueError(f"{given} has no memory for weights: {allowed}")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise ValueError(f"{given} asks for a CUDA device that torch cannot find (it finds {found}).")
+        raise ValueError(f"{given} asks for a CUDA device that torch cannot find (it finds {found})")
     if resolved.type not in ("cpu", "cuda"):
         try:
             torch.empty(0, device=resolved)
         except (RuntimeError, AssertionError, NotImplementedError, ImportError):
-            raise ValueError(f"{given} names a device that torch cannot use here.") from None
+            raise ValueError(f"{given} names a device that torch cannot use here") from None
     return resolved
 
 

@@ -78,7 +78,7 @@ def save_pretrained(
         push_to_hub_kwargs.pop("token", None)  # for an upload that is not asked for
     if not push_to_hub and (push_to_hub_kwargs or repo_id is not None):
         names = [*([] if repo_id is None else ["repo_id"]), *push_to_hub_kwargs]
-        raise TypeError(f"save_pretrained knows {', '.join(names)} only together with push_to_hub=True, if at all.")
+        raise TypeError(f"save_pretrained knows {', '.join(names)} only together with push_to_hub=True, if at all")
     if not safe_serialization:
         logger.warning("safe_serialization=False changes nothing: weights are written as safetensors")
     if variant is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
@@ -88,7 +88,7 @@ def save_pretrained(
     limit = _bytes(max_shard_size)
     folder = Path(save_directory)
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; a model is saved into a folder.")
+        raise NotADirectoryError(f"{folder} is a file; a model is saved into a folder")
     config = cast(VitsConfig, model.config)
     config.validate()
     state = _state(model.state_dict() if state_dict is None else state_dict)
@@ -121,7 +121,7 @@ def _state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     storages = set()
     for name, tensor in tensors.items():
         if tensor.is_meta:
-            raise ValueError(f"{name} is on the meta device and has no values to save.")
+            raise ValueError(f"{name} is on the meta device and has no values to save")
         tensor = tensor.detach().contiguous()
         storage = (tensor.device, tensor.untyped_storage().data_ptr())
         state[newer_spelling(name)] = tensor.clone() if storage in storages else tensor
@@ -168,7 +168,7 @@ def _bytes(size: int | str) -> int:
     match = None if isinstance(size, bool) else re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(size).strip())
     value = int(float(match[1]) * _SIZE_UNITS.get(match[2].upper(), 0)) if match else 0
     if value < 1:
-        raise ValueError(f"max_shard_size={size!r} is no size: give a positive number of bytes, or one like '5GB'.")
+        raise ValueError(f"max_shard_size={size!r} is no size: give a positive number of bytes, or one like '5GB'")
     return value
 
 
@@ -244,7 +244,7 @@ def push_to_hub(
     except (OSError, ValueError, TypeError):
         raise
     except Exception as error:  # the errors of whichever HTTP library this version of huggingface_hub is built on
-        raise OSError(f"Cannot upload to {repo_id!r} on the hub: {first_line(error)}.") from error
+        raise OSError(f"cannot upload to {repo_id!r} on the hub: {first_line(error)}") from error
 
 
 _push = push_to_hub  # by another name for save_pretrained, which has a parameter of this one

@@ -81,10 +81,10 @@ def test_a_peak_is_scaled_as_piper_scales_it():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"volume": -1}, ValueError, "volume must be finite and >= 0, not -1"),
+        ({"volume": -1}, ValueError, "volume must be finite and >= 0, got -1"),
         ({"volume": float("inf")}, ValueError, "volume must be finite"),
-        ({"volume": "loud"}, TypeError, "volume must be a number, not 'loud'"),
-        ({"normalize": "max"}, ValueError, "normalize must be 'peak' or 'loudness' or None, not 'max'"),
+        ({"volume": "loud"}, TypeError, "volume must be a number, got 'loud'"),
+        ({"normalize": "max"}, ValueError, "normalize must be 'peak' or 'loudness' or None, got 'max'"),
     ],
 )
 def test_levels_that_cannot_be_are_refused(arguments, error, message):

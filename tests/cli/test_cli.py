@@ -243,7 +243,7 @@ def test_speakers_are_called_by_name_where_the_voice_has_names(tmp_path, capsys)
     assert main(["info", str(voice)]) == 0
     assert re.search(r"speakers: +3 \(2, bert, anna\)\n", capsys.readouterr().out)
     assert main(["say", "Hi", "--voice", str(voice), "--output", str(tmp_path / "c.wav"), "--speaker", "carl"]) == 2
-    assert "not 'carl'; named are 2, bert, anna" in capsys.readouterr().err
+    assert "got 'carl'; named are 2, bert, anna" in capsys.readouterr().err
     assert not (tmp_path / "c.wav").exists()
 
 
@@ -329,7 +329,7 @@ def test_help(arguments, capsys):
         (["say", "Hi", "--output", "/no/such/folder/x.wav"], "folder /no/such/folder does not exist"),
         (["say", "Hi", "--output", "."], "must name a file"),
         (["say", "Hi", "--output", "{out}", "--speaking-rate", "0"], "--speaking-rate: must be above 0"),
-        (["say", "Hi", "--output", "{out}", "--speaking-rate", "fast"], "must be a number, not 'fast'"),
+        (["say", "Hi", "--output", "{out}", "--speaking-rate", "fast"], "must be a number, got 'fast'"),
         (["say", "Hi", "--output", "{out}", "--speaking-rate", "inf"], "must be a finite number"),
         (["say", "Hi", "--output", "{out}", "--noise-scale", "-0.5"], "--noise-scale: must be 0 or more"),
         (["say", "Hi", "--output", "{out}", "--noise-scale-duration", "nan"], "must be a finite number"),

@@ -119,7 +119,7 @@ def test_speakers_of_rows(named, tmp_path, capsys):
     assert main(command) == 1
     shown = capsys.readouterr().err
     assert "row 5 (both): speaker and speaker_id differ: give one of them" in shown
-    assert "row 6 (wrong): speaker_id must be a whole number, not 'anna'" in shown
+    assert "row 6 (wrong): speaker_id must be a whole number, got 'anna'" in shown
     assert "row 7 (absent): speaker 3 is out of range: allowed is 0 to 2" in shown
     written = {row["id"]: row for row in map(json.loads, (output / "manifest.jsonl").read_text().splitlines())}
     assert {name: row["speaker"] for name, row in written.items()} == {"default": 1, "number": 1, "name": 1, "same": 2}

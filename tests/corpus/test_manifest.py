@@ -47,7 +47,7 @@ def test_a_json_list(tmp_path):
     first, second, third = read_manifest(path)
     assert first == {"text": "One", "row": 1}
     assert second == {"text": "Two", "speaker_id": 1, "id": "b", "row": 2}
-    assert (third.row, third.message) == (3, "must be a JSON object, not int")
+    assert (third.row, third.message) == (3, "must be a JSON object, got int")
     for wrong, message in {
         '{"text": "One"}': "holds no JSON list but a dict",
         '{"text": "One"}\n{"text": "Two"}': "is no JSON",

@@ -234,7 +234,7 @@ def test_a_shard_is_read(given, environment, expected):
         ("a/b", {}, 'a shard is I/N such as "3/8"'),
         (3, {}, 'a shard is I/N such as "3/8"'),
         ("auto", {}, "neither RANK and WORLD_SIZE (torchrun)"),
-        ("auto", {"RANK": "x", "WORLD_SIZE": "4"}, "RANK should be a whole number, not 'x'"),
+        ("auto", {"RANK": "x", "WORLD_SIZE": "4"}, "RANK must be a whole number, got 'x'"),
         ("auto", {"RANK": "4", "WORLD_SIZE": "4"}, "counts from 0 and says 4, but there are 4 shards"),
         ("auto/3", {"RANK": "1", "WORLD_SIZE": "4"}, "says that there are 4 shards, not 3"),
         ("auto", {"JOB_COMPLETION_INDEX": "4"}, "does not say how many shards there are: give auto/N"),

@@ -200,8 +200,8 @@ def test_the_command_exports_and_converts_back(
 def test_what_cannot_be_exported_is_refused(voices: dict[str, Path], tmp_path: Path) -> None:
     folder = voices["stochastic"]
     for arguments, message in (
-        ({"format": "coqui"}, "format must be one of piper, sherpa, not 'coqui'"),
-        ({"weights": "int4"}, "weights must be one of float32, float16, int8, not 'int4'"),
+        ({"format": "coqui"}, "format must be one of piper, sherpa, got 'coqui'"),
+        ({"weights": "int4"}, "weights must be one of float32, float16, int8, got 'int4'"),
     ):
         with pytest.raises(ValueError, match=message):
             export_voice(folder, tmp_path / "voice.onnx", **arguments)

@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_an_error_and_the_client_may_go_on(server, port, ev
     ("sent", "message"),
     [
         (b"hello\n", "an event must be JSON"),
-        (b"[1]\n", "an event must be a JSON object, not list"),
+        (b"[1]\n", "an event must be a JSON object, got list"),
         (b"\xff\xfe\n", "an event must be JSON"),
         (b"[" * 100_000 + b"\n", "an event must be JSON"),
         (b'{"type": 3}\n', "an event has a type"),
@@ -198,8 +198,8 @@ def test_what_is_no_event_is_said_and_ends_the_connection(server, port, sent, me
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"text": 3}, "text must be a string, not int"),
-        ({"text": "hello", "voice": {"name": 3}}, "name must be a string, not int"),
+        ({"text": 3}, "text must be a string, got int"),
+        ({"text": "hello", "voice": {"name": 3}}, "name must be a string, got int"),
         ({"text": "hello", "voice": "one"}, "the voice of synthesize must be an object"),
         ({"text": "hello", "voice": {"language": "xx"}}, "there is no loaded voice of 'xx': name one of one, two"),
     ],

@@ -177,7 +177,7 @@ def test_text_that_says_nothing_is_refused(say, text):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"text_inputs": 3}, "text_inputs must be a str or a list of str, not int"),
+        ({"text_inputs": 3}, "text_inputs must be a str or a list of str, got int"),
         ({"text_inputs": ["a", None]}, "holds NoneType"),
         ({"text_inputs": "a", "speed": 2}, "speed"),
         ({"text_inputs": "a", "forward_params": {"noise": 0.1}}, "unknown parameter 'noise'"),
@@ -195,7 +195,7 @@ def test_a_call_with_a_wrong_argument_is_refused(say, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"speaking_rate": 0.0}, "speaking_rate"),
         ({"noise_scale": -1.0}, "noise_scale"),
         ({"seed": -1}, r"seed must lie in \[0, 2\*\*63\)"),

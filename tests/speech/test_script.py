@@ -34,7 +34,7 @@ def test_breaks_in_a_plain_text():
     assert told(script) == [("One <b> two", 1, None, 0.4), (" three.", 1, None, 0.5), ("Four", 1, None, None)]
     places_fit(script)
     for wrong, message in {
-        'a <break time="5"/>': "time of <break> must be like 500ms or 1.5s and at most 60s, not '5'",
+        'a <break time="5"/>': "time of <break> must be like 500ms or 1.5s and at most 60s, got '5'",
         'a <break time="61s"/>': "at most 60s",
         'a <break length="1s"/>': "<break> has no attribute 'length'",
         'a <break strength="huge"/>': "strength of <break> must be one of none, x-weak",
@@ -85,13 +85,13 @@ def test_rates(rate, factor):
         ("<emphasis>a</emphasis>", "<emphasis> is not supported; there are speak, p, s"),
         ('<prosody pitch="high">a</prosody>', "attribute 'pitch' of <prosody> is not supported; supported is rate"),
         ("<prosody>a</prosody>", "<prosody> needs a rate"),
-        ('<prosody rate="9">a</prosody>', "a factor from 0.2 to 5, not '9'"),
-        ('<prosody rate="quick">a</prosody>', "not 'quick'"),
-        ('<phoneme alphabet="x-sampa" ph="a">b</phoneme>', "alphabet of <phoneme> must be 'ipa', not 'x-sampa'"),
+        ('<prosody rate="9">a</prosody>', "a factor from 0.2 to 5, got '9'"),
+        ('<prosody rate="quick">a</prosody>', "got 'quick'"),
+        ('<phoneme alphabet="x-sampa" ph="a">b</phoneme>', "alphabet of <phoneme> must be 'ipa', got 'x-sampa'"),
         ("<phoneme>b</phoneme>", "ph of <phoneme> must be phonemes"),
         ("<sub>b</sub>", "<sub> needs an alias"),
         ('<sub alias="x"/>', "<sub> has no text"),
-        ('<say-as interpret-as="date">1</say-as>', "interpret-as of <say-as> must be 'characters', not 'date'"),
+        ('<say-as interpret-as="date">1</say-as>', "interpret-as of <say-as> must be 'characters', got 'date'"),
         ('<sub alias="x">a <s>b</s></sub>', "<s> has no place inside <sub>"),
         ("a <b", "the text is no SSML: .* in line 1"),
         ("a & b", "the text is no SSML"),

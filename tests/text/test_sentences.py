@@ -178,9 +178,9 @@ def test_a_long_text_takes_time_in_proportion():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((b"bytes",), TypeError, "text must be a str, not bytes"),
+        ((b"bytes",), TypeError, "text must be a str, got bytes"),
         (("a", 2.5), TypeError, "max_length must be a whole number"),
-        (("a", 19), ValueError, "at least 20 characters, not 19"),
+        (("a", 19), ValueError, "at least 20 characters, got 19"),
     ],
 )
 def test_what_cannot_be_split_is_refused(arguments, error, message):

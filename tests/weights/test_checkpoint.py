@@ -233,7 +233,7 @@ def test_two_forms_of_one_weight_are_refused(folder, state):
     owner = "flow.flows.0.wavenet.in_layers.1"
     for extra in (f"{owner}.weight_g", f"{owner}.weight"):
         rewrite(folder, {**state, extra: state[f"{owner}.{GAIN}"].clone()})
-        with pytest.raises(ValueError, match="More than one form") as caught:
+        with pytest.raises(ValueError, match="more than one form") as caught:
             VitsModel.from_pretrained(folder)
         assert owner in str(caught.value)
 
@@ -431,7 +431,7 @@ def test_other_dtypes_are_refused(folder, dtype):
 
 
 def test_a_dtype_of_another_kind_is_refused(folder):
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(TypeError, match="got int"):
         VitsModel.from_pretrained(folder, dtype=16)
 
 

@@ -26,7 +26,7 @@ def _uroman() -> Any:
         import uroman
     except ImportError as error:
         raise ImportError(
-            "This tokenizer romanises its texts (is_uroman=True) and needs the package `uroman`: pip install uroman."
+            "this tokenizer romanises its texts (is_uroman=True) and needs the package `uroman`: pip install uroman"
         ) from error
     # Building it switches Python's garbage collector off and on again, whatever it was before.
     was_enabled = gc.isenabled()

@@ -83,7 +83,7 @@ def _to_ascii(text: Spanned) -> Spanned:
         from unidecode import unidecode
     except ImportError as error:
         raise ImportError(
-            "This voice writes its text in ASCII first and needs the package `unidecode`: install `fastvits[text]`."
+            "this voice writes its text in ASCII first and needs the package `unidecode`: install `fastvits[text]`"
         ) from error
     return _each(text, lambda character: character if character.isascii() else unidecode(character))
 

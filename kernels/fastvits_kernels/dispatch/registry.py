@@ -193,7 +193,7 @@ class Op:
     def register(self, backend: str, implementation: Implementation) -> None:
         """Add an implementation for `backend` (one of `BACKENDS`, neither `auto` nor `eager`)."""
         if backend not in BACKENDS[2:]:
-            raise ValueError(f"an implementation is for one of {', '.join(BACKENDS[2:])}, not {backend!r}")
+            raise ValueError(f"an implementation is for one of {', '.join(BACKENDS[2:])}, got {backend!r}")
         supports = Callback.of(self, implementation.supports)
         prefers = None if implementation.prefers is None else Callback.of(self, implementation.prefers)
         self.implementations[backend] = replace(implementation, supports=supports, prefers=prefers)
