@@ -99,9 +99,9 @@ class Ranges:
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise TypeError(f"{name} must be an object or None, not {value!r} of type {type(value).__name__}.")
+            raise TypeError(f"{name} must be an object or None, got {value!r} of type {type(value).__name__}")
         if set(value) != set(self.parts):
-            raise ValueError(f"{name} must have {' and '.join(self.parts)} and nothing else, not {sorted(value)}.")
+            raise ValueError(f"{name} must have {' and '.join(self.parts)} and nothing else, got {sorted(value)}")
         one = NonEmptyList(Real())
         maybe = NonEmptyList(lambda label, entry: None if entry is None else one(label, entry))
         return {part: maybe(f"{name}[{part!r}]", value[part]) for part in self.parts}

@@ -39,14 +39,14 @@ def check_int8(config: VitsConfig, device: torch.device) -> None:
     """Raise ValueError where a model of `config` cannot multiply numbers of 8 bits on `device`."""
     instead = "choose float32, bfloat16 or float16"
     if device.type != "cpu":
-        raise ValueError(f"dtype='int8' is for CPUs, not {device.type}: {instead}.")
+        raise ValueError(f"dtype='int8' is for CPUs, not {device.type}: {instead}")
     reason = int8.unsupported()
     if reason is not None:
-        raise ValueError(f"dtype='int8' cannot be had here: {reason}; {instead}.")
+        raise ValueError(f"dtype='int8' cannot be had here: {reason}; {instead}")
     if config.int8_ranges is None:
         raise ValueError(
             "dtype='int8' needs to know between which bounds the voice's activations lie, and its configuration has no "
-            "int8_ranges: find them out with `fastvits calibrate VOICE`."
+            "int8_ranges: find them out with `fastvits calibrate VOICE`"
         )
     _check_ranges(config, config.int8_ranges)
 
@@ -62,7 +62,7 @@ def _check_ranges(config: VitsConfig, ranges: Parts) -> None:
         if len(given) != count or any(one is not None and len(one) != 2 * tensors for one in given):
             raise ValueError(
                 f"int8_ranges[{part!r}] must be {count} lists of {2 * tensors} bounds, or None: "
-                "find them out again with `fastvits calibrate VOICE`."
+                "find them out again with `fastvits calibrate VOICE`"
             )
 
 

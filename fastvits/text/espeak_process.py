@@ -169,7 +169,7 @@ def is_apart() -> bool:
     """Whether espeak-ng reads in a process of its own now."""
     chosen = os.environ.get("FASTVITS_ESPEAK", "auto")
     if chosen not in ("auto", "inside", "apart"):
-        raise ValueError(f"FASTVITS_ESPEAK must be auto, inside or apart, not {chosen!r}")
+        raise ValueError(f"FASTVITS_ESPEAK must be auto, inside or apart, got {chosen!r}")
     return chosen == "apart" or (chosen == "auto" and _reader.users > 0 and _is_python(sys.executable))
 
 

@@ -62,8 +62,8 @@ def _made(way: _Way, language: str) -> Any:
     except (ImportError, AttributeError, OSError) as error:
         reason = first_line(error)
     raise ImportError(
-        f"This voice reads {language} as piper-tts 1.8 does, which cannot be used here ({reason}): "
-        f"install `fastvits[{way.extra}]`."
+        f"this voice reads {language} as piper-tts 1.8 does, which cannot be used here ({reason}): "
+        f"install `fastvits[{way.extra}]`"
     )
 
 
@@ -80,12 +80,12 @@ def _phonemizer(kind: str) -> Any:
 
         raise FileNotFoundError(
             f"Chinese voices of Piper need the model g2pW, and {folder} holds no g2pw.onnx: unpack {G2PW_URL} there, "
-            "or name its folder by FASTVITS_G2PW."
+            "or name its folder by FASTVITS_G2PW"
         )
     try:
         return make(folder)
     except Exception as error:  # onnxruntime raises exceptions of its own
-        raise OSError(f"The model g2pW in {folder} cannot be used ({first_line(error)}).") from error
+        raise OSError(f"the model g2pW in {folder} cannot be used ({first_line(error)})") from error
 
 
 def _g2pw_folder() -> Path:
@@ -139,7 +139,7 @@ def diacritized(text: Spanned) -> Spanned:
         try:
             said: str = diacritizer(written, taskeen_threshold=PiperVoice.taskeen_threshold)
         except TashkeelError as error:
-            raise ValueError(f"The vowel signs of this text cannot be restored: {first_line(error)}.") from error
+            raise ValueError(f"the vowel signs of this text cannot be restored: {first_line(error)}") from error
     pieces: list[tuple[str, int, int]] = []
     position = 0
     for character in said:

@@ -165,7 +165,7 @@ class VitsTokenizer(PublishedTokenizer, Decoding):
         self.blank_token = token_text("blank_token", blank_token)
         self.lexicon = None if lexicon is None else dict(lexicon)
         if (self.frontend == "lexicon") != (self.lexicon is not None):
-            raise ValueError("frontend='lexicon' and lexicon= go together.")
+            raise ValueError("frontend='lexicon' and lexicon= go together")
         limit = optional_length("model_max_length", model_max_length)
         self.model_max_length = VERY_LARGE_LENGTH if limit is None else limit
         self.padding_side = choice("padding_side", padding_side, SIDES)
