@@ -88,7 +88,7 @@ def test_the_variable_wins(own_reader, monkeypatch):
     monkeypatch.setenv("FASTVITS_ESPEAK", "apart")
     assert is_apart()
     monkeypatch.setenv("FASTVITS_ESPEAK", "maybe")
-    with pytest.raises(ValueError, match="auto, inside or apart, not 'maybe'"):
+    with pytest.raises(ValueError, match="auto, inside or apart, got 'maybe'"):
         phonemes_of_clauses("x", "en-us")
 
 
