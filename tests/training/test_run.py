@@ -14,6 +14,7 @@ import transformers
 
 import fastvits.training.run as run_module
 from fastvits import VitsModel, VitsTokenizer, synthesize
+from fastvits.audio.files import write_audio
 from fastvits.cli import main
 from fastvits.training import checkpoints
 from fastvits.training.discriminator import PeriodDiscriminator, VitsDiscriminator
@@ -232,6 +233,33 @@ def test_accumulated_batches_are_one_large_batch(material, tmp_path):
         states.append(state_of(folder))
     for state in states[1:]:
         assert_same_update(states[0], state, AVERAGED_PROCESSES)
+
+
+def test_four_clips_are_learnt_by_heart(tmp_path):
+    save_small_voice(
+        tmp_path / "voice",
+        spectrogram_bins=129,
+        upsample_rates=[8, 8],
+        upsample_kernel_sizes=[16, 16],
+        upsample_initial_channel=32,
+        num_hidden_layers=1,
+        prior_encoder_num_wavenet_layers=1,
+    )
+    rows, seconds = [], np.arange(9600) / 16000
+    for pitch, text in ((110, "hello dog"), (150, "my dog"), (200, "a good dog"), (260, "hello my")):
+        phase = 2 * np.pi * pitch * (1 + 0.2 * seconds) * seconds
+        sound = sum(np.sin(overtone * phase) / overtone for overtone in range(1, 20))
+        write_audio(tmp_path / f"{pitch}.wav", (0.1 * sound).astype(np.float32), 16000)
+        rows.append(json.dumps({"file": f"{pitch}.wav", "text": text}))
+    (tmp_path / "data.jsonl").write_text("\n".join(rows))
+    recipe = settings(
+        steps=60, learning_rate=6e-3, adversarial=False, samples=0, validation_interval=99, checkpoint_interval=99
+    )
+    report = train(
+        tmp_path / "data.jsonl", tmp_path / "voice", tmp_path / "out", recipe, from_scratch=True, events=False
+    )
+    # The first line is the mean of ten updates, less than where it began.
+    assert report.training[-1]["mel"] < 0.5 * report.training[0]["mel"]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
