@@ -51,7 +51,7 @@ class ScaleDiscriminator(nn.Module):
         """`[B, T_samples]` -> its judgement."""
         x, features = waveform.unsqueeze(1), []
         for conv in self.convs:
-            x = leaky_relu(conv(x), SLOPE)
+            x = leaky_relu(conv(x), SLOPE, inplace=True)  # a convolution does not keep what it made
             features.append(x)
         x = self.conv_post(x)
         return x.flatten(1), [*features, x]
@@ -80,7 +80,7 @@ class PeriodDiscriminator(nn.Module):
             waveform = pad(waveform.unsqueeze(1), (0, missing), "reflect").squeeze(1)
         x, features = waveform.unflatten(1, (-1, self.period)).unsqueeze(1), []
         for conv in self.convs:
-            x = leaky_relu(conv(x), SLOPE)
+            x = leaky_relu(conv(x), SLOPE, inplace=True)
             features.append(x)
         x = self.conv_post(x)
         return x.flatten(1), [*features, x]

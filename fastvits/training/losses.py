@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .discriminator import Judgement, VitsDiscriminator
 
@@ -60,7 +61,7 @@ def adversarial_losses(discriminator: VitsDiscriminator, real: Tensor, made: Ten
 
     Neither the weights' gradients nor anything for the recordings' is kept: this pass is the generator's.
     """
-    with frozen(discriminator):
+    with frozen(discriminator), parametrize.cached():  # normalised weights are the same in both passes
         with torch.no_grad():
             heard = discriminator(real)
         judged = discriminator(made)
