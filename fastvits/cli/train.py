@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import InputError, OneLineParser, device, not_negative, output_folder, positive, seed, whole_number
@@ -137,6 +138,9 @@ def run(options: argparse.Namespace) -> int:
         given["trained"] = tuple(prefix for prefix in options.trained.split(",") if prefix)
     if options.from_scratch and options.only_posterior:
         raise InputError("--from-scratch takes no weights, and --only-posterior keeps all but the posterior encoder's")
+    for what, place in (("data", options.data), ("discriminator", options.discriminator)):
+        if place is not None and not Path(place).exists():
+            raise InputError(f"{what} {place} does not exist")
 
     def tell(report: "DataReport") -> None:
         print(f"data:    {report}", file=sys.stderr)

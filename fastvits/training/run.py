@@ -31,7 +31,7 @@ from .report import Events, Sample, write_report, write_sample
 from .settings import TrainingSettings
 from .updates import Networks, Outcome
 from .validation import make_sample, split_examples, validate
-from .voices import NotTrainable, save_voice, starting_voice
+from .voices import NotTrainable, choose_parameters, save_voice, starting_voice
 from .weight_norm import apply_weight_norm
 
 __all__ = ["NotTrainable", "TrainingFailed", "TrainingReport", "UnusableData", "train"]
@@ -168,8 +168,7 @@ class _Run:
             settings = self.settings = dataclasses.replace(settings, trained=TRAINING_PARTS, adversarial=False)
         self.report = self._inspect(clips, model, speakers, on_report)
         self.examples, self.held_back = split_examples(self.report.examples, settings)
-        for parameter_name, parameter in model.named_parameters():
-            parameter.requires_grad_(settings.trained is None or parameter_name.startswith(settings.trained))
+        choose_parameters(model, settings.trained)
         if any(parameter.requires_grad for parameter in model.decoder.parameters()):
             apply_weight_norm(model.decoder)
         self.model = model.to(self.processes.device)

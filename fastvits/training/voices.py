@@ -18,6 +18,21 @@ class NotTrainable(ValueError):
     """A voice without the parts that training needs."""
 
 
+def choose_parameters(model: VitsModel, prefixes: tuple[str, ...] | None) -> None:
+    """Have the parameters learn whose names begin with one of `prefixes`, or all of them (None).
+
+    Raises:
+        ValueError: no name begins with one of them.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in prefixes or ():
+        if not any(name.startswith(prefix) for name in names):
+            parts = ", ".join(dict.fromkeys(f"{name.partition('.')[0]}." for name in names))
+            raise ValueError(f"no parameter's name begins with {prefix!r}; the parts of the voice are {parts}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(prefixes is None or name.startswith(prefixes))
+
+
 def save_voice(model: VitsModel, tokenizer: VitsTokenizer, folder: Path) -> None:
     """The model, its decoder folded, and the tokenizer: a voice like any other."""
     with torch.device("meta"):

@@ -325,6 +325,16 @@ def test_new_speakers_and_letters_leave_the_voice_as_it_was(material, tmp_path):
     assert said == 0
 
 
+def test_what_shall_learn_and_what_to_learn_from_has_to_be_there(material, tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"begins with 'flw\.'; the parts of the voice are .*flow\."):
+        train(
+            material / "data", material / "voice", tmp_path / "out", settings(trained=("flow.", "flw.")), events=False
+        )
+    command = ["train", "--from", str(material / "voice"), "--output", str(tmp_path / "out")]
+    assert main([*command, str(tmp_path / "nowhere")]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+
+
 def test_strict_refuses_data_that_is_not_all_usable(material, tmp_path):
     manifest = tmp_path / "data.jsonl"
     file = material / "data" / "000001.wav"
