@@ -7,12 +7,12 @@ sentences, which were not learnt from, go through posterior encoder and decoder,
     python -m bench.training.run OUTPUT [--steps N] [--clips N] [--batch-size N]
 
 Run again with the same OUTPUT, it goes on. It leaves `result.json`, `mel.svg` (the curve), and one of the sentences as
-the voice spoke it (`spoken.mp3`) and as it was rebuilt (`before.mp3`, `after.mp3`).
+the voice spoke it (`spoken.mp3`) and as it was rebuilt (`before.mp3`, `after.mp3`). Those of the run that the
+documentation shows lie in `docs/training-run`.
 """
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,7 @@ def run(output: Path, settings: TrainingSettings, clips: int, texts: Sequence[st
     torch.manual_seed(item_seed(settings.seed, "start", ""))  # as `train` begins
     begun, _, _ = starting_voice(voice, [], None, False, False, only_posterior=True)
     before = rebuilt(begun.eval(), said)
-    started = time.monotonic()
     report = train(output / "data", voice, output / "voice", settings, only_posterior=True, progress=True)
-    seconds = round(time.monotonic() - started)
     after = rebuilt(VitsModel.from_pretrained(output / "voice"), said)
     for name, waveforms in (("spoken", said), ("before", before), ("after", after)):
         write_audio(output / f"{name}.mp3", waveforms[0], rate, "mp3")
@@ -80,7 +78,6 @@ def run(output: Path, settings: TrainingSettings, clips: int, texts: Sequence[st
     write_text(output / "mel.svg", curves_svg("mel loss of clips held back", {"validation": curve}))
     result = {
         "steps": report.step,
-        "seconds_of_this_part": seconds,
         "settings": settings.to_dict(),
         "clips": len(report.data.examples),
         "minutes": round(report.data.seconds / 60, 2),
