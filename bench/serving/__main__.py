@@ -4,6 +4,7 @@
                             [--peer-python PATH] [--quick] [--no-save]
     python -m bench.serving --fuzz N [--seed N] [--limit S]
     python -m bench.serving --vanish N
+    python -m bench.serving --soak S [--clients N] [--threads N]
 
 The bundled voice without noise, spoken by `fastvits serve` (over HTTP and over Wyoming), by piper-tts's HTTP server
 and by wyoming-piper, which run side by side and are asked in turn, by 1, 4, 16 and 64 clients that each ask again as
@@ -14,7 +15,9 @@ interpreter (`--peer-python`); one that is missing is named. Rows are appended t
 with `--quick` (two clients, two seconds) and `--no-save`.
 
 `--fuzz` sends requests that make no sense to a server with a small voice, and `--vanish` has clients go in the middle
-of a text. Both end with status 1 where something came that should not.
+of a text. `--soak` has 64 clients (the most of `--clients`) ask our server for so many seconds: nothing may come but
+right samples and 429, and memory, once a minute has warmed it up, stays within 5 %. All three end with status 1 where
+something came that should not.
 """
 
 import argparse
@@ -28,7 +31,7 @@ import torch
 
 from bench import harness
 from bench.serving import fuzz
-from bench.serving.load import RESULTS, as_line, measure
+from bench.serving.load import RESULTS, as_line, measure, soak, soak_faults, summary
 from bench.serving.processes import Server, fastvits_command, free_port, is_healthy, running
 from bench.serving.systems import SYSTEMS
 
@@ -52,17 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of --fuzz (default: 0)")
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for --fuzz (default: 600)")
     parser.add_argument("--vanish", type=int, metavar="N", help="have N clients go in the middle of a text")
+    parser.add_argument("--soak", type=float, metavar="S", help="have many clients ask for so many seconds")
     options = parser.parse_args(arguments)
     counts = {"clients": min(options.clients), "rounds": options.rounds, "threads": options.threads}
     counts |= {"texts": options.texts, "fuzz": options.fuzz, "vanish": options.vanish}
     for name, value in counts.items():
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1, got {value}")
-    for name in ("duration", "limit"):
-        if not 0 < getattr(options, name) < float("inf"):
+    for name in ("duration", "limit", "soak"):
+        if getattr(options, name) is not None and not 0 < getattr(options, name) < float("inf"):
             parser.error(f"--{name} must be positive, got {getattr(options, name):g}")
     if options.fuzz is not None or options.vanish is not None:
         return try_hard(options)
+    if options.soak is not None:
+        return try_long(options)
     if options.quick:
         options.clients, options.duration, options.rounds, options.texts = [2], 2.0, 1, 4
     run = harness.Run(keep=not (options.quick or options.no_save))
@@ -80,6 +86,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(as_line(row), flush=True)
         run.keep(RESULTS, [row])
     return 0
+
+
+def try_long(options: argparse.Namespace) -> int:
+    """Have many clients ask for long; the status to end with."""
+    print(f"{max(options.clients)} clients for {options.soak:g} s, {options.threads} threads", flush=True)
+    tally = soak(max(options.clients), seconds=options.soak, threads=options.threads, count=options.texts)
+    figures = summary(tally)
+    for name, value in figures.items():
+        print(f"{name:<18} {value}")
+    faults = soak_faults(tally)
+    for fault in faults:
+        print(f"FAULT {fault}")
+    print("no faults" if not faults else f"{len(faults)} faults")
+    return 1 if faults else 0
 
 
 def try_hard(options: argparse.Namespace) -> int:

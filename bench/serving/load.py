@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +141,10 @@ def measure(
     """A row for each number of clients and each system; systems take turns, and those that are missing are named."""
     with contextlib.ExitStack() as stack:
         voice = stack.enter_context(silent_voice(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
-        expected = expected_samples(voice, texts(count))
+        said = {
+            dtype: expected_samples(voice, texts(count), dtype) for dtype in {SYSTEMS[name].dtype for name in names}
+        }
+        expected = {name: said[SYSTEMS[name].dtype] for name in names}
         rate = sampling_rate(voice)
         servers: dict[str, Server] = {}
         for name in names:
@@ -149,12 +153,12 @@ def measure(
             except (ImportError, RuntimeError) as error:
                 say(f"{name}: left out: {error}")
         for name, server in servers.items():  # the first answers of a server are slower than all others
-            asyncio.run(press(SYSTEMS[name], server, expected, rate, 1, 3.0, Tally()))
+            asyncio.run(press(SYSTEMS[name], server, expected[name], rate, 1, 3.0, Tally()))
         for number in clients:
             tallies = {name: Tally() for name in servers}
             for _ in range(rounds):
                 for name, server in servers.items():
-                    asyncio.run(press(SYSTEMS[name], server, expected, rate, number, seconds, tallies[name]))
+                    asyncio.run(press(SYSTEMS[name], server, expected[name], rate, number, seconds, tallies[name]))
             for name, tally in tallies.items():
                 yield {
                     "kind": "serving",
@@ -165,6 +169,39 @@ def measure(
                     "texts": count,
                     **summary(tally),
                 }
+
+
+WARMING = 60.0
+"""Seconds under load until a server has all the buffers that it needs."""
+FLAT = 0.05
+"""The share by which its memory may grow from then on."""
+
+
+def soak(clients: int, *, seconds: float, threads: int, count: int, name: str = "fastvits") -> Tally:
+    """Have so many clients ask one server for so long; memory is told from the moment when it is warm."""
+    with contextlib.ExitStack() as stack:
+        voice = stack.enter_context(silent_voice(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        system, tally = SYSTEMS[name], Tally()
+        expected = expected_samples(voice, texts(count), system.dtype)
+        server = stack.enter_context(system.start(voice, sys.executable, threads))
+        warming = min(WARMING, seconds)
+        asyncio.run(press(system, server, expected, sampling_rate(voice), clients, warming, tally))
+        tally.memory.clear()
+        asyncio.run(press(system, server, expected, sampling_rate(voice), clients, seconds, tally))
+    return tally
+
+
+def soak_faults(tally: Tally) -> list[str]:
+    """What came that should not."""
+    faults = [f"{count} times {error}" for error, count in tally.errors.items()]
+    if tally.wrong:
+        faults.append(f"{tally.wrong} answers are not what the library says")
+    if not tally.whole:
+        faults.append("there was no answer")
+    grown = max(tally.memory) / tally.memory[0] - 1
+    if grown > FLAT:
+        faults.append(f"memory grew by {grown:.1%}, from {tally.memory[0]:,} to {max(tally.memory):,} bytes")
+    return faults
 
 
 def sampling_rate(voice: Path) -> int:

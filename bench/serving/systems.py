@@ -1,7 +1,8 @@
 """The servers that are compared, on one voice without noise, so that each has one right answer to a text.
 
 fastvits          `fastvits serve`: Piper's route, sound while it is computed
-fastvits wyoming  the same server by its Wyoming port
+fastvits bfloat16 the same in bfloat16, which only some processors have
+fastvits wyoming  `fastvits serve` by its Wyoming port
 piper             piper-tts's `python -m piper.http_server`
 wyoming-piper     `python -m wyoming_piper`
 """
@@ -52,6 +53,8 @@ class System(ABC):
     name: str
     normalizes: bool
     """Whether it scales each sentence to full scale."""
+    dtype: str = "float32"
+    """What it computes in."""
 
     @abstractmethod
     def start(self, voice: Path, python: str, threads: int) -> contextlib.AbstractContextManager[Server]:
@@ -68,11 +71,16 @@ class FastvitsHttp(System):
     def start(self, voice: Path, python: str, threads: int) -> contextlib.AbstractContextManager[Server]:
         port, other = free_port(), free_port()
         options = ["--voice", f"{VOICE}={voice}", "--threads", str(threads), "--wyoming-port", str(other)]
+        options += ["--dtype", self.dtype]
         command = fastvits_command(port, *options)
         return running(command, port, other_port=other, threads=threads, ready=is_healthy)
 
     async def ask(self, server: Server, text: str) -> Answer:
         return await ask_http(server.port, text)
+
+
+class FastvitsBfloat16(FastvitsHttp):
+    name, dtype = "fastvits bfloat16", "bfloat16"
 
 
 class FastvitsWyoming(FastvitsHttp):
@@ -110,7 +118,9 @@ class WyomingPiper(System):
         return await ask_wyoming(server.port, text)
 
 
-SYSTEMS: dict[str, System] = {one.name: one for one in (FastvitsHttp(), PiperHttp(), FastvitsWyoming(), WyomingPiper())}
+SYSTEMS: dict[str, System] = {
+    one.name: one for one in (FastvitsHttp(), FastvitsBfloat16(), PiperHttp(), FastvitsWyoming(), WyomingPiper())
+}
 
 
 def require(python: str, module: str) -> None:
@@ -139,7 +149,7 @@ def silent_voice(folder: Path) -> Iterator[Path]:
     yield voice
 
 
-def expected_samples(voice: Path, texts: Sequence[str]) -> dict[str, np.ndarray]:
+def expected_samples(voice: Path, texts: Sequence[str], dtype: str = "float32") -> dict[str, np.ndarray]:
     """What the library says, float32 `[n]` a text, with one thread, as a step of the server has."""
     from fastvits import Speaker
     from fastvits.serving.steps import PIECE_FRAMES
@@ -147,7 +157,7 @@ def expected_samples(voice: Path, texts: Sequence[str]) -> dict[str, np.ndarray]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        speaker = Speaker(str(voice))
+        speaker = Speaker(str(voice), dtype=dtype)
         return {text: np.concatenate(list(speaker.stream(text, chunk_frames=PIECE_FRAMES))) for text in texts}
     finally:
         torch.set_num_threads(before)

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from ..runtime.cores import usable_cores
+from ..speech.speaker import Speaker
 from ..voices.folders import DEFAULT_VOICE
-from .arguments import InputError, OneLineParser, positive, voice, whole_number
+from .arguments import DTYPES, InputError, OneLineParser, device, positive, voice, whole_number
 
 EXAMPLES = """examples:
   fastvits serve
@@ -51,6 +52,17 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         metavar="N",
         type=whole_number(1024, 1),
         help="texts computed at the same time; the threads are shared evenly (default: one a thread)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        type=device,
+        help="such as cpu, cuda or cuda:1 (default: the first CUDA device where there is one, else cpu)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="what to compute in (default: each voice's own); bfloat16 is faster where the processor has it",
     )
     parser.add_argument(
         "--max-queue", metavar="N", type=whole_number(100_000, 1), default=64, help="texts that may wait (default: 64)"
@@ -108,7 +120,8 @@ def run(options: argparse.Namespace) -> int:
     sockets = listening_sockets(options.host, options.port)
     wyoming = None if options.wyoming_port is None else listening_sockets(options.host, options.wyoming_port)
     memory = None if options.memory is None else int(options.memory * 1e6)
-    voices = VoiceStore(sources, aliases=aliases, memory=memory)
+    load = partial(Speaker, dtype=options.dtype, device=options.device)
+    voices = VoiceStore(sources, aliases=aliases, memory=memory, load=load)
     voices.preload(voices.default)
     threads = options.threads or usable_cores()
     engine = Engine(

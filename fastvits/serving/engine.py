@@ -99,7 +99,9 @@ class Engine:
         self.voices = voices
         self.timeout = timeout
         self.max_characters = max_characters
-        self.scheduler = Scheduler(workers, threads=threads, max_queue=max_queue, watch=self._watch)
+        self.scheduler = Scheduler(
+            workers, threads=threads, max_queue=max_queue, watch=self._watch, watch_step=self._watch_step
+        )
         self.metrics = Metrics(self.scheduler, voices)
         self._entering = 0  # texts that wait for their voice or are being read: the queue counts them too
 
@@ -145,3 +147,6 @@ class Engine:
 
     def _watch(self, utterance: Utterance, error: BaseException | None) -> None:
         self.metrics.utterance(utterance.label, utterance, utterance.sampling_rate, error)
+
+    def _watch_step(self, utterance: Utterance, seconds: float, together: int) -> None:
+        self.metrics.step(utterance.label, seconds, together)

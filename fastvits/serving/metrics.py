@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Metrics"]
 
 _SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+_TOGETHER = (1, 2, 4, 8, 16, 32, 64, 128)
 _FACTORS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
 
 
@@ -28,6 +29,16 @@ class Metrics:
         by_voice: dict[str, Any] = {**common, "labelnames": ["voice"]}
         self.first_sound = prometheus.Histogram(
             "first_sound_seconds", "From a text's arrival to its first samples", buckets=_SECONDS, **by_voice
+        )
+        self.queue = prometheus.Histogram(
+            "queue_seconds", "From a text's arrival to its first step", buckets=_SECONDS, **by_voice
+        )
+        self.steps = prometheus.Histogram(
+            "step_seconds", "A step: ids and durations of a sentence, or a piece of sound", buckets=_SECONDS, **by_voice
+        )
+        # A call of the model is of one text: how many are computed side by side stands where a batch's size would.
+        self.together = prometheus.Histogram(
+            "texts_together", "Texts that had a step computed when one began", buckets=_TOGETHER, **common
         )
         self.real_time_factor = prometheus.Histogram(
             "real_time_factor",
@@ -63,10 +74,17 @@ class Metrics:
             outcome = "late" if isinstance(error, TooLate) else "failed"
         self.utterances.labels(voice, outcome).inc()
         self.audio.labels(voice).inc(seconds)
+        if utterance.begun is not None:
+            self.queue.labels(voice).observe(utterance.begun - utterance.arrived)
         if utterance.first_sound is not None:
             self.first_sound.labels(voice).observe(utterance.first_sound - utterance.arrived)
             if outcome == "spoken" and utterance.finished is not None and seconds:
                 self.real_time_factor.labels(voice).observe((utterance.finished - utterance.first_sound) / seconds)
+
+    def step(self, voice: str, seconds: float, together: int) -> None:
+        """Count a step."""
+        self.steps.labels(voice).observe(seconds)
+        self.together.observe(together)
 
     def render(self) -> tuple[bytes, str]:
         """The page for Prometheus, and its media type."""

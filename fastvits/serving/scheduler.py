@@ -70,7 +70,7 @@ class Utterance:
     """A text on its way through a scheduler.
 
     Attributes:
-        arrived, first_sound, finished: when, in seconds of the monotonic clock; None as long as it has not happened.
+        arrived, begun, first_sound, finished: when, by the monotonic clock; None as long as it has not happened.
         samples: how many were computed so far.
         sampling_rate, label: as given.
         cancelled: whether it was ended from outside.
@@ -88,6 +88,7 @@ class Utterance:
         self.sampling_rate = sampling_rate
         self.label = label
         self.arrived = time.monotonic()
+        self.begun: float | None = None
         self.first_sound: float | None = None
         self.finished: float | None = None
         self.samples = 0
@@ -141,6 +142,8 @@ class Scheduler:
             says.
         max_queue: utterances that may wait or be spoken at once; one more is `Busy`.
         watch: told of each utterance when it has ended, for statistics.
+        watch_step: told of each step: its utterance, the seconds that it took, and how many utterances had a step
+            computed when it began, its own among them.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class Scheduler:
         threads: int | None = None,
         max_queue: int = 64,
         watch: Callable[[Utterance, BaseException | None], None] | None = None,
+        watch_step: Callable[[Utterance, float, int], None] | None = None,
     ) -> None:
         for name, value in (
             ("workers", workers),
@@ -162,6 +166,7 @@ class Scheduler:
         self.threads_a_step = max((torch.get_num_threads() if threads is None else threads) // workers, 1)
         self.max_queue = max_queue
         self._watch = watch
+        self._watch_step = watch_step
         self._changed = threading.Condition()
         self._utterances: list[Utterance] = []
         self._draining = False
@@ -276,19 +281,24 @@ class Scheduler:
                     self._changed.wait(wait)
                     utterance, wait = self._pick()
                 utterance._running = True
-            self._step(utterance)
+                together = sum(one._running for one in self._utterances)
+            self._step(utterance, together)
 
-    def _step(self, utterance: Utterance) -> None:
+    def _step(self, utterance: Utterance, together: int) -> None:
         error: BaseException | None = None
         step: Step | None = None
         due = utterance._due()
         if due is not None and time.monotonic() >= due:
             error = TooLate("the text was not spoken within the time that a request may take")
         else:
+            begun = time.monotonic()
+            utterance.begun = begun if utterance.begun is None else utterance.begun
             try:
                 step = next(utterance._steps, None)
             except Exception as fault:  # whatever it is, it ends this utterance and no other
                 error = fault
+            if self._watch_step is not None:
+                self._watch_step(utterance, time.monotonic() - begun, together)
         over = step is None
         if isinstance(step, np.ndarray):
             with self._changed:

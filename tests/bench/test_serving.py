@@ -1,6 +1,7 @@
 """The benchmark of servers: what it takes for right, and what for a fault."""
 
 import asyncio
+import collections
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from bench.serving import __main__ as serving
 from bench.serving import fuzz
-from bench.serving.load import Tally, summary
+from bench.serving.load import Tally, soak_faults, summary
 from bench.serving.processes import Server, fastvits_command, free_port, is_healthy, running
 from bench.serving.systems import SYSTEMS, ask_http, is_right, require
 from tests.support.small_voices import save_small_voice
@@ -87,6 +88,14 @@ def test_a_summary() -> None:
     assert (found["throughput"], found["first_p50"], found["whole_p95"]) == (5.0, 0.2, 2.9)
     assert (found["memory_first"], found["memory_peak"], found["memory_last"]) == (1, 5, 2)
     assert summary(Tally(seconds=1.0, memory=[1]))["first_p50"] is None
+
+
+def test_what_a_long_run_must_not_have() -> None:
+    assert soak_faults(Tally(whole=[1.0], refused=9, memory=[100, 104, 103])) == []
+    assert soak_faults(Tally(memory=[100])) == ["there was no answer"]
+    found = soak_faults(Tally(whole=[1.0], wrong=2, errors=collections.Counter(x=3), memory=[100, 106, 103]))
+    assert found[:2] == ["3 times x", "2 answers are not what the library says"]
+    assert "grew by 6.0%" in found[2]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

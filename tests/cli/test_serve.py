@@ -10,8 +10,10 @@ import threading
 from pathlib import Path
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 
+from fastvits import Speaker
 from fastvits.cli import main
 from fastvits.cli.serve import _aliases
 from fastvits.serving.voices import OPENAI_VOICES
@@ -49,7 +51,8 @@ def start(*arguments):
 
 
 def test_a_server_drains_when_it_is_told_to_end(folder):
-    process, url = start("--voice", f"mine={folder}", "--openai-voices", "mine", "--workers", "1")
+    options = ["--openai-voices", "mine", "--threads", "1", "--dtype", "float64", "--device", "cpu"]
+    process, url = start("--voice", f"mine={folder}", *options)
     try:
         text = " ".join(["hello my dog is cute."] * 12)
         body = {"model": "x", "voice": "nova", "input": text, "response_format": "wav", "seed": 1}
@@ -60,6 +63,11 @@ def test_a_server_drains_when_it_is_told_to_end(folder):
             process.send_signal(signal.SIGTERM)
             data += b"".join(parts)
         assert data == whole
+        # In float64 the pieces of a server and of a stream round alike.
+        expected = np.concatenate(list(Speaker(str(folder), dtype="float64", device="cpu").stream(text, seed=1)))
+        samples = np.frombuffer(whole[44:], "<i2")
+        assert len(samples) == len(expected)
+        assert np.abs(samples - np.clip(expected, -1, 1) * 32767).max() <= 1
         assert process.wait(60) in (0, -signal.SIGTERM)
     finally:
         process.kill()
@@ -79,6 +87,8 @@ def test_a_server_drains_when_it_is_told_to_end(folder):
         (["--openai-voices", "anna=mine"], "--openai-voices: 'anna' is no name of OpenAI's: alloy"),
         (["--openai-voices", "nova=mine", "--openai-voices", "nova=mine"], "nova cannot stand for two voices"),
         (["--openai-voices", "mine", "--openai-voices", "mine"], "all names cannot stand for two voices"),
+        (["--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
+        (["--device", "abacus"], "argument --device"),
         (["--cors", "example.org"], "must be an origin such as https://example.org, or *, got 'example.org'"),
         (["--api-key-file", "/nowhere/keys"], "cannot read /nowhere/keys"),
     ],

@@ -76,6 +76,18 @@ def test_steps_come_in_order_and_whole(scheduler):
         assert listener.error is None
 
 
+def test_steps_are_watched(scheduler):
+    seen = []
+    one = scheduler(workers=2, watch_step=lambda utterance, seconds, together: seen.append((utterance.label, together)))
+    assert seen == []
+    gate, heard = hold(one), Heard()
+    one.submit(pieces(2), heard, RATE, label="second")
+    heard.wait()
+    gate.set()
+    # The first step that ends began beside the one that is held; its last finds that there is no other.
+    assert seen[:3] == [("second", 2)] * 3
+
+
 def test_who_was_not_heard_yet_goes_first(scheduler):
     one, journal = scheduler(), []
     gate = hold(one)
