@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..spans import Spanned
-from . import english, german, romance, russian
+from . import czech_slovak, english, german, romance, russian
 from .addresses import addresses_in_words
 from .forms import Words
 from .reading import signs_in_words
@@ -18,6 +18,8 @@ LANGUAGES: dict[str, Words] = {
     "it": romance.ITALIAN,
     "pt": romance.PORTUGUESE,
     "ru": russian.WORDS,
+    "cs": czech_slovak.CZECH,
+    "sk": czech_slovak.SLOVAK,
 }
 """What is known of each language, by its two-letter code."""
 

@@ -45,6 +45,8 @@ class Words:
         roman: the text before, the value, what follows: what is said for a Roman numeral; None leaves it.
         before: what is done first, for what only this language has.
         range_of: what is said for a range: of the text before and its two ends; None puts `to` between them.
+        two: "two" before a noun that is no masculine, where only the numbers from two to four take the form for few
+            (Czech, Slovak); None where the last digit counts (Russian), or where there are two forms only.
         telephone_pairs: whether telephone numbers are said in pairs of digits.
     """
 
@@ -73,6 +75,7 @@ class Words:
     range_of: Callable[[str, str, str], str] | None = None
     one_below_two: bool = False
     stop_makes_ordinals: bool = False
+    two: str | None = None
     telephone_pairs: bool = False
 
 
@@ -90,7 +93,11 @@ def counted(number: str, forms: Forms, words: Words) -> str:
         whole = number.partition(words.point)[0]
         return f"{number} {noun if words.one_below_two and whole in ('0', '1') else several}"
     if re.search(r"[.,]\d+$", number):
-        return f"{number} {several}"  # "2,5 рубля"
+        return f"{number} {others[-1] if len(others) > 2 else several}"  # "2,5 рубля"
+    if words.two is not None:
+        if number not in ("2", "3", "4"):
+            return f"{number} {others[1]}"
+        return f"{words.two if number == '2' and not one.startswith('jeden ') else number} {several}"
     digits = re.sub(r"\D", "", number)
     last, tens = int(digits[-1]), digits[-2:-1]
     if tens == "1" or last in (0, 5, 6, 7, 8, 9):

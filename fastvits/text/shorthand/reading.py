@@ -128,7 +128,7 @@ def _sum(match: re.Match[str], words: Words) -> str:
     units, cents = words.currencies[match["sign"]]
     number = match["number"]
     if match["magnitude"]:
-        plural = units.split("|")[-1]
+        plural = units.split("|")[:3][-1]
         amount = counted(number, words.magnitudes[match["magnitude"]], words)
         return amount + words.joint_of_magnitude(plural) + plural
     whole, _, decimals = number.partition(words.point)
