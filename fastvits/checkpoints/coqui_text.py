@@ -15,7 +15,12 @@ CLEANERS: Mapping[str | None, Sequence[str]] = {
     "basic_cleaners": _COMPOSED_LOWERCASE,
     "basic_german_cleaners": _COMPOSED_LOWERCASE,
     "transliteration_cleaners": _COMPOSED_LOWERCASE,
+    "basic_turkish_cleaners": ("compose", "lowercase_turkish", "collapse_whitespace", "strip"),
+    "uroman_cleaners": ("compose", "romanize", "lowercase", "collapse_whitespace", "strip"),
     "multilingual_cleaners": ("compose", "lowercase", *_WITHOUT_SYMBOLS),
+    # Coqui tells a model of one language none, and then these do what the one before does.
+    "french_cleaners": ("compose", "lowercase", *_WITHOUT_SYMBOLS),
+    "portuguese_cleaners": ("compose", "lowercase", *_WITHOUT_SYMBOLS),
     "multilingual_phoneme_cleaners": ("compose", *_WITHOUT_SYMBOLS),
 }
 """The cleaners that need no tables of words, step by step."""
@@ -56,7 +61,7 @@ def vocabulary_and_tokenizer(
     return vocabulary, {
         "tokenizer_class": "VitsTokenizer",
         "frontend": "symbols",
-        "cleaners": [*CLEANERS[cleaner], *(["phonemize"] if phonemes else [])],
+        "cleaners": [*CLEANERS[cleaner], *(["phonemize_chunks"] if phonemes else [])],
         "pad_token": pad,
         "unk_token": None,
         "blank_token": blank,

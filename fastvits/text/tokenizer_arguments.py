@@ -27,10 +27,13 @@ CLEANING_STEPS = (
     "remove_line_breaks",
     "to_ascii",
     "lowercase",
+    "lowercase_turkish",
+    "romanize",
     "expand_abbreviations",
     "replace_punctuation",
     "remove_brackets",
     "phonemize",
+    "phonemize_chunks",
     "collapse_whitespace",
     "strip",
 )

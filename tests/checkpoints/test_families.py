@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from fastvits import VitsConfig, VitsModel, VitsTokenizer
 from fastvits.checkpoints import convert, read
+from fastvits.checkpoints.coqui_text import vocabulary_and_tokenizer
 from fastvits.checkpoints.discriminator import discriminator_state, expected_shapes
 from fastvits.checkpoints.names import original_name, our_name
 from fastvits.checkpoints.original import SYMBOLS
@@ -116,6 +117,55 @@ def test_a_coqui_checkpoint_says_what_its_network_says(tmp_path: Path) -> None:
     assert ids[::2] == [COQUI_SYMBOLS - 1] * 6
     letters = ["<PAD>", *"!,.? ", *"abcdefghijklmnopqrstuvwxyz"]
     assert ids[1::2] == [letters.index(symbol) for symbol in ["a", "b", ",", " ", "c"]]
+
+
+# What coqui-tts 0.28.0 looks up of a text, by its cleaner and phonemizer (espeak-ng).
+COQUI_READS = [
+    (
+        "multilingual_cleaners",
+        None,
+        "She said: “I can't; I won't.” Then (quietly) she left…",
+        "she said, “i can't, i won't.” then quietly she left…",
+    ),
+    (
+        "french_cleaners",
+        None,
+        "She said: “I can't; I won't.” Then (quietly) she left…",
+        "she said, “i can't, i won't.” then quietly she left…",
+    ),
+    ("basic_turkish_cleaners", None, "İstanbul'da IŞIK var.", "istanbul'da ışık var."),
+    ("uroman_cleaners", None, "Привет, как дела?", "privet, kak dela?"),
+    (
+        "multilingual_phoneme_cleaners",
+        "en-us",
+        "Kick the bucket, Kathryn; take a book back.",
+        "kˈɪk ðə bˈʌkɪt, kˈæθɹɪn, tˈeɪk ɐ bˈʊk bˈæk.",
+    ),
+    (
+        "no_cleaners",
+        "en-us",
+        "She said: “I can't; I won't.” Then (quietly) she left…",
+        "ʃiː sˈɛd: “aɪ kˈænt; aɪ wˈoʊnt.” ðˈɛn kwˈaɪətli ʃiː lˈɛft…",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cleaner", "language", "text", "read"), COQUI_READS)
+def test_coquis_texts_are_read_as_it_reads_them(
+    cleaner: str, language: str | None, text: str, read: str, tmp_path: Path
+) -> None:
+    symbols = sorted(set(read))
+    said = {
+        "characters": {"pad": "_", "punctuations": "", "characters": "".join(symbols), "phonemes": None},
+        "text_cleaner": cleaner,
+        "use_phonemes": language is not None,
+        "phoneme_language": language,
+    }
+    vocabulary, settings = vocabulary_and_tokenizer(said, len(symbols) + 2, tmp_path)
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    tokenizer = VitsTokenizer.from_pretrained(tmp_path)
+    assert "".join(tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])[1::2]) == read
 
 
 def test_coquis_speakers_come_along(tmp_path: Path) -> None:

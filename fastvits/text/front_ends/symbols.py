@@ -12,11 +12,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ..espeak_faults import unread_digits
-from ..spans import Arranged, MaybeSpan, Original, Rewritten, Spanned, Within
+from ..espeak_clauses import phonemes_of_clauses
+from ..espeak_faults import corrected, unread_digits, without_flags
+from ..spans import Arranged, Chained, MaybeSpan, Original, Placed, Rewritten, Spanned, Within
 from ..vocabulary import Vocabulary
+from ..word_alignment import SpokenWords
 from .base import FrontEnd, Reading
 from .phonemized import spoken
+from .romanized import romanized
 
 __all__ = ["STEPS", "SymbolFrontEnd"]
 
@@ -32,6 +35,10 @@ _SPACES = re.compile(r"\s+")
 _LINE_BREAKS = re.compile(r"\n+")
 _PUNCTUATION = str.maketrans({";": ",", "-": " ", ":": ","})
 _BRACKETS = re.compile(r'[<>()\[\]"]+')
+# What Coqui keeps from espeak-ng, with the spaces around it.
+_KEPT_MARKS = re.compile(r"(?:\s*[;:,.!?¡¿—…\"«»“”]+\s*)+")
+# Written for Piper, whose espeak-ng is later than the ones that these voices were trained with.
+_GLIDES = re.compile("(?<=[iɪ])ʲ|(?<=[iɪ]ː)ʲ")
 _ENDS = re.compile(r"\A\s+|\s+\Z")
 # A character and the marks and jamo behind it, which compose with it or not at all.
 _MARKS = "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u1160-\u11ff\u3099\u309a"
@@ -93,6 +100,8 @@ STEPS: dict[str, Callable[[Spanned], Spanned]] = {
     "remove_line_breaks": lambda text: _replaced(text, _LINE_BREAKS, lambda _: ""),
     "to_ascii": _to_ascii,
     "lowercase": _lowercase,
+    "lowercase_turkish": lambda text: _lowercase(_each(text, lambda character: "ı" if character == "I" else character)),
+    "romanize": lambda text: romanized(text, None),
     "expand_abbreviations": lambda text: _replaced(
         text, _ABBREVIATION, lambda found: _ABBREVIATIONS[found[:-1].lower()]
     ),
@@ -101,7 +110,8 @@ STEPS: dict[str, Callable[[Spanned], Spanned]] = {
     "collapse_whitespace": lambda text: _replaced(text, _SPACES, lambda _: " "),
     "strip": lambda text: _replaced(text, _ENDS, lambda _: ""),
 }
-"""What a cleaner may do, by name; `phonemize` is a step too, which needs a voice of espeak-ng."""
+"""What a cleaner may do, by name. Two more need a voice of espeak-ng: `phonemize`, as published tokenizers ask for
+phonemes, and `phonemize_chunks`, as Coqui does, from mark to mark."""
 
 
 class SymbolFrontEnd(FrontEnd):
@@ -109,10 +119,10 @@ class SymbolFrontEnd(FrontEnd):
 
     Args:
         vocabulary: the symbols.
-        steps: names of `STEPS` or "phonemize", in the order in which they are taken.
+        steps: names of `STEPS`, "phonemize" or "phonemize_chunks", in the order in which they are taken.
         blank: the symbol between all others and at both ends, or None.
         silent: symbols that nothing is heard of, beside the blank.
-        voice: the espeak-ng voice of the step "phonemize".
+        voice: the espeak-ng voice of the steps that make phonemes.
     """
 
     def __init__(
@@ -126,7 +136,7 @@ class SymbolFrontEnd(FrontEnd):
     ) -> None:
         self.vocabulary = vocabulary
         self.steps = tuple(steps)
-        self.reads_letters = "phonemize" not in self.steps
+        self.reads_letters = not any(step.startswith("phonemize") for step in self.steps)
         self.blank = blank
         self.silent = silent if blank is None else silent | {blank}
         self.voice = voice
@@ -136,7 +146,11 @@ class SymbolFrontEnd(FrontEnd):
         cleaned: Spanned = Original(text)
         unread: dict[str, MaybeSpan] = {}
         for step in self.steps:
-            cleaned = self._spoken(cleaned, unread) if step == "phonemize" else STEPS[step](cleaned)
+            if step in STEPS:
+                cleaned = STEPS[step](cleaned)
+                continue
+            unread.update(dict.fromkeys(unread_digits(str(cleaned), self.voice)))
+            cleaned = self._spoken(cleaned) if step == "phonemize" else self._spoken_in_chunks(cleaned)
         encoder = self.vocabulary.encoder
         missing: dict[str, MaybeSpan] = {}
         tokens = Arranged(cleaned)
@@ -151,8 +165,28 @@ class SymbolFrontEnd(FrontEnd):
                 tokens.put(self.blank)
         return Reading(tokens, missing, unread=unread, voice=self.voice)
 
-    def _spoken(self, text: Spanned, unread: dict[str, MaybeSpan]) -> Spanned:
-        """Phonemes; adds to `unread` the digits that the voice has no words for."""
-        unread.update(dict.fromkeys(unread_digits(str(text), self.voice)))
+    def _spoken(self, text: Spanned) -> Spanned:
+        """Phonemes as published tokenizers ask for them."""
         known = self.vocabulary.encoder if self.corrects_phonemes else None
         return Within(spoken(str(text), self.voice, known), text)
+
+    def _spoken_in_chunks(self, text: Spanned) -> Spanned:
+        """Phonemes of what stands between marks, chunk by chunk and clause by clause; marks as they stand."""
+        written = str(text)
+        position = len(written) - len(written.lstrip())
+        end = max(len(written.rstrip()), position)
+        known = self.vocabulary.encoder if self.corrects_phonemes else None
+        parts: list[Spanned] = []
+
+        def speak(start: int, stop: int) -> None:
+            for phonemes, _, _, first, last in phonemes_of_clauses(written[start:stop], self.voice):
+                said = _GLIDES.sub("", without_flags(phonemes)).strip()
+                words = SpokenWords(said, written, start + first, start + last, self.voice)
+                parts.append(words if known is None else corrected(words, known))
+
+        for marks in _KEPT_MARKS.finditer(written, position, end):
+            speak(position, marks.start())
+            parts.append(Placed(marks.group(), marks.span()))
+            position = marks.end()
+        speak(position, end)
+        return Within(Chained(parts), text)
