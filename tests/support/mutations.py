@@ -171,7 +171,7 @@ def _table(content: bytes, chance: random.Random) -> bytes:
                      tensor.to_sparse(), torch.zeros(1).expand(tensor.shape))
                 )  # fmt: skip
             case _:
-                container[key] = chance.choice([value for value in ODD_VALUES if value != "\ud800"])
+                container[key] = copy.deepcopy(chance.choice([value for value in ODD_VALUES if value != "\ud800"]))
     written = io.BytesIO()
     torch.save(table, written)
     return written.getvalue()
@@ -187,7 +187,7 @@ def _places(container: Any) -> Any:
 
 def _json(content: bytes, chance: random.Random) -> bytes:
     """Other values in a JSON file."""
-    table = copy.deepcopy(json.loads(content))
+    table = json.loads(content)
     for _ in range(chance.randint(1, 3)):
         places = list(_places(table))
         if not places:
@@ -196,7 +196,7 @@ def _json(content: bytes, chance: random.Random) -> bytes:
         if chance.random() < 0.3:
             del container[key]
         else:
-            container[key] = chance.choice(ODD_VALUES)
+            container[key] = copy.deepcopy(chance.choice(ODD_VALUES))
     return json.dumps(table).encode()
 
 
