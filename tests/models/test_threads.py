@@ -22,15 +22,22 @@ def model(request: pytest.FixtureRequest) -> VitsModel:
     return own_model(SMALL)
 
 
-@pytest.fixture(autouse=True, params=["quiet", "busy"])
-def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A machine that is found quiet or busy whatever it is."""
-    monkeypatch.setattr(workers, "_busy", request.param == "busy")
+@pytest.fixture(autouse=True)
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that is found as busy as it was found last, whatever it is; with its threads when all is over."""
     monkeypatch.setattr(workers, "BUSY", -1.0)
     monkeypatch.setattr(workers, "QUIET", 1e9)
     before = torch.get_num_threads()
-    yield request.param
+    yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["quiet", "busy"])
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_busy", request.param == "busy")
+
+
+quiet_and_busy = pytest.mark.usefixtures("machine")
 
 
 def tolerance(model: VitsModel) -> float:
@@ -42,13 +49,14 @@ def speak(model: VitsModel, number: int, batch: int) -> VitsModelOutput:
     ids, mask = random_ids(3, 50), torch.ones(3, 50, dtype=torch.long)
     mask[1, 30:] = 0
     mask[2, 9:] = 0
-    durations = 7 * mask
+    durations = 4 * mask
     with torch.inference_mode():
         output = model(ids[:batch], mask[:batch], seed=[1, 2, 3][:batch], durations=durations[:batch])
     assert isinstance(output, VitsModelOutput)
     return output
 
 
+@quiet_and_busy
 @pytest.mark.parametrize("batch", [1, 3])
 def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     helped: list[int] = []
@@ -73,6 +81,7 @@ def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monk
             assert not several.waveform[item, length:].any()
 
 
+@quiet_and_busy
 def test_predicted_lengths_do_not_depend_on_it(model: VitsModel) -> None:
     ids = random_ids(1, 60)
     found = []
@@ -83,14 +92,15 @@ def test_predicted_lengths_do_not_depend_on_it(model: VitsModel) -> None:
     assert all(torch.equal(durations, found[0]) for durations in found)
 
 
+@quiet_and_busy
 @pytest.mark.parametrize("number", [2, 4])
 def test_items_and_streams_are_the_plain_call(model: VitsModel, number: int) -> None:
     batch = speak(model, number, 3)
     alone = speak(model, number, 1)
     length = int(alone.sequence_lengths[0])
     assert relative_rms(batch.waveform[0, :length], alone.waveform[0]) < tolerance(model)
-    ids, durations = random_ids(3, 50)[:1], torch.full((1, 50), 7)
-    pieces = list(model.stream(ids, seed=1, durations=durations, chunk_frames=90))
+    ids, durations = random_ids(3, 50)[:1], torch.full((1, 50), 4)
+    pieces = list(model.stream(ids, seed=1, durations=durations, chunk_frames=60))
     assert relative_rms(torch.cat(pieces, 1), alone.waveform) < tolerance(model)
 
 
