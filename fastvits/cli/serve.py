@@ -62,7 +62,7 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
-        help="what to compute in (default: each voice's own); bfloat16 is faster where the processor has it",
+        help="what to compute in (default: each voice's own); bfloat16 is faster where the processor has it, int8 too",
     )
     parser.add_argument(
         "--max-queue", metavar="N", type=whole_number(100_000, 1), default=64, help="texts that may wait (default: 64)"

@@ -19,6 +19,7 @@ from .front_ends.base import FrontEnd, Reading
 from .front_ends.romanized import is_named
 from .number_words import numbers_in_words
 from .scripts import readable_by_uroman
+from .shorthand import LANGUAGES as SPELT_OUT
 from .shorthand import spelt_out
 from .spans import Chained, Original, Spanned, Within, hull, substituted
 
@@ -105,7 +106,8 @@ class Preparation:
         if self.romanization and front_end.is_romanized:
             text = substituted(readable_by_uroman(text, language), _NAMED_MARK, _without_named)
         if self.spell_out and language is not None:
-            text = spelt_out(text, language)
+            voice = (getattr(front_end, "voice", None) or "").lower()
+            text = spelt_out(text, voice if voice in SPELT_OUT else language)
         if self.normalize_numbers == "auto" and front_end.reads_letters and language is not None:
             text = numbers_in_words(text, language)
         if self.ellipses and front_end.reads_raw_phonemes:

@@ -87,7 +87,7 @@ def test_a_server_drains_when_it_is_told_to_end(folder):
         (["--openai-voices", "anna=mine"], "--openai-voices: 'anna' is no name of OpenAI's: alloy"),
         (["--openai-voices", "nova=mine", "--openai-voices", "nova=mine"], "nova cannot stand for two voices"),
         (["--openai-voices", "mine", "--openai-voices", "mine"], "all names cannot stand for two voices"),
-        (["--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
+        (["--dtype", "int4"], "argument --dtype: invalid choice: 'int4'"),
         (["--device", "abacus"], "argument --device"),
         (["--cors", "example.org"], "must be an origin such as https://example.org, or *, got 'example.org'"),
         (["--api-key-file", "/nowhere/keys"], "cannot read /nowhere/keys"),

@@ -17,11 +17,12 @@ LANGUAGES: dict[str, Words] = {
     "es": romance.SPANISH,
     "it": romance.ITALIAN,
     "pt": romance.PORTUGUESE,
+    "pt-br": romance.BRAZILIAN,
     "ru": russian.WORDS,
     "cs": czech_slovak.CZECH,
     "sk": czech_slovak.SLOVAK,
 }
-"""What is known of each language, by its two-letter code."""
+"""What is known of each language, by its two-letter code, and of a country where it differs."""
 
 
 def spelt_out(text: Spanned, language: str) -> Spanned:
@@ -32,7 +33,7 @@ def spelt_out(text: Spanned, language: str) -> Spanned:
 
     Args:
         text: the text.
-        language: a two-letter code.
+        language: a two-letter code, or the name of a voice of espeak-ng that has a country in it.
     """
     words = LANGUAGES.get(language)
     if words is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from ..number_words import said
 from .forms import Words
 
-__all__ = ["FRENCH", "ITALIAN", "PORTUGUESE", "SPANISH"]
+__all__ = ["BRAZILIAN", "FRENCH", "ITALIAN", "PORTUGUESE", "SPANISH"]
 
 _MONTHS = {
     "fr": [
@@ -312,3 +313,16 @@ PORTUGUESE = Words(
     roman=lambda before, value, following: _roman("pt", before, value, following),
     one_below_two=True,
 )  # fmt: skip
+
+
+def _brazilian(forms: str) -> str:
+    return forms.replace("quilómetro", "quilômetro").replace("cêntimo", "centavo").replace("péni", "pêni")
+
+
+BRAZILIAN = replace(
+    PORTUGUESE,
+    marks={**PORTUGUESE.marks, "#": "cerquilha"},
+    currencies={sign: (_brazilian(unit), _brazilian(part)) for sign, (unit, part) in PORTUGUESE.currencies.items()},
+    units={unit: _brazilian(forms) for unit, forms in PORTUGUESE.units.items()},
+)
+"""As it is spoken and written in Brazil."""
