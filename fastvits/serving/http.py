@@ -33,6 +33,9 @@ __all__ = [
 
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
+MAX_THROWN_AWAY = 16 * MAX_BODY
+"""Bytes of a body that is too large that are read all the same: who still sends when a connection is closed may lose
+the answer that was sent before."""
 BODY_SECONDS = 30.0
 """How long a body may take to arrive."""
 CONNECTION = "fastvits.connection"
@@ -47,8 +50,8 @@ class Stuck(RuntimeError):
 async def body_of(request: Request, limit: int = MAX_BODY) -> Any:
     """The JSON of a request.
 
-    Raises `BadRequest`: with status 413 before a body that is too large is read, with 408 where it does not arrive
-    within `BODY_SECONDS`.
+    Raises `BadRequest`: with status 413 where it is too large (of which no more than `limit` bytes are kept), with 408
+    where it does not arrive within `BODY_SECONDS`.
     """
     try:
         return read_json(await asyncio.wait_for(_read(request, limit), BODY_SECONDS))
@@ -59,14 +62,17 @@ async def body_of(request: Request, limit: int = MAX_BODY) -> Any:
 
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    body = bytearray()
-    if not (declared.isdecimal() and (len(declared) > 18 or int(declared) > limit)):
+    told = int(declared[:19]) if declared.isdecimal() else 0
+    body, received = bytearray(), 0
+    if told <= MAX_THROWN_AWAY:
         async for part in request.stream():
-            body += part
-            if len(body) > limit:
+            received += len(part)
+            if max(told, received) <= limit:
+                body += part
+            elif received > MAX_THROWN_AWAY:
                 break
-        else:
-            return bytes(body)
+    if max(told, received) <= limit:
+        return bytes(body)
     raise BadRequest(f"the body is larger than {limit} bytes", status=413, code="body_too_large")
 
 

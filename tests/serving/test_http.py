@@ -136,6 +136,19 @@ def test_bodies_that_are_none(server, body, status, message):
     assert message in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("declared", "sent"), [(1_300_000, 1_300_000), (10**9, 0)])
+def test_who_sends_too_much_hears_of_it_at_the_end_and_where_there_is_none_at_once(server, declared, sent):
+    head = f"POST /synthesize HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {declared}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head.encode() + b" " * (sent // 2))
+        time.sleep(0.5)  # an answer that closed the connection would be here
+        connection.sendall(b" " * (sent - sent // 2))
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_without_a_length_is_cut_off_too(server):
     def parts():
         for _ in range(40):
