@@ -22,7 +22,7 @@ DISCRIMINATOR_FILE = "discriminator.safetensors"
 _LONGEST = 900
 
 # What readers run into where a file holds something else than its kind has. RecursionError is a RuntimeError.
-_STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
+_STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError)
 
 
 @dataclasses.dataclass

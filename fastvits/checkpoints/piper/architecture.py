@@ -93,9 +93,10 @@ def architecture(
             expected = [0, 0, (ffn_kernel_size - 1) // 2, 0, 0, ffn_kernel_size // 2]
             if ffn_kernel_size > 1 and (amounts is not None and amounts.tolist() != expected):
                 raise ValueError(f"{module} is padded by {amounts.tolist()}; expected {expected}")
-    scale_node = graph.consumer(
-        next(node.output[0] for node in graph.nodes if node.op_type == "Gather" and node.input[1] == graph.ids), "Mul"
-    )
+    embedded = next((n.output[0] for n in graph.nodes if n.op_type == "Gather" and n.input[1] == graph.ids), None)
+    if embedded is None:
+        raise ValueError(f"the graph looks its input {graph.ids!r} up in no table of symbols")
+    scale_node = graph.consumer(embedded, "Mul")
     scale = graph.constant_operand(scale_node) if scale_node is not None else None
     if scale is None or not math.isclose(scale, math.sqrt(hidden_size), rel_tol=1e-3 if graph.half else 1e-5):
         raise ValueError(f"the text embedding is scaled by {scale}; expected sqrt({hidden_size})")
