@@ -349,7 +349,7 @@ def test_help(arguments, capsys):
         (["synthesize", "{binary}", "--output-dir", "{out}", "--batch-size", "0"], "--batch-size: must be a whole"),
         (["say", "Hi", "--output", "{out}", "--device", "abacus"], "abacus"),
         (["say", "Hi", "--output", "{out}", "--device", "cuda:99"], "cuda:99"),
-        (["say", "Hi", "--output", "{out}", "--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
+        (["say", "Hi", "--output", "{out}", "--dtype", "int4"], "--dtype: invalid choice: 'int4'"),
         (["say", "Hi", "--output", "{out}", "--voice", "/no/such/voice"], "folder /no/such/voice does not exist"),
         (["say", "Hi", "--output", "{out}", "--voice", "no.onnx"], "no.onnx does not exist"),
         (["say", "Hi", "--output", "{out}", "--voice", "{binary}"], "no Piper voice's .onnx file"),
