@@ -223,7 +223,7 @@ def test_a_speaker_that_is_missing_or_out_of_range_is_refused(say_with_speakers)
         ({"task": "text-to-speech", "model": 3}, TypeError, "model must be"),
         ({"task": "text-to-speech", "model": "x", "tokenizer": 3}, TypeError, "tokenizer must be"),
         ({"task": "text-to-speech", "model": "x", "speed": 3}, TypeError, "speed"),
-        ({"task": "text-to-speech", "model": "x", "dtype": "int8"}, ValueError, "dtype"),
+        ({"task": "text-to-speech", "model": "x", "dtype": "int4"}, ValueError, "dtype"),
         ({"task": "text-to-speech", "model": "x", "device": "nowhere"}, ValueError, "nowhere"),
         ({"task": "text-to-speech", "model": "x", "batch_size": 0}, ValueError, "batch_size"),
         ({"task": "text-to-speech", "model": "/no/such/folder"}, OSError, "/no/such/folder"),

@@ -424,7 +424,7 @@ def test_several_dtypes_in_one_file_give_the_one_that_holds_them(folder, state):
     assert VitsModel.from_pretrained(rewrite(folder, mixed)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float", "half", torch.int64, torch.complex64, torch.float8_e4m3fn, ""])
+@pytest.mark.parametrize("dtype", ["int4", "float", "half", torch.int64, torch.complex64, torch.float8_e4m3fn, ""])
 def test_other_dtypes_are_refused(folder, dtype):
     with pytest.raises(ValueError, match="choose float16, bfloat16, float32, float64"):
         VitsModel.from_pretrained(folder, dtype=dtype)
