@@ -83,13 +83,22 @@ def _versions() -> dict[str, str]:
 
 @lru_cache
 def _cpu_model() -> str:
+    """The processor's name; where that is one of many generations (virtual machines say "AMD EPYC"), with the numbers
+    that tell them apart."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    found: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), " ".join(value.split()))
+    name = found.get("model name")
+    if not name:
+        return platform.processor() or platform.machine()
+    if any(character.isdigit() for character in name) or "cpu family" not in found:
+        return name
+    return f"{name} (family {found['cpu family']}, model {found.get('model', '?')})"
 
 
 def _clocks(device: torch.device) -> dict[str, float] | None:
