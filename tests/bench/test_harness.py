@@ -102,3 +102,22 @@ def test_every_command_has_its_door(folder: str, name: str) -> None:
 def test_the_other_doors() -> None:
     assert importlib.import_module("bench.gpu_evidence").main is importlib.import_module("bench.gpu.evidence").main
     assert callable(importlib.import_module("bench.report.__main__").main)
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD  EPYC\n", "AMD EPYC (family 25, model 17)"),
+        ("cpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Intel(R) Xeon(R) CPU @ 2.80GHz\n", None),
+        ("model name\t: ARM Neoverse\n", "ARM Neoverse"),
+    ],
+)
+def test_generations_of_processors_have_names_of_their_own(
+    told: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.Path, "read_text", lambda path: told)
+    harness._cpu_model.cache_clear()
+    try:
+        assert harness.device_name("cpu").rpartition(", ")[0] == (name or "Intel(R) Xeon(R) CPU @ 2.80GHz")
+    finally:
+        harness._cpu_model.cache_clear()
