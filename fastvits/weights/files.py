@@ -197,7 +197,7 @@ def respell(table: Table, expected: Iterable[str]) -> Table:
     """The same tensors under the names that a model expects: newer spelling of weight norm, folded or unfolded.
 
     Raises:
-        ValueError: a weight that is there in more than one form.
+        ValueError: a weight that is there in more than one form, or norms that do not fit their directions.
     """
     result: Table = {}
     twice = []
@@ -219,6 +219,9 @@ def respell(table: Table, expected: Iterable[str]) -> Table:
             result[direction] = replace(weight, read=partial(_read_direction, weight))
         elif plain in names and gain in result and direction in result:
             parts = result.pop(gain), result.pop(direction)
+            shape = parts[1].shape[:1] + (1,) * len(parts[1].shape[1:])
+            if parts[0].shape != shape:  # another one could make the product a tensor of more axes
+                raise ValueError(f"{gain} must have the shape {list(shape)}, got {list(parts[0].shape)}")
             dtype = None if parts[0].dtype is None else parts[1].dtype
             result[plain] = replace(parts[1], dtype=dtype, read=partial(_read_folded, *parts))
     if twice:

@@ -229,6 +229,16 @@ def test_weight_norm_on_a_plain_weight_is_folded(folder, state):
     )  # two roundings of float32
 
 
+@pytest.mark.parametrize("axes", [(), (1, 4, 1), (1, 4, 1, 1), (2, 1, 1)])
+def test_norms_of_another_shape_than_their_weight_are_refused(folder, state, axes):
+    """Some of them would multiply: the weight would have other axes, or other norms."""
+    name = "decoder.conv_pre.weight"
+    parts = {"decoder.conv_pre.weight_g": torch.ones(axes), "decoder.conv_pre.weight_v": state[name]}
+    with pytest.raises(ValueError, match="original0 must have the shape") as caught:
+        VitsModel.from_pretrained(rewrite(folder, {**without(state, name), **parts}))
+    assert str(list(axes)) in str(caught.value)
+
+
 def test_two_forms_of_one_weight_are_refused(folder, state):
     owner = "flow.flows.0.wavenet.in_layers.1"
     for extra in (f"{owner}.weight_g", f"{owner}.weight"):
