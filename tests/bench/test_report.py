@@ -146,12 +146,13 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
 
 def test_the_recorded_quality_is_within_its_limits() -> None:
     results = Results()
-    assert {row["way"] for row in results.quality} == {quality.PLAIN, "bfloat16", "streamed", "long text"}
+    assert {row["way"] for row in results.quality} == {quality.PLAIN, "bfloat16", "int8", "streamed", "long text"}
     plain = {row["environment"]["device"]: row for row in results.quality if row["way"] == quality.PLAIN}
     for row in results.quality:
         assert row["equal_lengths"]
         points = 100 * (row["word_error_rate"] - plain[row["environment"]["device"]]["word_error_rate"])
-        assert abs(points) <= RECOGNISER_WORD_ERROR_POINTS
+        # With 8 bits a recogniser hears other words wrong, and may hear more of them.
+        assert (points if row["way"] == "int8" else abs(points)) <= RECOGNISER_WORD_ERROR_POINTS
 
 
 def test_a_plot_is_the_same_twice() -> None:

@@ -311,7 +311,14 @@ class Op:
     def _backward(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients by the implementation that ran, or else through the reference, recomputed: right for all."""
         with without_autocast():
-            return self._gradients(ctx, grads)
+            return self._gradients(ctx, grads)[: self._counted(ctx.arguments)]
+
+    def _counted(self, args: tuple[Any, ...]) -> int:
+        """How many arguments torch wants gradients of: it leaves those out at the end that are the default."""
+        count = len(args)
+        while count and not isinstance(args[count - 1], Tensor) and args[count - 1] == self._defaults[count - 1]:
+            count -= 1
+        return count
 
     def _gradients(self, ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Any, ...]:
         arguments = ctx.arguments

@@ -70,7 +70,7 @@ def mrf_stage_reference(
     slope: float,
     in_slope: float,
     out_slope: float,
-    ranges: Sequence[float] | None,
+    ranges: Sequence[float] | None = None,
 ) -> Tensor:
     """The stage of the module's docstring: the specification of the op."""
     if ranges is not None:
