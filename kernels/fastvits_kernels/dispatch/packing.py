@@ -73,6 +73,11 @@ def _columns(count: int) -> int:
     return next(whole, _ROW)
 
 
+def _is_few(rows: Tensor, rest: Tensor) -> bool:
+    """Whether there are so few elements that they are compared themselves."""
+    return not rows.shape[0] and rest.shape[0] <= _FEW
+
+
 def _blocks(rows: Tensor, rest: Tensor) -> list[Tensor]:
     """The rows that are summed, `[n, columns]` each."""
     return [block for block in (rows, rest.view(1, -1)) if block.numel()]
@@ -88,7 +93,7 @@ def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _sums(rows: Tensor, rest: Tensor) -> Tensor:
-    if not rows.shape[0] and rest.shape[0] <= _FEW:
+    if _is_few(rows, rest):
         return rest.clone()
     blocks = _blocks(rows, rest)
     sums = rest.new_empty(sum(block.shape[0] for block in blocks), dtype=_sum_dtype(rest.dtype))
@@ -169,8 +174,8 @@ class _Part:
     takes not many times longer than a look."""
 
     def __init__(self, watched: Sequence[_Watched]) -> None:
-        few = [one for one in watched if not one.rows.shape[0] and one.rest.shape[0] <= _FEW]
-        many = [one for one in watched if one.rows.shape[0] or one.rest.shape[0] > _FEW]
+        few = [one for one in watched if _is_few(one.rows, one.rest)]
+        many = [one for one in watched if not _is_few(one.rows, one.rest)]
         self._watched = watched
         self._few = [one.rest for one in few]
         self._blocks = [block for one in many for block in _blocks(one.rows, one.rest)]
@@ -196,16 +201,11 @@ _PARTS = 8
 
 
 def _divided(watched: Iterable[_Watched]) -> tuple[_Part, ...]:
-    """Parts of about as many elements each."""
-    shares: dict[torch.dtype, list[list[_Watched]]] = {}
-    sizes: dict[torch.dtype, list[int]] = {}
+    """Parts of about as many elements each: dealt in turn, the largest first."""
+    by_dtype: dict[torch.dtype, list[_Watched]] = {}
     for one in sorted(watched, key=lambda one: one.rows.numel() + one.rest.numel(), reverse=True):
-        lists = shares.setdefault(one.rest.dtype, [[] for _ in range(_PARTS)])
-        totals = sizes.setdefault(one.rest.dtype, [0] * _PARTS)
-        least = totals.index(min(totals))
-        lists[least].append(one)
-        totals[least] += one.rows.numel() + one.rest.numel()
-    return tuple(_Part(share) for lists in shares.values() for share in lists if share)
+        by_dtype.setdefault(one.rest.dtype, []).append(one)
+    return tuple(_Part(some[first::_PARTS]) for some in by_dtype.values() for first in range(min(_PARTS, len(some))))
 
 
 class Watch:

@@ -28,15 +28,17 @@ from .convolution import (
 )
 
 
-def _phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tensor:
-    """`[K, C_in, C_out]` -> packed `[I, C_in, stride * C_out]`, the taps in the order of the input's steps."""
+def phases(weight: Tensor, stride: int) -> Tensor:
+    """`[K, C_in, C_out]` -> `[I, C_in, stride * C_out]`, the taps in the order of the input's steps."""
+    taps, inputs, outputs = weight.shape
+    rows = -(-taps // stride)
+    whole = functional.pad(weight, (0, 0, 0, 0, 0, rows * stride - taps))
+    return whole.view(rows, stride, inputs, outputs).flip(0).transpose(1, 2).reshape(rows, inputs, stride * outputs)
 
+
+def _packed_phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) -> Tensor:
     def build() -> Tensor:
-        taps, inputs, outputs = weight.shape
-        rows = -(-taps // stride)
-        whole = functional.pad(weight.detach().to(dtype), (0, 0, 0, 0, 0, rows * stride - taps))
-        phases = whole.view(rows, stride, inputs, outputs).flip(0).transpose(1, 2)
-        return packed_weight(phases.reshape(rows, inputs, stride * outputs), dtype, steps)
+        return packed_weight(phases(weight.detach().to(dtype), stride), dtype, steps)
 
     return packed(weight, ("onednn phases", dtype, stride, is_short(steps)), build)
 
@@ -55,7 +57,7 @@ def run(
     out = torch.empty(batch, steps * stride, outputs, dtype=dtype, device=x.device) if batch != 1 else None
     for chosen, length in items(lengths, batch, steps):
         whole = whole_steps(length)
-        weights = _phases(weight, stride, dtype, whole)
+        weights = _packed_phases(weight, stride, dtype, whole)
         full = convolve(activated(x[chosen, :length], slope, dtype, 0, whole - length), weights, phase_bias, pad=pad)
         kept = full.reshape(full.shape[0], -1, outputs)[:, padding : padding + length * stride]
         if out is None and length == steps:

@@ -361,8 +361,13 @@ def activated(x: Tensor, slope: float, dtype: torch.dtype, left: int = 0, right:
     """
     if slope == 1.0 and not left and not right:
         return x.to(dtype).contiguous()
+    return padded("activated", x, slope, dtype, left, right)
+
+
+def padded(use: str, x: Tensor, slope: float, dtype: torch.dtype, left: int, right: int) -> Tensor:
+    """The same, always written into the `scratch` memory of this use."""
     batch, steps, channels = x.shape
-    out = scratch("activated", (batch, left + steps + right, channels), dtype)
+    out = scratch(use, (batch, left + steps + right, channels), dtype)
     inner = out[:, left : left + steps]
     if left:
         out[:, :left].zero_()

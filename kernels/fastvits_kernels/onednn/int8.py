@@ -21,7 +21,8 @@ from torch.nn import functional
 from ..dispatch.packing import packed
 from ..ops.int8 import quantized as rounded
 from ..ops.int8 import quantized_weight, step_and_zero, weight_steps
-from .convolution import clear_beyond, compute_dtype, items, whole_steps
+from .conv_transpose import phases
+from .convolution import clear_beyond, compute_dtype, items, padded, whole_steps
 from .scratch import scratch
 
 _MAGIC = float(1 << 23)
@@ -113,12 +114,8 @@ def _packed_phases(weight: Tensor, heard: Bounds, stride: int) -> Filter:
     """The weight of a transposed convolution as that of an ordinary one; see `conv_transpose`."""
 
     def build() -> Filter:
-        taps, inputs, outputs = weight.shape
-        rows = -(-taps // stride)
         wide = weight.detach().float()
-        whole = functional.pad(wide, (0, 0, 0, 0, 0, rows * stride - taps))
-        phases = whole.view(rows, stride, inputs, outputs).flip(0).transpose(1, 2)
-        return _packed(phases.reshape(rows, inputs, stride * outputs), weight_steps(wide).repeat(stride), heard, 1)
+        return _packed(phases(wide, stride), weight_steps(wide).repeat(stride), heard, 1)
 
     return packed(weight, ("onednn int8 phases", stride, heard.key), build)
 
@@ -130,24 +127,11 @@ def quantized(x: Tensor, slope: float, heard: Bounds, left: int, right: int) -> 
     The fifth pass takes the lowest bytes of what the others put behind `_MAGIC`. torch's own quantized tensors would
     save two of them, and are deprecated.
     """
-    batch, steps, channels = x.shape
-    shape = (batch, left + steps + right, channels)
-    wide = scratch("int8 wide", shape, torch.float32)
-    if left:
-        wide[:, :left].zero_()
-    if right:
-        wide[:, left + steps :].zero_()
-    inner = wide[:, left : left + steps]
-    if x.dtype == torch.float32 and slope != 1.0:
-        torch.ops.aten.leaky_relu.out(x, slope, out=inner)
-    else:
-        inner.copy_(x)
-        if slope != 1.0:
-            functional.leaky_relu_(inner, slope)
+    wide = padded("int8 wide", x, slope, torch.float32, left, right)
     offset = _MAGIC + heard.zero
     torch.add(_number(offset), wide, alpha=1 / heard.step, out=wide)
     wide.clamp_(_MAGIC, _MAGIC + 255)
-    return scratch("int8", shape, torch.uint8).copy_(wide.view(torch.int32))
+    return scratch("int8", wide.shape, torch.uint8).copy_(wide.view(torch.int32))
 
 
 @lru_cache
