@@ -12,24 +12,17 @@ from __future__ import annotations
 
 import logging
 import re
-import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
+from ..text.front_ends.lexicon import ascii_lower
 from .folder import ConvertedVoice, reading
 from .piper import settings as piper_settings
-from .piper.architecture import architecture
-from .piper.graph import Graph, collect
-from .speakers import fold_single_speaker
-from .state import model_state
+from .piper.graph import Graph
+from .piper.voice import read_graph
 
 logger = logging.getLogger("fastvits")
-
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def read(path: Path) -> ConvertedVoice:
@@ -46,11 +39,7 @@ def read(path: Path) -> ConvertedVoice:
     tokens_file = path.with_name("tokens.txt")
     with reading(path):
         graph = Graph(path, ids="input" if _is_piper(path) else "x")
-        parameters, convolutions = collect(graph)
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
-        fold_single_speaker(tensors)
-        fields = architecture(graph, {name: tensor.numpy() for name, tensor in tensors.items()}, convolutions)
-        state = model_state(tensors, fields)
+        fields, state = read_graph(graph)
         metadata = graph.metadata
         sampling_rate = _number(metadata, "sample_rate", path)
         if _number(metadata, "n_speakers", path) not in (fields["num_speakers"], 0):
@@ -151,7 +140,7 @@ def _lexicon(metadata: Mapping[str, str], vocabulary: Mapping[str, int], path: P
             unknown += 1
             continue
         # Of a word that stands there twice, the first line counts.
-        words.setdefault(word.translate(_LOWER), " ".join(tokens))
+        words.setdefault(ascii_lower(word), " ".join(tokens))
     if not words:
         raise ValueError(f"{file} lists no word whose tokens are in tokens.txt")
     if unknown:

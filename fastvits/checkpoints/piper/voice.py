@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..folder import ConvertedVoice, in_one_sentence, read_object, reading
 from ..speakers import fold_single_speaker
@@ -32,11 +34,7 @@ def read(onnx_path: str | os.PathLike[str], config_path: str | os.PathLike[str] 
             raise ValueError(
                 f"{path} is not a Piper voice: such a graph has the input 'scales', this one has {sorted(graph.inputs)}"
             )
-        parameters, convolutions = collect(graph)
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
-        fold_single_speaker(tensors)
-        fields = architecture(graph, {name: tensor.numpy() for name, tensor in tensors.items()}, convolutions)
-        state = model_state(tensors, fields)
+        fields, state = read_graph(graph)
     with reading(beside):
         vocabulary = said.vocabulary(settings, fields["vocab_size"])
         config = said.configuration(settings, fields, vocabulary["_"])
@@ -44,6 +42,15 @@ def read(onnx_path: str | os.PathLike[str], config_path: str | os.PathLike[str] 
     card = path.with_name("MODEL_CARD")  # it carries the licence of the voice
     copied = {card.name: card} if card.is_file() else {}
     return ConvertedVoice("Piper voice", state, config, vocabulary, tokenizer, copied=copied)
+
+
+def read_graph(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The fields of config.json that a graph tells, and the model's parameters; a speaker who is alone is folded in."""
+    parameters, convolutions = collect(graph)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
+    fold_single_speaker(tensors)
+    fields = architecture(graph, {name: tensor.numpy() for name, tensor in tensors.items()}, convolutions)
+    return fields, model_state(tensors, fields)
 
 
 @in_one_sentence()

@@ -16,7 +16,7 @@ from ..spans import Arranged, MaybeSpan, Original
 from ..vocabulary import Vocabulary
 from .base import FrontEnd, Reading
 
-__all__ = ["LexiconFrontEnd"]
+__all__ = ["LexiconFrontEnd", "ascii_lower"]
 
 _ACCENTED = frozenset("ÄÖÜäöüßÁÉÍÓÚÑáéíóúñÀÂÇÈÊËÎÏÔÙÛàâçèêëîïôùû")
 _SPACES = frozenset(" \t\n\v\f\r")
@@ -26,6 +26,11 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _ENDS = frozenset(".;!?-:")
 _CHINESE_ENDS = _ENDS | frozenset("。；！？：”")
 _CHINESE_PAUSES = frozenset(",“，、")
+
+
+def ascii_lower(text: str) -> str:
+    """`text` with ASCII's capitals in lower case: words of a lexicon are looked up so, other letters as they are."""
+    return text.translate(_LOWER)
 
 
 class LexiconFrontEnd(FrontEnd):
@@ -58,7 +63,7 @@ class LexiconFrontEnd(FrontEnd):
 
     def read(self, text: str, *, normalize: bool | None = None, split_special_tokens: bool | None = None) -> Reading:
         """Read a text; `normalize` and `split_special_tokens` change nothing."""
-        lowered = text.translate(_LOWER)
+        lowered = ascii_lower(text)
         missing: dict[str, MaybeSpan] = {}
         words = list(_split(lowered))
         sentences = self._chinese(lowered, words, missing) if self.chinese else self._spaced(lowered, words, missing)
