@@ -134,6 +134,19 @@ def calls_of_the_cases(ops: Iterable[str], modes: Iterable[str] = MODES) -> Iter
                 yield mode, registry.Call(op, arguments, registry.Decision(case.op, "triton", "", False))
 
 
+def calls_of_training() -> Iterator[tuple[str, registry.Call]]:
+    """The calls whose gradients are wanted: those of the models, with splines forward as well, the way they learn in,
+    and the cases of the ops that the models do not call."""
+    called = set()
+    for mode, call in calls_of_the_models((LEARNING_SECONDS,), (max(BATCHES),)):
+        called.add(call.op.name)
+        yield mode, call
+        if call.op.name == "spline_coupling":
+            forward = [False if name == "reverse" else a for name, a in zip(call.op.parameters, call.args, strict=True)]
+            yield mode, registry.Call(call.op, tuple(forward), call.decision)
+    yield from calls_of_the_cases(set(registry.ops()) - called)
+
+
 def launches_of(call: registry.Call, mode: str, target: str) -> list[Configuration]:
     """What a call's Triton implementation launches on a GPU of architecture `target`; nothing where it declines the
     call.
@@ -211,10 +224,11 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
             launches_of(call, mode, "default")
         for choice in choices:
             samples.setdefault((choice.op, choice.dtype), {})[choice.channels, choice.kernel_size] = mode, call
-    learning = list(calls_of_the_models((LEARNING_SECONDS,), (max(BATCHES),)))
+    learning = list(calls_of_training())
     for arch, group in groups.items():
         for mode, call in learning:
-            forward = [configuration for part in parts_of(call) for configuration in launches_of(part, mode, arch)]
+            run = parts_of(call) or [call]
+            forward = [configuration for part in run for configuration in launches_of(part, mode, arch)]
             for configuration in forward + gradient_launches_of(call, mode, arch):
                 found.setdefault(configuration, {}).update(dict.fromkeys(group))
         used: set[tuple[str, str, str]] = set()
@@ -320,7 +334,7 @@ def _launched(calls: Iterable[tuple[str, registry.Call]]) -> Iterator[Configurat
 
 
 def _launched_by_gradients() -> Iterator[Configuration]:
-    for mode, call in calls_of_the_models((LEARNING_SECONDS,), (max(BATCHES),)):
+    for mode, call in calls_of_training():
         yield from (c for c in gradient_launches_of(call, mode, "default") if c.op.endswith("_backward"))
 
 

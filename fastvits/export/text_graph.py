@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from fastvits_kernels.ops.spline import MIN_BIN, MIN_DERIVATIVE
+from fastvits_kernels.ops.spline.reference import MIN_BIN, MIN_DERIVATIVE
 
 from ..configuration import VitsConfig
 from .builder import GraphBuilder

@@ -1,19 +1,22 @@
-"""The rational-quadratic spline as mathematics: bins, bounds, inverse, derivative, extreme parameters, padding.
+"""The rational-quadratic spline as mathematics: bins, bounds, inverse, derivative, gradients, extremes, padding.
 
 What every op is checked for stands in test_ops.py.
 """
+
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
 from fastvits_kernels import rational_quadratic_spline, spline_coupling, use_backend
-from fastvits_kernels.ops.spline import _knots, rational_quadratic_spline_reference
+from fastvits_kernels.ops.spline.reference import _knots, rational_quadratic_spline_reference
 from tests.support.numerics import relative_error
 from tests.support.tolerances import (
     SPLINE_AT_BOUNDS,
     SPLINE_DERIVATIVE_FLOAT64,
     SPLINE_FLOAT32,
+    SPLINE_GRADIENTS_UNDONE,
     SPLINE_KNOT_MARGIN,
     SPLINE_ROUND_TRIP,
 )
@@ -120,3 +123,86 @@ def test_what_is_beyond_the_lengths_reaches_nothing(backend: str) -> None:
     assert not log_det[1, 13:].any()
     torch.testing.assert_close(out[1:, :13], alone, rtol=0, atol=SPLINE_ROUND_TRIP * BOUND)
     torch.testing.assert_close(log_det[1:, :13], log_det_alone, rtol=0, atol=SPLINE_ROUND_TRIP * BOUND * BINS)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_reference_has_the_gradients_of_finite_differences(reverse: bool) -> None:
+    """Inside the bounds and outside, of the log-determinant as well, in both directions."""
+    inputs = [tensor.double().requires_grad_() for tensor in drawn((12,), 1.0, seed=1)]
+    assert (inputs[0].abs() > BOUND).any()
+
+    def function(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        return rational_quadratic_spline_reference(*tensors, BOUND, reverse)
+
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+def gradients(
+    inputs: Sequence[Tensor], of_out: float | Tensor, of_log_det: float | Tensor, reverse: bool
+) -> tuple[Tensor, ...]:
+    """Of `x`, widths, heights and derivatives, for these gradients of the two results."""
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    out, log_det = rational_quadratic_spline(*leaves, tail_bound=BOUND, reverse=reverse)
+    return torch.autograd.grad((of_out * out + of_log_det * log_det).sum(), leaves)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_are_of_the_bin_of_float64(backend: str, reverse: bool) -> None:
+    """Only the derivatives at both ends of a value's bin have one: away from ties, those of float64's bin."""
+    _, widths, heights, derivatives = drawn((40,), 1.5)
+    source, _ = _knots((heights if reverse else widths).double(), BOUND)
+    expected = torch.arange(40).unsqueeze(-1) % BINS
+    left, right = (source.gather(-1, expected + i) for i in (0, 1))
+    inner = torch.arange(BINS - 1)
+    for share in (SPLINE_KNOT_MARGIN, 0.5, 1 - SPLINE_KNOT_MARGIN):
+        x = (left + (right - left) * share).squeeze(-1).float()
+        of_derivatives = gradients((x, widths, heights, derivatives), 1.0, 0.5, reverse)[3]
+        assert torch.equal(of_derivatives != 0, (inner == expected) | (inner == expected - 1))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_tails_have_the_gradients_of_the_identity(backend: str, reverse: bool) -> None:
+    _, *parameters = drawn((6,), 2.0)
+    x = torch.tensor([-BOUND, BOUND, -BOUND * 1.000001, BOUND * 1.000001, -1e30, float("inf")])
+    of_x, *of_parameters = gradients((x, *parameters), 3.0, 0.0, reverse)
+    # The derivative is 1 at both bounds.
+    torch.testing.assert_close(of_x[:2], torch.full((2,), 3.0), rtol=SPLINE_AT_BOUNDS, atol=0)
+    assert torch.equal(of_x[2:], torch.full((4,), 3.0))
+    of_x, *more = gradients((x, *parameters), 0.0, 3.0, reverse)
+    assert not of_x[2:].any()
+    assert not any(tensor[2:].any() for tensor in of_parameters + more)
+
+
+def test_the_inverse_undoes_the_gradients(backend: str) -> None:
+    x, *parameters = drawn((200,), 1.0)
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, *parameters)]
+    y, _ = rational_quadratic_spline(*leaves, tail_bound=BOUND)
+    back, _ = rational_quadratic_spline(y, *leaves[1:], tail_bound=BOUND, reverse=True)
+    of_x, *undone = torch.autograd.grad(back.sum(), leaves)
+    torch.testing.assert_close(of_x, torch.ones_like(x), rtol=SPLINE_GRADIENTS_UNDONE, atol=0)
+    alone = gradients((y.detach(), *parameters), 1.0, 0.0, True)
+    for one, other in zip(undone, alone[1:], strict=True):
+        assert one.norm() <= SPLINE_GRADIENTS_UNDONE * other.norm()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_parameters_of_ten_thousand_have_finite_gradients(backend: str, reverse: bool) -> None:
+    x, *parameters = drawn((500,), 1e4, seed=5)
+    assert all(torch.isfinite(found).all() for found in gradients((x, *parameters), 1.0, 1.0, reverse))
+
+
+def test_gradients_beyond_the_lengths_are_zeros() -> None:
+    """Whatever stands there: the kernel does not read it."""
+    generator = torch.Generator().manual_seed(0)
+    h, x = torch.randn(2, 20, 16, generator=generator), torch.randn(2, 20, 1, generator=generator)
+    weight, bias = torch.randn(16, 29, generator=generator), torch.randn(29, generator=generator)
+    lengths = torch.tensor([20, 7])
+    h[1, 7:], x[1, 7:] = float("nan"), float("inf")
+    leaves = [tensor.requires_grad_() for tensor in (h, weight, bias, x)]
+    with use_backend("triton"):
+        out, log_det = spline_coupling(*leaves, lengths=lengths)
+    of_h, of_weight, of_bias, of_x = torch.autograd.grad((out + log_det).sum(), leaves)
+    assert not of_h[1, 7:].any()
+    assert not of_x[1, 7:].any()
+    assert torch.isfinite(of_weight).all()
+    assert torch.isfinite(of_bias).all()

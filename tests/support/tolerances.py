@@ -19,6 +19,11 @@ more than hardware."""
 OP_ERROR_CEILING = {torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """No op may be further from float64 than this, however bad eager is."""
 
+GRADIENT_BEYOND_CEILING = {torch.float32: 2.0, torch.float16: 1.0, torch.bfloat16: 1.0}
+"""How many times eager's error a gradient's may be where eager's own is beyond the ceiling. Behind leaky ReLUs in half
+precision rounding moves signs, alike for all. In float32 only a spline with parameters of 10,000 is there, where a
+knot that is rounded another way is all of the error."""
+
 TF32_ERROR_FLOOR = 2e-3
 """The floor of that rule with TF32. Hardware may cut float32 operands down to 10 bits, each by 3.5e-4 on average, all
 the same way; two operands, two products in a row. cuDNN may do without, and eager be nearly exact."""
@@ -124,6 +129,11 @@ division is off by up to two units of round-off."""
 SPLINE_FLOAT32 = 1e-5
 """The spline in float32 against float64, relative RMS, parameters to 1e4. Measured: 2e-6, and 4e-6 for the
 log-determinant, from knots near 5 that are off by 2e-7 beside bins of 1e-2."""
+
+SPLINE_GRADIENTS_UNDONE = 1e-3
+"""Gradients through the spline and back through its inverse in float32, which are 1 for the input, and for parameters 0
+beside those of the inverse alone: this one is at an output that is rounded, which steep bins magnify. Measured: 1.7e-4
+for the input, 3e-5 for parameters, eager alike."""
 
 SPLINE_DERIVATIVE_FLOAT64 = 1e-9
 """The log-determinant against autograd's derivative in float64."""

@@ -16,8 +16,8 @@ from ..dispatch.registry import Implementation, named, ops
 from ..ops.durations import durations_reference
 from ..ops.left_align import left_align_reference
 from ..ops.length_regulator import length_regulator_reference
-from ..ops.spline import rational_quadratic_spline_reference
-from ..ops.spline_coupling import spline_coupling_reference
+from ..ops.spline.reference import rational_quadratic_spline_reference
+from ..ops.spline_coupling.reference import spline_coupling_reference
 from .convolution import clear_beyond, unsupported
 
 
