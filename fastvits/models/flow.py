@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import fastvits_kernels as kernels
 
 from ..configuration import VitsConfig
-from ..runtime.workers import workers
+from ..runtime.workers import piece_workers
 from .layers import Derived, as_narrow, conditioning_of, conv1d, lengths_of, mask_of, taps_first, vectors_of
 from .observed import known, observed
 from .pieces import Pieces, in_pieces
@@ -141,7 +141,7 @@ class VitsResidualCouplingBlock(nn.Module):
         batch, steps, channels = x.shape
         if batch > 1 or not x.is_cpu or torch.compiler.is_compiling():
             return compute(x, lengths)
-        pieces = Pieces(1, steps, steps, self.reach, 1, workers(), _LEAST)
+        pieces = Pieces(1, steps, steps, self.reach, 1, piece_workers(), _LEAST)
         return in_pieces(x, lengths, pieces, 1, channels, compute)
 
     def _couplings(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:

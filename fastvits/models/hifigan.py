@@ -13,7 +13,7 @@ import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import devices, registry
 
 from ..configuration import VitsConfig
-from ..runtime.workers import workers
+from ..runtime.workers import piece_workers
 from .layers import (
     as_narrow,
     conditioning_of,
@@ -224,7 +224,9 @@ class VitsHifiGan(WeightNormalizable):
         reach = max(-begin, end - 1)
         on_cpu = devices.device_of(x).type == "cpu"
         # A CPU runs items one by one anyway: only one of them has to fit its cache.
-        pieces = Pieces(batch, total, max(room, 4 * reach), reach, 1 if on_cpu else batch, workers() if on_cpu else 1)
+        pieces = Pieces(
+            batch, total, max(room, 4 * reach), reach, 1 if on_cpu else batch, piece_workers() if on_cpu else 1
+        )
         return in_pieces(x, lengths, pieces, rates[-1], 1 if last == len(self.upsampler) else channels[-1], compute)
 
     def _stages(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from ..runtime.workers import spread, workers
+from ..runtime.workers import piece_workers, spread
 
 Compute: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 """`[B, T, C]`, lengths `[B]` or None -> `[B, n T, C']`."""
@@ -86,7 +86,9 @@ def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, chann
 
     def compute_items(some: slice) -> None:
         part = x[some]
-        fewer = replace(pieces, batch=part.shape[0], together=min(pieces.together, part.shape[0]), workers=workers())
+        fewer = replace(
+            pieces, batch=part.shape[0], together=min(pieces.together, part.shape[0]), workers=piece_workers()
+        )
         out[some] = in_pieces(part, None if lengths is None else lengths[some], fewer, hop, channels, compute)
 
     def compute_steps(start: int, stop: int, done: int, upto: int) -> None:
@@ -94,8 +96,12 @@ def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, chann
         piece = compute(x[:, start:stop], inside)
         out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
 
-    if pieces.batch > 1:
-        spread([partial(compute_items, some) for some in pieces.items()])
+    jobs = [partial(compute_items, some) for some in pieces.items()]
+    if pieces.batch == 1:
+        jobs = [partial(compute_steps, *window) for window in pieces.windows()]
+    if pieces.workers > 1:
+        spread(jobs)
     else:
-        spread([partial(compute_steps, *window) for window in pieces.windows()])
+        for job in jobs:
+            job()
     return out

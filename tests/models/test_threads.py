@@ -24,7 +24,9 @@ def model(request: pytest.FixtureRequest) -> VitsModel:
 
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine that is found as busy as it was found last, whatever it is; with its threads when all is over."""
+    """A machine that is found as busy as it was found last, and where pieces pay, whatever it is; with its threads when
+    all is over."""
+    monkeypatch.setattr(workers, "_threads_pay", lambda: True)
     monkeypatch.setattr(workers, "BUSY", -1.0)
     monkeypatch.setattr(workers, "QUIET", 1e9)
     before = torch.get_num_threads()
@@ -79,6 +81,20 @@ def test_samples_are_the_same_with_any_number(model: VitsModel, batch: int, monk
         for item, length in enumerate(one.sequence_lengths.tolist()):
             assert relative_rms(several.waveform[item, :length], one.waveform[item, :length]) < tolerance(model)
             assert not several.waveform[item, length:].any()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nothing_is_cut_for_threads_where_that_does_not_pay(
+    model: VitsModel, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = speak(model, 2, batch)
+    monkeypatch.setattr(workers, "_threads_pay", lambda: False)
+    monkeypatch.setattr(pieces, "spread", lambda jobs: pytest.fail(f"{len(jobs)} jobs for threads"))
+    whole, again = speak(model, 2, batch), speak(model, 2, batch)
+    assert torch.equal(whole.waveform, again.waveform)
+    assert torch.equal(whole.sequence_lengths, cut.sequence_lengths)
+    for item, length in enumerate(whole.sequence_lengths.tolist()):
+        assert relative_rms(whole.waveform[item, :length], cut.waveform[item, :length]) < tolerance(model)
 
 
 @quiet_and_busy
