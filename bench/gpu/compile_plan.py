@@ -182,18 +182,24 @@ def gradient_launches_of(call: registry.Call, mode: str, target: str) -> list[Co
     implementation = call.op.implementations.get("triton")
     if implementation is None or implementation.backward is None:
         return []
-    arguments = _learning(call)
-    results = call.op.fake(*arguments)
+    results = call.op.fake(*call.op.complete(call.args))
     grads = (results,) if isinstance(results, torch.Tensor) else tuple(results)
     with allowing_tf32(MODES[mode][1]), tiles.target_arch(target), jit.recording() as launches:
-        if implementation.supports(*arguments) is None:
-            implementation.backward(grads, arguments)
+        for arguments in _learning(call):
+            if implementation.supports(*arguments) is None:
+                implementation.backward(grads, arguments)
     return [configuration_of(launch, mode) for launch in launches]
 
 
-def _learning(call: registry.Call) -> tuple[Any, ...]:
-    """A call's arguments as in training: all of them want gradients."""
-    return tuple(map(_wanting, call.op.complete(call.args)))
+def _learning(call: registry.Call) -> list[tuple[Any, ...]]:
+    """A call's arguments as in training, where all of them want gradients: without dropout, and with it where the op
+    has it."""
+    named = dict(zip(call.op.parameters, map(_wanting, call.op.complete(call.args)), strict=True))
+    without = tuple(named.values())
+    if "dropout" not in named:
+        return [without]
+    named |= {"seed": torch.empty(1, dtype=torch.int64, device="meta"), "dropout": 0.5}
+    return [without, tuple(named.values())]
 
 
 def _wanting(argument: Any) -> Any:
@@ -229,6 +235,8 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
         for mode, call in learning:
             run = parts_of(call) or [call]
             forward = [configuration for part in run for configuration in launches_of(part, mode, arch)]
+            for arguments in _learning(call)[1:]:
+                forward += launches_of(registry.Call(call.op, arguments, call.decision), mode, arch)
             for configuration in forward + gradient_launches_of(call, mode, arch):
                 found.setdefault(configuration, {}).update(dict.fromkeys(group))
         used: set[tuple[str, str, str]] = set()

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, logsigmoid
 
 import fastvits_kernels as kernels
-from fastvits_kernels.ops.depth_separable import depth_separable_layer_with_dropout
 
 from ..configuration import VitsConfig
 from .layers import (
@@ -86,12 +85,9 @@ class VitsDilatedDepthSeparableConv(nn.Module):
                 norm2.weight,
                 norm2.bias,
             )
-            if rate:
-                x = depth_separable_layer_with_dropout(x, *parameters, lengths, depthwise.dilation[0], norm1.eps, rate)
-            else:
-                x = kernels.depth_separable_layer(
-                    x, *parameters, lengths=lengths, dilation=depthwise.dilation[0], eps=norm1.eps
-                )
+            x = kernels.depth_separable_layer(
+                x, *parameters, lengths=lengths, dilation=depthwise.dilation[0], eps=norm1.eps, dropout=rate
+            )
         return x
 
 

@@ -75,6 +75,7 @@ def check_completeness(quick_rows: list[dict[str, Any]]) -> None:
     with_kernels |= {"conv1d_backward", "length_regulator_backward", "rational_quadratic_spline_backward"}
     # The text encoder, which alone attends, and the duration predictor are in float32 in every model.
     of_text = {"relative_attention_backward", "relative_attention_weights_backward", "spline_coupling_backward"}
+    of_text |= {"depth_separable_layer_backward"}
     for target in compile_plan.FEW_TARGETS:
         for mode in ("float32", "float16", "bfloat16"):
             expected = with_kernels | (of_text if mode == "float32" else set())

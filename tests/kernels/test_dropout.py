@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastvits_kernels import depth_separable_layer
+from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch.jit import kernel, launch, padded
 from fastvits_kernels.ops.dropout import check_dropout, draw_seed, dropout_scale, dropped, keep_mask, keeps, philox
+from tests.support.numerics import relative_error
+from tests.support.op_cases import full_arguments
+from tests.support.tolerances import OP_ERROR_CEILING
 
 tl: Any = None  # Triton's language, once a kernel is built
 
@@ -138,3 +143,27 @@ def test_wrong_seeds_and_rates_are_refused() -> None:
         check_dropout(torch.tensor([3, 4]), 0.5)
     with pytest.raises(TypeError, match="seed must be int64, got float32"):
         check_dropout(torch.tensor([3.0]), 0.5)
+
+
+WITH_DROPOUT = {"depth_separable_layer": depth_separable_layer}
+"""Public functions that draw a seed for each call."""
+
+
+@pytest.mark.parametrize("name", WITH_DROPOUT)
+def test_ops_draw_one_seed_for_each_call_that_every_backend_follows(name: str) -> None:
+    given = full_arguments(name, DEVICE)
+    options = {key: given.pop(key) for key in ("lengths", "dilation", "pad_left", "eps") if key in given}
+
+    def run(backend: str) -> Tensor:
+        with registry.use_backend(backend):
+            result = WITH_DROPOUT[name](*given.values(), **options, dropout=0.3)
+        return result if isinstance(result, Tensor) else result[0]
+
+    found = {}
+    for backend in ("eager", "triton"):
+        torch.manual_seed(7)
+        found[backend] = run(backend)
+        assert not torch.equal(run(backend), found[backend])
+        torch.manual_seed(7)
+        assert torch.equal(run(backend), found[backend])
+    assert relative_error(found["triton"], found["eager"]) < OP_ERROR_CEILING[torch.float32]

@@ -27,7 +27,7 @@ SMALL = {
     "conv1d_layer_norm": "one-step",
     "conv1d_layer_norm_projection": "one-step",
     "conv_transpose1d": "k5-s3-odd-channels",
-    "depth_separable_layer": "dilation-beyond-T-transposed",
+    "depth_separable_layer": "dropout",
     "gated_activation": "saturated-transposed-192",
     "layer_norm": "transposed-256",
     "mrf_stage": "single-steps-sliced",

@@ -117,6 +117,14 @@ def unsupported(x: Tensor, *others: Tensor | None) -> str | None:
     return _broken()
 
 
+def prefers_eager_with_dropout(dropout: float) -> tuple[str, str, bool]:
+    """With dropout, which is for learning, the reference: oneDNN has no gradients of these ops, so that it would be
+    computed again for them."""
+    if dropout:
+        return "eager", "gradients of dropout on a CPU are the reference's", False
+    return "onednn", "auto on cpu", False
+
+
 _FEW_ROWS = 60
 """So many rows of a product of float32 matrices torch computes itself, wherever."""
 

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from ..dispatch.packing import packed
 from ..dispatch.registry import Implementation, named, ops
+from ..ops.dropout import dropout_scale, keep_mask
 from .convolution import (
     activated,
     clear_beyond,
@@ -14,6 +15,7 @@ from .convolution import (
     convolve,
     items,
     packed_matrix,
+    prefers_eager_with_dropout,
     unsupported,
     whole_rows,
 )
@@ -44,8 +46,11 @@ def _run(
     lengths: Tensor | None,
     dilation: int,
     eps: float,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     batch, steps, channels = x.shape
+    kept = keep_mask(seed, batch, steps, channels, dropout) if seed is not None and dropout else None
     dtype = compute_dtype(x.dtype)
     pad = (depthwise.shape[0] - 1) * dilation // 2
     depthwise_weight = _depthwise_weight(depthwise, dilation, dtype)
@@ -60,10 +65,13 @@ def _run(
         h = functional.gelu(functional.layer_norm(h, (channels,), scale1, shift1, eps))
         h = convolve(h, pointwise_weight, bias2)
         h = functional.gelu(functional.layer_norm(h, (channels,), scale2, shift2, eps))
-        torch.add(h[:, :length], inner, out=out[chosen, :length])
+        h = h[:, :length]
+        if kept is not None:
+            h = torch.where(kept[chosen, :length], h * dropout_scale(dropout), 0.0)
+        torch.add(h, inner, out=out[chosen, :length])
     return clear_beyond(out, lengths).to(x.dtype)
 
 
 _WEIGHTS = ("depthwise", "depthwise_bias", "norm1_weight", "norm1_bias", "pointwise", "pointwise_bias")
 _supports = named(unsupported, "x", *_WEIGHTS, "norm2_weight", "norm2_bias")
-ops()["depth_separable_layer"].register("onednn", Implementation(_run, _supports))
+ops()["depth_separable_layer"].register("onednn", Implementation(_run, _supports, prefers_eager_with_dropout))

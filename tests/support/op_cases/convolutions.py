@@ -234,7 +234,8 @@ wavenet("int8-last", (1, 63, 32), 5, last=True, dilation=2, int8=True)
 wavenet("empty-batch", (0, 5, 16))
 
 
-# --- depth_separable_layer: x, depthwise, its bias, norm 1, pointwise, its bias, norm 2, lengths, dilation, eps
+# --- depth_separable_layer: x, depthwise, its bias, norm 1, pointwise, its bias, norm 2, lengths, dilation, eps, seed,
+# --- dropout
 
 
 def depth_separable(
@@ -245,6 +246,7 @@ def depth_separable(
     lengths: Sequence[int] | None = None,
     dilation: int = 1,
     layout: str = "normal",
+    dropout: float = 0.0,
 ) -> None:
     channels = shape[2]
 
@@ -263,6 +265,7 @@ def depth_separable(
             draw.lengths(lengths),
             dilation,
             1e-5,
+            *draw.dropout(dropout),
         )
 
 
@@ -271,6 +274,9 @@ depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[63, 0, 16])
 depth_separable("96-sliced", (2, 64, 96), 5, lengths=[64, 31], layout="sliced")
 depth_separable("dilation-far-beyond-T", (1, 7, 16), 5, dilation=125)
 depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, lengths=[9, 4], layout="transposed")
+depth_separable("dropout", (2, 9, 32), dilation=2, lengths=[9, 4], layout="transposed", dropout=0.4)
+depth_separable("dropout-192-ragged", (3, 8, 192), lengths=[8, 0, 5], dropout=0.5)
+depth_separable("dropout-all", (1, 7, 18), dropout=1.0)
 depth_separable("long-thin", (1, 1000, 16), dilation=9)
 depth_separable("wide-256", (1, 17, 256), 1)
 depth_separable("empty-batch", (0, 5, 16))

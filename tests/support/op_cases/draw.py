@@ -55,6 +55,12 @@ class Draw:
             return self.normal(inputs, outputs, taps, scale=scale).permute(2, 0, 1)
         return self.normal(taps, inputs, outputs, scale=scale)
 
+    def dropout(self, rate: float) -> tuple[Tensor, float] | tuple[()]:
+        """A seed `[1]` with a rate, or the defaults of these for a rate of 0."""
+        if not rate:
+            return ()
+        return torch.randint(2**62, (1,), generator=self.generator).to(self.device), rate
+
     def lengths(self, values: Sequence[int] | None) -> Tensor | None:
         """Lengths `[B]`, or None."""
         return None if values is None else torch.tensor(values, dtype=torch.int64, device=self.device)
