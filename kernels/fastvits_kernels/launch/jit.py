@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -63,6 +63,7 @@ class LazyKernel:
                         _interpret_bfloat16_dots()
                         _interpret_scalars_as_indices()
                         _patch_language_once_a_launch()
+                        _look_for_no_overflow_in_vain()
                     scope = self.fn.__globals__
                     scope["tl"] = triton.language
                     self._jitted = triton.jit(self.fn, do_not_specialize=varying_names(self.fn))
@@ -158,6 +159,18 @@ def _patch_language_once_a_launch() -> None:
 
     patch_lang_once.once_a_launch = True  # type: ignore[attr-defined]
     interpreter._patch_lang = patch_lang_once
+
+
+def _look_for_no_overflow_in_vain() -> None:
+    """Have Triton's interpreter compute no overflow checks that it does not assert.
+
+    It evaluates every sum and product of integers in 64 bits too and compares it with the limits of 32, half of the
+    time of most kernels, and drops the answer unless it debugs.
+    """
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    builder.options = replace(builder.options, sanitize_overflow=builder.options.debug)
 
 
 def kernel(fn: Callable[..., Any]) -> Any:
