@@ -113,7 +113,7 @@ def test_times_go_beyond_an_hour():
     assert "00:59:59,999 --> 101:00:00,500" in to_srt(words_of(text, [(3599.999, 363600.5)]), text)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(
     st.lists(
         st.tuples(

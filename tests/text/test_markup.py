@@ -5,7 +5,7 @@ import itertools
 import logging
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastvits.text.markup import spoken_text
@@ -70,7 +70,7 @@ MARKS = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, derandomize=True)
 @given(source=MARKS, markup=st.sampled_from(["plain", "markdown", "html"]))
 def test_spans_are_inside_the_source_and_in_order(source, markup):
     text = spoken_text(source, markup)
@@ -79,7 +79,7 @@ def test_spans_are_inside_the_source_and_in_order(source, markup):
     assert all(a[0] <= b[0] for a, b in itertools.pairwise(spans))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(text=st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20))
 def test_escaped_text_is_said_as_it_is(text):
     source = f"<p>{html.escape(text)}</p>"

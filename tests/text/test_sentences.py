@@ -133,7 +133,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, st.integers(20, 60))
 @example("Hi" + "!" * 100 + " you.", 20)
 @example("..." * 30 + "a" + "-" * 90, 20)
