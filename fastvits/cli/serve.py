@@ -51,7 +51,13 @@ def add_to(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         "--workers",
         metavar="N",
         type=whole_number(1024, 1),
-        help="texts computed at the same time; the threads are shared evenly (default: one a thread)",
+        help="steps computed at the same time; the threads are shared evenly (default: one a thread)",
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="N",
+        type=whole_number(1024, 1),
+        help="texts that share a call of a voice's model at the most (default: 1 on a CPU, 16 on a GPU)",
     )
     parser.add_argument(
         "--device",
@@ -106,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
         from ..serving.connections import GuardedProtocol, listening_sockets
     except ImportError as error:
         raise ImportError(f"serving needs the extra: install `fastvits[serve]` ({error.name} is missing)") from error
-    from ..serving.engine import Engine
+    from ..serving.engine import Engine, sharing_on
     from ..serving.voices import VoiceStore
 
     sources: dict[str, str] = {}
@@ -122,12 +128,14 @@ def run(options: argparse.Namespace) -> int:
     memory = None if options.memory is None else int(options.memory * 1e6)
     load = partial(Speaker, dtype=options.dtype, device=options.device)
     voices = VoiceStore(sources, aliases=aliases, memory=memory, load=load)
-    voices.preload(voices.default)
+    sharing = sharing_on(voices.preload(voices.default).device, options.batch)
     threads = options.threads or usable_cores()
     engine = Engine(
         voices,
         workers=options.workers or threads,
         threads=threads,
+        batch=sharing.batch,
+        calls=sharing.calls,
         max_queue=options.max_queue,
         timeout=options.timeout,
         max_characters=options.max_input,

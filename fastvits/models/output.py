@@ -17,6 +17,7 @@ class Prior(NamedTuple):
     latents: Tensor  # [B, T_frames, flow_size] in the model's dtype, zero beyond an item's frames
     lengths: Tensor | None  # [B] frames of each item; None where all are T_frames
     frames: Tensor  # [B] the same, always there
+    counts: list[int]  # the same, on the host
     durations: Tensor  # [B, T_text] frames of each token, in the positions of `text`
     speaker: Tensor | None  # [B, speaker_embedding_size] in the model's dtype
     encoding: TextEncoding

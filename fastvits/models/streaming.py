@@ -4,9 +4,13 @@ A sample hears a bounded stretch of latents, and a latent a bounded stretch of t
 decoder and of the flow, computed from the configuration. A piece decodes the latents that it hears and cuts off what
 the ends of that window have spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo
 is computed twice.
+
+Streams of one model may have their next pieces computed in one call, wherever each of them stands: their windows lie
+side by side, the shorter ones with lengths, so that a piece is the same alone.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeAlias
 
@@ -17,7 +21,7 @@ from ..configuration import VitsConfig
 from ..runtime.stages import StageRunner
 from .flow import flow_receptive_radius
 from .hifigan import decoder_window
-from .output import Prior
+from .inputs import to_device
 from .stages import from_latents
 
 Layer: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
@@ -33,70 +37,173 @@ class PieceStages(NamedTuple):
     """A context to compute a piece in, with what runs its stages."""
 
 
-class _Latents:
-    """The flow's outputs, computed as far as asked for and kept as long as needed."""
+class Latents(NamedTuple):
+    """Latents of one item or several, or a window of them."""
 
-    def __init__(self, flow: Layer, radius: int, prior: Prior) -> None:
-        self.flow, self.radius, self.prior = flow, radius, prior
+    values: Tensor  # [B, T_frames, flow_size]
+    counts: list[int]  # the frames that each item has
+    speaker: Tensor | None  # [B, speaker_embedding_size] in the model's dtype
+
+    def window(self, first: int, last: int) -> "Latents":
+        """The frames `[first, last)`."""
+        counts = [min(max(count - first, 0), last - first) for count in self.counts]
+        return Latents(self.values[:, first:last], counts, self.speaker)
+
+
+_order = itertools.count()
+
+
+class PieceStream(Iterator[Tensor]):
+    """Waveforms `[B, n]` of consecutive pieces; see `VitsModel.stream`. `close()` drops what the rest would need."""
+
+    def __init__(
+        self, config: VitsConfig, prior: Latents, stages: PieceStages, chunk_frames: int, first_chunk_frames: int
+    ) -> None:
+        self.stages = stages
+        self.order = next(_order)
+        """Streams that begin later have a greater one."""
+        self._config, self._chunk_frames = config, chunk_frames
+        self._rest: _Rest | None = _Rest(config, prior, first_chunk_frames)
+
+    def __next__(self) -> Tensor:
+        if self._rest is None:
+            raise StopIteration
+        return next_pieces([self])[0]
+
+    @property
+    def frames(self) -> int:
+        """The frames of the next piece, where so many are left; 0 at the end."""
+        rest = self._rest
+        return 0 if rest is None else rest.size
+
+    def close(self) -> None:
+        """End it. A piece that another thread is computing is the last."""
+        self._rest = None
+
+    def rest(self) -> "_Rest":
+        """What is still to come; raises ValueError at the end."""
+        if self._rest is None:
+            raise ValueError("a stream that is at its end has no next piece")
+        return self._rest
+
+    def advance(self, rest: "_Rest") -> None:
+        """Go behind the piece that was computed of `rest`."""
+        rest.start, rest.size = rest.stop, self._chunk_frames
+        if rest.start >= rest.prior.values.shape[1]:
+            self.close()
+
+
+class _Rest:
+    """Where a stream stands, and the flow's outputs, computed as far as asked for and kept as long as needed."""
+
+    def __init__(self, config: VitsConfig, prior: Latents, size: int) -> None:
+        self.prior = prior
+        self.start, self.size = 0, size
+        self.config, self.radius = config, flow_receptive_radius(config)
         self.first = 0  # the frame that `kept` begins with
-        self.kept = prior.latents[:, :0]
+        self.kept = prior.values[:, :0]
 
-    def window(self, runner: StageRunner, first: int, last: int, size: int) -> Tensor:
-        """The latents `[B, last - first, flow_size]` of the frames `[first, last)`; earlier frames are forgotten.
+    @property
+    def stop(self) -> int:
+        """The frame behind the next piece."""
+        return min(self.start + self.size, self.prior.values.shape[1])
 
-        `size` is how many frames a piece of this kind adds, wherever it stands: a graph has room for those.
-        """
+    def heard(self) -> tuple[int, int]:
+        """The frames `[first, last)` that the next piece hears."""
+        first, last = decoder_window(self.config, self.start, self.stop)
+        return max(first, 0), min(last, self.prior.values.shape[1])
+
+    def room(self) -> tuple[int, int]:
+        """The most frames that a piece of this size hears, wherever it stands, and that it adds to the flow's outputs:
+        one in the middle is longer than one at an end, and one graph serves them all."""
+        first, last = decoder_window(self.config, 0, self.size)
+        return last - first, (last if self.start == 0 else self.size) + 2 * self.radius
+
+    def missing(self) -> Latents | None:
+        """The prior's latents of which the flow has to make what the next piece hears; None where it has."""
+        _, last = self.heard()
         done = self.first + self.kept.shape[1]
-        if last > done:
-            frames = self.prior.latents.shape[1]
-            begin, end = max(done - self.radius, 0), min(last + self.radius, frames)
-            (computed,) = from_latents(
-                runner,
-                "flow",
-                lambda x, lengths, speaker: (self.flow(x, lengths, speaker),),
-                self.prior.latents[:, begin:end],
-                valid_lengths(self.prior, begin, end),
-                (self.prior.frames - begin).clamp(0, end - begin),
-                self.prior.speaker,
-                room=size + 2 * self.radius,
-            )
-            self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
+        if last <= done:
+            return None
+        return self.prior.window(max(done - self.radius, 0), min(last + self.radius, self.prior.values.shape[1]))
+
+    def keep(self, computed: Tensor) -> None:
+        """Take what the flow made of `missing()`."""
+        _, last = self.heard()
+        done = self.first + self.kept.shape[1]
+        begin = max(done - self.radius, 0)
+        self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
+
+    def window(self) -> Latents:
+        """The flow's outputs that the next piece hears; earlier ones are forgotten."""
+        first, last = self.heard()
         self.kept = self.kept[:, first - self.first :]
         self.first = first
-        return self.kept[:, : last - first]
+        return self.prior.window(first, last)._replace(values=self.kept[:, : last - first])
 
-
-def valid_lengths(prior: Prior, begin: int, end: int) -> Tensor | None:
-    """How many of the frames `[begin, end)` each item has, or None where all have all."""
-    return None if prior.lengths is None else (prior.lengths - begin).clamp(0, end - begin)
-
-
-def stream_pieces(
-    config: VitsConfig, prior: Prior, stages: PieceStages, chunk_frames: int, first_chunk_frames: int
-) -> Iterator[Tensor]:
-    """Waveforms `[B, n]` of consecutive pieces; see `VitsModel.stream`."""
-    frames = prior.latents.shape[1]
-    latents = _Latents(stages.flow, flow_receptive_radius(config), prior)
-    start, size = 0, first_chunk_frames
-    while start < frames:
-        stop = min(start + size, frames)
-        first, last = decoder_window(config, start, stop)
-        first, last = max(first, 0), min(last, frames)
-        # A piece in the middle, which is longer than one at an end: one graph serves them all.
-        inner_first, inner_last = decoder_window(config, 0, size)
-        added = inner_last if start == 0 else size
-        # Entered for each piece: a context held across a yield would leak into the caller's code.
-        with stages.entered() as runner:
-            (waveform,) = from_latents(
-                runner,
-                "decoder",
-                lambda x, lengths, speaker: (stages.decoder(x, lengths, speaker),),
-                latents.window(runner, first, last, added),
-                valid_lengths(prior, first, last),
-                (prior.frames - first).clamp(0, last - first),
-                prior.speaker,
-                room=inner_last - inner_first,
-            )
+    def own(self, waveform: Tensor) -> Tensor:
+        """The next piece, of the waveform of what it hears."""
+        first, last = self.heard()
         hop = waveform.shape[1] // (last - first)
-        yield waveform[:, (start - first) * hop : (stop - first) * hop]
-        start, size = stop, chunk_frames
+        return waveform[:, (self.start - first) * hop : (self.stop - first) * hop]
+
+
+def next_pieces(streams: Sequence[PieceStream]) -> list[Tensor]:
+    """The next piece `[B, n]` of each of these different streams of one model, all made by one call of the flow, where
+    they need one, and one of the decoder. None of them goes on where that fails.
+
+    Pieces of one size (`PieceStream.frames`) waste the least: the shorter ones are padded.
+
+    Raises ValueError where one of them is at its end.
+    """
+    rests = [stream.rest() for stream in streams]
+    # Of the call that looked at the weights last. Entered for each piece: a context held across a yield would leak into
+    # the caller's code.
+    stages = max(streams, key=lambda stream: stream.order).stages
+    rooms = [rest.room() for rest in rests]
+    with stages.entered() as runner:
+        wanting = [(rest, missing) for rest in rests if (missing := rest.missing()) is not None]
+        if wanting:
+            inputs = [missing for _, missing in wanting]
+            made = _in_one_call(runner, "flow", stages.flow, inputs, max(added for _, added in rooms))
+            for (rest, _), computed in zip(wanting, made, strict=True):
+                rest.keep(computed)
+        windows = [rest.window() for rest in rests]
+        waveforms = _in_one_call(runner, "decoder", stages.decoder, windows, max(heard for heard, _ in rooms))
+    pieces = [rest.own(waveform) for rest, waveform in zip(rests, waveforms, strict=True)]
+    for stream, rest in zip(streams, rests, strict=True):
+        stream.advance(rest)
+    # A piece that is kept does not keep those of others.
+    return pieces if len(pieces) == 1 else [piece.clone() for piece in pieces]
+
+
+def _in_one_call(runner: StageRunner, name: str, layer: Layer, inputs: Sequence[Latents], room: int) -> list[Tensor]:
+    """`layer` of each of the inputs `[B, T, C]`, which become one batch; `name` and `room` as in `from_latents`."""
+    whole, steps = _side_by_side(inputs), max(one.values.shape[1] for one in inputs)
+    lengths = to_device(torch.tensor(whole.counts), whole.values.device)
+    (out,) = from_latents(
+        runner,
+        name,
+        lambda x, lengths, speaker: (layer(x, lengths, speaker),),
+        whole.values,
+        None if min(whole.counts) == steps else lengths,
+        lengths,
+        whole.speaker,
+        room=room,
+    )
+    hop = out.shape[1] // steps
+    made = out.split([len(one.counts) for one in inputs])
+    return [part[:, : one.values.shape[1] * hop] for part, one in zip(made, inputs, strict=True)]
+
+
+def _side_by_side(inputs: Sequence[Latents]) -> Latents:
+    """All items of the inputs, with zeros behind the shorter ones."""
+    if len(inputs) == 1:
+        return inputs[0]
+    counts = [count for one in inputs for count in one.counts]
+    first = inputs[0].values
+    values = first.new_zeros(len(counts), max(one.values.shape[1] for one in inputs), first.shape[2])
+    for row, one in zip(values.split([len(one.counts) for one in inputs]), inputs, strict=True):
+        row[:, : one.values.shape[1]] = one.values
+    speakers = [one.speaker for one in inputs if one.speaker is not None]
+    return Latents(values, counts, torch.cat(speakers) if speakers else None)

@@ -40,7 +40,7 @@ from .posterior_encoder import VitsPosteriorEncoder
 from .request import COLUMNS, Controls, PerItem, SpeechRequest, checked_frames, refuse_unknown, speech_request
 from .settings import ConfiguredSetting
 from .stages import TimedText, compile_text_ahead, from_latents, text_by_graph
-from .streaming import PieceStages, stream_pieces
+from .streaming import Latents, PieceStages, PieceStream
 from .text_encoder import VitsTextEncoder
 from .trainable import TrainableModel
 from .warming import warm
@@ -232,8 +232,23 @@ class VitsModel(TrainableModel):
             prior = self.prior(self.request(input_ids, attention_mask, **controls))
         return self.pieces(prior, chunk_frames, first_chunk_frames or chunk_frames)
 
-    def pieces(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> Iterator[Tensor]:
+    def pieces(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> PieceStream:
         """The waveforms `[B, n]` of consecutive pieces of so many frames, each computed when it is asked for."""
+        latents = Latents(prior.latents, prior.counts, prior.speaker)
+        return PieceStream(self.config, latents, self._piece_stages(), chunk_frames, first_chunk_frames)
+
+    def pieces_of_each(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> list[PieceStream]:
+        """`pieces` of every item for itself, `[1, n]`; `next_pieces` computes those of several in one call."""
+        stages, streams = self._piece_stages(), []
+        for item, count in enumerate(prior.counts):
+            row = slice(item, item + 1)
+            latents = prior.latents[row, :count]
+            latents = latents if len(prior.counts) == 1 else latents.clone()  # which keeps no other item
+            one = Latents(latents, [count], None if prior.speaker is None else prior.speaker[row])
+            streams.append(PieceStream(self.config, one, stages, chunk_frames, first_chunk_frames))
+        return streams
+
+    def _piece_stages(self) -> PieceStages:
         call = self.begun_call()
 
         @contextmanager
@@ -241,12 +256,11 @@ class VitsModel(TrainableModel):
             with torch.no_grad(), self.entered(call):
                 yield self.stage_runner(self.graph_limits())
 
-        stages = PieceStages(
+        return PieceStages(
             partial(VitsResidualCouplingBlock.transform, self.flow, reverse=True),
             partial(VitsHifiGan.decode, self.decoder),
             entered,
         )
-        return stream_pieces(self.config, prior, stages, chunk_frames, first_chunk_frames)
 
     def warmup(
         self,
@@ -322,6 +336,7 @@ class VitsModel(TrainableModel):
             # With nothing to mask, no op has to: every item is as long as the tensors.
             lengths=None if min(on_host) == max(on_host) else frames,
             frames=frames,
+            counts=on_host,
             durations=durations,
             speaker=None if speaker is None else speaker.to(latents.dtype),
             encoding=encoding,

@@ -6,16 +6,43 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from .metrics import Metrics
-from .scheduler import Scheduler, Step, Utterance
+from .scheduler import Scheduler
 from .steps import spoken_steps
+from .utterances import CallItem, Step, Utterance
 from .voices import VoiceStore
 
-__all__ = ["Engine", "Spoken"]
+__all__ = ["Engine", "Sharing", "Spoken", "sharing_on"]
+
+
+class Sharing(NamedTuple):
+    """How texts share the calls of a model."""
+
+    batch: int
+    """Texts of a call at the most."""
+    calls: int | None
+    """Calls at the same time; None: as many as there are workers."""
+
+
+def sharing_on(device: torch.device, batch: int | None = None) -> Sharing:
+    """What suits a device, with `batch` where somebody says it.
+
+    A CPU computes the items of a batch one after the other. Sharing a call saves it reading the weights again: measured
+    on one core with the bundled voice, 4 texts a call make 18 % more sound in a second of processor time in float32,
+    20 % in bfloat16, but of 4 clients half hear their first sound after 0.36 s instead of 0.29 s, and a sum may round
+    otherwise than alone. Two cores, and 4 clients, leave little to share. So nobody shares unless it is asked for.
+
+    On a GPU a small call costs what its launches cost, and 16 pieces are within what is recorded as a graph; how many
+    pay has not been measured there. One call follows the other.
+    """
+    if device.type == "cpu":
+        return Sharing(1 if batch is None else batch, None)
+    return Sharing(16 if batch is None else batch, 1)
 
 
 class Spoken:
@@ -81,7 +108,7 @@ class Engine:
 
     Args:
         voices: the voices.
-        workers, threads, max_queue: as of `Scheduler`.
+        workers, threads, batch, calls, max_queue: as of `Scheduler`.
         timeout: seconds that a text may wait and be computed, and that its listener may take nothing; None: any time.
         max_characters: characters of a text at the most.
     """
@@ -92,6 +119,8 @@ class Engine:
         *,
         workers: int,
         threads: int,
+        batch: int = 1,
+        calls: int | None = None,
         max_queue: int = 64,
         timeout: float | None = 300.0,
         max_characters: int = 100_000,
@@ -100,7 +129,13 @@ class Engine:
         self.timeout = timeout
         self.max_characters = max_characters
         self.scheduler = Scheduler(
-            workers, threads=threads, max_queue=max_queue, watch=self._watch, watch_step=self._watch_step
+            workers,
+            threads=threads,
+            batch=batch,
+            calls=calls,
+            max_queue=max_queue,
+            watch=self._watch,
+            watch_call=self._watch_call,
         )
         self.metrics = Metrics(self.scheduler, voices)
         self._entering = 0  # texts that wait for their voice or are being read: the queue counts them too
@@ -116,7 +151,7 @@ class Engine:
             text: the text.
             timestamps: tell when words are heard.
             speed: how much faster than the voice's own rate.
-            options: those of `Speaker.sentence_streams`.
+            options: those of `Speaker.planned_sentences`.
 
         Raises:
             UnknownVoice, VoiceUnavailable: of `VoiceStore.use`.
@@ -148,5 +183,5 @@ class Engine:
     def _watch(self, utterance: Utterance, error: BaseException | None) -> None:
         self.metrics.utterance(utterance.label, utterance, utterance.sampling_rate, error)
 
-    def _watch_step(self, utterance: Utterance, seconds: float, together: int) -> None:
-        self.metrics.step(utterance.label, seconds, together)
+    def _watch_call(self, utterance: Utterance, item: CallItem, size: int, seconds: float, together: int) -> None:
+        self.metrics.call(utterance.label, item.kind, size, seconds, together)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from .scheduler import TooLate
 
 if TYPE_CHECKING:
-    from .scheduler import Scheduler, Utterance
+    from .scheduler import Scheduler
+    from .utterances import Utterance
     from .voices import VoiceStore
 
 __all__ = ["Metrics"]
@@ -34,9 +35,17 @@ class Metrics:
             "queue_seconds", "From a text's arrival to its first step", buckets=_SECONDS, **by_voice
         )
         self.steps = prometheus.Histogram(
-            "step_seconds", "A step: ids and durations of a sentence, or a piece of sound", buckets=_SECONDS, **by_voice
+            "step_seconds",
+            "A step, by what it is: a sentence is read, its durations are computed (text), or a piece of sound",
+            buckets=_SECONDS,
+            **{**common, "labelnames": ["voice", "step"]},
         )
-        # A call of the model is of one text: how many are computed side by side stands where a batch's size would.
+        self.batch = prometheus.Histogram(
+            "batch_size",
+            "Texts that share a call of the model, by step",
+            buckets=_TOGETHER,
+            **{**common, "labelnames": ["step"]},
+        )
         self.together = prometheus.Histogram(
             "texts_together", "Texts that had a step computed when one began", buckets=_TOGETHER, **common
         )
@@ -81,9 +90,10 @@ class Metrics:
             if outcome == "spoken" and utterance.finished is not None and seconds:
                 self.real_time_factor.labels(voice).observe((utterance.finished - utterance.first_sound) / seconds)
 
-    def step(self, voice: str, seconds: float, together: int) -> None:
-        """Count a step."""
-        self.steps.labels(voice).observe(seconds)
+    def call(self, voice: str, step: str, size: int, seconds: float, together: int) -> None:
+        """Count a call: a step of `size` texts."""
+        self.steps.labels(voice, step).observe(seconds)
+        self.batch.labels(step).observe(size)
         self.together.observe(together)
 
     def render(self) -> tuple[bytes, str]:

@@ -19,7 +19,7 @@ from .encoding import MEDIA_TYPES, StreamEncoder
 from .engine import Engine, Spoken
 from .fields import BadRequest, Field, checked
 from .http import body_of, encoded, speech_response
-from .scheduler import Sentence
+from .utterances import Sentence
 
 __all__ = ["SPEECH_FIELDS", "routes"]
 

@@ -58,13 +58,21 @@ def application(
         import torch
 
         from .app import make_app
-        from .engine import Engine
+        from .engine import Engine, sharing_on
         from .voices import VoiceStore
 
         torch.set_num_threads(threads)
         voices = VoiceStore(dict(sources), aliases=aliases, memory=memory)
-        voices.preload(voices.default)
-        engine = Engine(voices, workers=threads, threads=threads, max_queue=max_queue, timeout=timeout)
+        sharing = sharing_on(voices.preload(voices.default).device)
+        engine = Engine(
+            voices,
+            workers=threads,
+            threads=threads,
+            batch=sharing.batch,
+            calls=sharing.calls,
+            max_queue=max_queue,
+            timeout=timeout,
+        )
         return make_app(engine, api_keys=list(api_keys), cors=list(cors))
 
     amount: dict[str, Any] = {"num_replicas": least}

@@ -1,11 +1,15 @@
 """Who speaks next: one queue of utterances, cut into small steps that a few threads compute.
 
-An utterance is an iterator of steps (text and durations of a sentence, then a piece of its waveform, and so on).
-Threads take one step of one utterance at a time, so that nobody waits for a whole text of somebody else:
+An utterance is an iterator of steps (a sentence is read, its durations are computed, then a piece of its waveform, and
+so on). Threads take one step at a time, so that nobody waits for a whole text of somebody else:
 
 - who has not been heard yet goes first, in the order of arrival;
 - of the others the one whose listener runs out of sound first;
 - who is far ahead of its listener waits until samples were taken (memory stays bounded, however slow a reader is).
+
+Where calls may be shared (`batch`), a step takes along the next ones that are of the same group, in this order: nobody
+waits for a batch to become full, and who comes meanwhile is in the next one. A model may have one owner (`calls` 1):
+then one call of it follows the other, and texts are read while one is computed.
 
 Steps of one utterance follow one another, random numbers come from its own seed, and every step has the same number of
 processors, on which the last bit of a sum may depend: its samples are the same alone and in a crowd.
@@ -14,19 +18,26 @@ processors, on which the last bit of a sum may depend: its samples are the same 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Busy", "Draining", "Scheduler", "Sentence", "TooLate", "Utterance"]
+from .utterances import MAX_AHEAD, CallItem, Listener, Step, Steps, Utterance
 
-MAX_AHEAD = 30.0
-"""Seconds of sound that wait for a listener at the most; then the utterance pauses."""
+__all__ = ["Busy", "Draining", "Scheduler", "TooLate", "WatchCall"]
+
+logger = logging.getLogger("fastvits")
+
+WatchCall = Callable[[Utterance, CallItem, int, float, int], None]
+"""Told of each call: its first utterance and the item of that, how many items it had, the seconds that it took, and how
+many utterances had a step computed when it began, its own among them."""
 
 
 class Busy(RuntimeError):
@@ -45,130 +56,50 @@ class TooLate(RuntimeError):
     """The utterance was not finished by its deadline."""
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """What is known of a sentence before its sound: its words' times, and where it begins, in samples."""
-
-    index: int
-    start: int
-    samples: int
-    timestamps: list[Any]
-
-
-Step = np.ndarray | Sentence
-"""What a step of an utterance gives: float32 samples `[n]`, or what is known of a sentence."""
-
-
-class Listener(Protocol):
-    """Where an utterance goes. Called from the threads of the scheduler, never twice at once for one utterance."""
-
-    def __call__(self, step: Step | None, error: BaseException | None) -> None:
-        """A step; None at the end, with an error where that was the reason."""
-
-
-class Utterance:
-    """A text on its way through a scheduler.
-
-    Attributes:
-        arrived, begun, first_sound, finished: when, by the monotonic clock; None as long as it has not happened.
-        samples: how many were computed so far.
-        sampling_rate, label: as given.
-        cancelled: whether it was ended from outside.
-    """
-
-    def __init__(
-        self,
-        steps: Iterator[Step],
-        listener: Listener,
-        sampling_rate: int,
-        label: str,
-        timeout: float | None,
-        scheduler: Scheduler,
-    ) -> None:
-        self.sampling_rate = sampling_rate
-        self.label = label
-        self.arrived = time.monotonic()
-        self.begun: float | None = None
-        self.first_sound: float | None = None
-        self.finished: float | None = None
-        self.samples = 0
-        self.cancelled = False
-        self._steps = steps
-        self._listener = listener
-        self._timeout = 0.0 if timeout is None else timeout
-        self._deadline = None if timeout is None else self.arrived + timeout
-        self._scheduler = scheduler
-        self._taken = 0
-        self._running = False
-        self._paused: float | None = None  # since when it waits for its listener
-
-    def taken(self, samples: int) -> None:
-        """Tell that the listener has passed on so many samples."""
-        self._scheduler._taken(self, samples)
-
-    def cancel(self) -> None:
-        """End it: no later step is computed, and the listener hears at most the one that is being computed."""
-        self._scheduler._cancel(self)
-
-    def seconds_ahead(self) -> float:
-        """Seconds of sound that wait for the listener."""
-        return (self.samples - self._taken) / self.sampling_rate
-
-    def _due(self) -> float | None:
-        """When it ends with `TooLate`: a listener that takes nothing has as long as the text had."""
-        if self._deadline is None or self._paused is None:
-            return self._deadline
-        return max(self._deadline, self._paused + self._timeout)
-
-    def _pause(self, now: float) -> None:
-        """Note whether it waits for its listener now; the time that it waits does not count as the text's."""
-        if self._paused is not None and self._deadline is not None:
-            self._deadline += now - self._paused
-        self._paused = now if self.seconds_ahead() >= MAX_AHEAD else None
-
-    def _urgency(self, now: float) -> tuple[int, float]:
-        """The smaller, the sooner."""
-        if self.first_sound is None:
-            return 0, self.arrived
-        return 1, self.samples / self.sampling_rate - (now - self.first_sound)
-
-
 class Scheduler:
     """Computes utterances, some steps of several at the same time.
 
     Args:
         workers: threads that compute steps.
+        batch: items that a call may have at the most.
+        calls: calls of one model (`CallItem.owner`) at the same time, which share what is ready evenly. None: as many
+            as there are workers.
         threads: processors that they share evenly, one at least for each. None: as many as `torch.get_num_threads()`
             says.
         max_queue: utterances that may wait or be spoken at once; one more is `Busy`.
         watch: told of each utterance when it has ended, for statistics.
-        watch_step: told of each step: its utterance, the seconds that it took, and how many utterances had a step
-            computed when it began, its own among them.
+        watch_call: told of each call.
     """
 
     def __init__(
         self,
         workers: int,
         *,
+        batch: int = 1,
+        calls: int | None = None,
         threads: int | None = None,
         max_queue: int = 64,
         watch: Callable[[Utterance, BaseException | None], None] | None = None,
-        watch_step: Callable[[Utterance, float, int], None] | None = None,
+        watch_call: WatchCall | None = None,
     ) -> None:
         for name, value in (
             ("workers", workers),
+            ("batch", batch),
+            ("calls", workers if calls is None else calls),
             ("max_queue", max_queue),
             ("threads", 1 if threads is None else threads),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}")
-        self.workers = workers
+        self.workers, self.batch = workers, batch
+        self.calls = workers if calls is None else min(calls, workers)
         self.threads_a_step = max((torch.get_num_threads() if threads is None else threads) // workers, 1)
         self.max_queue = max_queue
         self._watch = watch
-        self._watch_step = watch_step
+        self._watch_call = watch_call
         self._changed = threading.Condition()
         self._utterances: list[Utterance] = []
+        self._calling: Counter[Hashable] = Counter()  # how many calls of whom are being computed
         self._draining = False
         self._closed = False
         self._seconds = 1.0  # a running mean of how long an utterance takes, for Retry-After
@@ -187,7 +118,7 @@ class Scheduler:
 
     def submit(
         self,
-        steps: Iterator[Step],
+        steps: Steps,
         listener: Listener,
         sampling_rate: int,
         *,
@@ -206,7 +137,9 @@ class Scheduler:
         """
         with self._changed:
             self.check_room()
-            utterance = Utterance(steps, listener, sampling_rate, label, timeout, self)
+            utterance = Utterance(
+                steps, listener, sampling_rate, label, timeout, taken=self._taken, cancel=self._cancel
+            )
             self._utterances.append(utterance)
             self._changed.notify_all()
         return utterance
@@ -217,7 +150,7 @@ class Scheduler:
             raise Draining("the server is about to stop and takes no new texts", 10)
         here = len(self._utterances) + coming
         if here >= self.max_queue:
-            wait = max(1, round(self._seconds * here / self.workers))
+            wait = max(1, round(self._seconds * here / max(self.workers, self.batch)))
             raise Busy(f"{here} texts are waiting or being spoken: try again later", min(wait, 60))
 
     def refuse(self) -> None:
@@ -244,8 +177,7 @@ class Scheduler:
 
     def _taken(self, utterance: Utterance, samples: int) -> None:
         with self._changed:
-            utterance._taken += samples
-            utterance._pause(time.monotonic())
+            utterance.count(taken=samples)
             self._changed.notify_all()
 
     def _cancel(self, utterance: Utterance) -> None:
@@ -253,64 +185,116 @@ class Scheduler:
             if utterance.cancelled or utterance.finished is not None:
                 return
             utterance.cancelled = True
-            if utterance._running:
+            if utterance.running:
                 return  # the thread that computes its step ends it
         self._end(utterance, None)
 
-    def _pick(self) -> tuple[Utterance | None, float | None]:
-        """The utterance whose step comes next, and where there is none, when to look again."""
+    def _pick(self) -> tuple[list[Utterance], float | None]:
+        """The utterances whose step comes next, in one call, and where there are none, when to look again."""
         now = time.monotonic()
-        ready = [u for u in self._utterances if not u._running and not u.cancelled]
-        due = {u: when for u in ready if (when := u._due()) is not None}
+        ready = [u for u in self._utterances if not u.running and not u.cancelled]
+        due = {u: when for u in ready if (when := u.due()) is not None}
         late = [u for u, when in due.items() if now >= when]
         if late:
-            return late[0], None
+            return late[:1], None
         able = [u for u in ready if u.seconds_ahead() < MAX_AHEAD]
-        if able:
-            return min(able, key=lambda u: u._urgency(now)), None
-        return None, min(due.values()) - now if due else None
+        others = [u for u in able if u.owner is None]
+        calls = [u for u in able if u.owner is not None and self._calling[u.owner] < self.calls]
+        # What fills the next batch comes before it, unless it is full.
+        able = others if others and len(calls) < self.batch else others + calls
+        if not able:
+            return [], min(due.values()) - now if due else None
+        able.sort(key=lambda u: u.urgency(now))
+        first = able[0].item
+        if first is None or first.owner is None:
+            return able[:1], None
+        alike = [u for u in able if u.item is not None and u.item.group == first.group]
+        share = math.ceil(len(alike) / (self.calls - self._calling[first.owner]))
+        return alike[: min(share, self.batch)], None
 
     def _work(self) -> None:
         torch.set_num_threads(self.threads_a_step)  # of this thread
         while True:
             with self._changed:
-                utterance, wait = self._pick()
-                while utterance is None:
+                chosen, wait = self._pick()
+                while not chosen:
                     if self._closed:
                         return
                     self._changed.wait(wait)
-                    utterance, wait = self._pick()
-                utterance._running = True
-                together = sum(one._running for one in self._utterances)
-            self._step(utterance, together)
+                    chosen, wait = self._pick()
+                for utterance in chosen:
+                    utterance.running = True
+                together = sum(one.running for one in self._utterances)
+                owner = chosen[0].owner
+                if owner is not None:
+                    self._calling[owner] += 1
+            self._step(chosen, together)
+            if owner is not None:
+                with self._changed:
+                    self._calling -= Counter([owner])  # which keeps no owner that computes nothing
+                    self._changed.notify_all()
 
-    def _step(self, utterance: Utterance, together: int) -> None:
+    def _step(self, chosen: Sequence[Utterance], together: int) -> None:
+        now = time.monotonic()
+        able = []
+        for utterance in chosen:
+            due = utterance.due()
+            if due is not None and now >= due:
+                late = TooLate("the text was not spoken within the time that a request may take")
+                self._take(utterance, None, late)
+            elif utterance.cancelled:
+                self._take(utterance, None, None)
+            else:
+                utterance.begun = now if utterance.begun is None else utterance.begun
+                able.append(utterance)
+        if able and able[0].item is None:
+            self._take(able[0], *_next_of(able[0], None))
+        elif able:
+            self._call(able, together)
+
+    def _call(self, utterances: Sequence[Utterance], together: int) -> None:
+        """Compute the items of these utterances in one call, and take their next steps."""
+        items = [one.item for one in utterances if one.item is not None]
+        begun = time.monotonic()
         error: BaseException | None = None
-        step: Step | None = None
-        due = utterance._due()
-        if due is not None and time.monotonic() >= due:
-            error = TooLate("the text was not spoken within the time that a request may take")
+        answers: Sequence[Any] = ()
+        try:
+            answers = items[0].compute([item.given for item in items])
+            if len(answers) != len(items):
+                raise RuntimeError(f"a call of {len(items)} items gave {len(answers)} answers")
+        except Exception as fault:  # whatever it is, it ends the utterance that it is of and no other
+            error = fault
+        if self._watch_call is not None:
+            with _logged("counting a call"):
+                self._watch_call(utterances[0], items[0], len(items), time.monotonic() - begun, together)
+        if error is None:
+            for utterance, answer in zip(utterances, answers, strict=True):
+                utterance.item = None
+                self._take(utterance, *_next_of(utterance, answer))
+        elif len(utterances) == 1:
+            self._take(utterances[0], None, error)
         else:
-            begun = time.monotonic()
-            utterance.begun = begun if utterance.begun is None else utterance.begun
-            try:
-                step = next(utterance._steps, None)
-            except Exception as fault:  # whatever it is, it ends this utterance and no other
-                error = fault
-            if self._watch_step is not None:
-                self._watch_step(utterance, time.monotonic() - begun, together)
-        over = step is None
-        if isinstance(step, np.ndarray):
-            with self._changed:
-                utterance.samples += len(step)
-                utterance._pause(time.monotonic())
-            if utterance.first_sound is None and len(step):
-                utterance.first_sound = time.monotonic()
-        if not over and not utterance.cancelled:
-            utterance._listener(step, None)
+            for utterance in utterances:
+                self._step([utterance], together)
+
+    def _take(self, utterance: Utterance, step: Step | CallItem | None, error: BaseException | None) -> None:
+        """Pass a step on to the listener; None ends the utterance."""
+        if isinstance(step, CallItem):
+            utterance.item = step
+        elif step is not None:
+            if isinstance(step, np.ndarray):
+                with self._changed:
+                    utterance.count(computed=len(step))
+                if utterance.first_sound is None and len(step):
+                    utterance.first_sound = time.monotonic()
+            if not utterance.cancelled:
+                try:
+                    utterance.listener(step, None)
+                except Exception as fault:
+                    step, error = None, fault
         with self._changed:
-            utterance._running = False
-            over = over or utterance.cancelled
+            utterance.running = False
+            over = step is None or utterance.cancelled
             self._changed.notify_all()
         if over:
             self._end(utterance, error)
@@ -323,11 +307,34 @@ class Scheduler:
             utterance.finished = time.monotonic()
             self._seconds += 0.1 * (utterance.finished - utterance.arrived - self._seconds)
             self._changed.notify_all()
-        close = getattr(utterance._steps, "close", None)
+        close = getattr(utterance.steps, "close", None)
         if close is not None:
             with contextlib.suppress(Exception):  # it is gone already, whatever it still wanted to say
                 close()
         if not utterance.cancelled:
-            utterance._listener(None, error)
+            with _logged("telling a listener of the end"):
+                utterance.listener(None, error)
         if self._watch is not None:
-            self._watch(utterance, error)
+            with _logged("counting a text"):
+                self._watch(utterance, error)
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """A block whose fault is logged, and no more: the thread that runs it is needed by all utterances."""
+    try:
+        yield
+    except Exception:
+        logger.exception("%s failed", what)
+
+
+def _next_of(utterance: Utterance, answer: Any) -> tuple[Step | CallItem | None, BaseException | None]:
+    """The next step of an utterance, given the answer to its item; None at its end, and what went wrong."""
+    try:
+        if answer is not None and isinstance(utterance.steps, Generator):
+            return utterance.steps.send(answer), None
+        return next(utterance.steps), None
+    except StopIteration:
+        return None, None
+    except Exception as fault:  # whatever it is, it ends this utterance and no other
+        return None, fault

@@ -1,15 +1,17 @@
-"""A text as the steps that a scheduler computes."""
+"""A text as the steps that a scheduler computes, and what of them several texts may have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..speech.controls import SPEAKER_CONTROLS
+from ..speech.long_form import PlannedSentence
 from ..speech.speaker import Speaker
-from ..speech.synthesis import DEFAULT_FIRST_CHUNK_FRAMES
-from .scheduler import Sentence, Step
+from ..speech.synthesis import DEFAULT_FIRST_CHUNK_FRAMES, SpeechStream, pieces_together
+from .utterances import CallItem, Sentence, Step
 
 __all__ = ["PIECE_FRAMES", "spoken_steps"]
 
@@ -18,32 +20,65 @@ PIECE_FRAMES = 256
 is computed twice, and under load that counts."""
 
 
-def spoken_steps(speaker: Speaker, text: str, /, *, timestamps: bool = False, **options: Any) -> Iterator[Step]:
+def spoken_steps(
+    speaker: Speaker, text: str, /, *, timestamps: bool = False, **options: Any
+) -> Generator[Step | CallItem, Any, None]:
     """The steps of a text: of each sentence what is known of it, its pieces, and the pause behind it.
 
     Put together, the samples are those of `Speaker.stream` with the same options and `chunk_frames=PIECE_FRAMES`. Bad
-    input is refused here, before any step.
+    input is refused here, before any step. What takes time is a `CallItem`: reading a sentence, its durations, a piece.
+    Texts that the same speaker object speaks share the calls of its model.
 
     Args:
         speaker: the voice.
         text: the text, of any length.
         timestamps: tell when words are heard.
-        options: those of `Speaker.sentence_streams`.
+        options: those of `Speaker.planned_sentences`.
     """
-    sentences = speaker.sentence_streams(
-        text,
-        return_timestamps=timestamps,
-        chunk_frames=PIECE_FRAMES,
-        first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES,
-        **options,
-    )
+    planned = speaker.planned_sentences(text, **options)
 
-    def steps() -> Iterator[Step]:
-        for one in sentences:
-            words = [span for span in one.timestamps or [] if span.kind == "word"]
-            yield Sentence(one.index, one.start, one.samples, words)
-            yield from one.pieces
+    def steps() -> Generator[Step | CallItem, Any, None]:
+        start = 0
+        while (one := (yield _reading(planned))) is not None:
+            stream = None if one.encoding is None else (yield _beginning(speaker, one))
+            spans = stream.timestamps() if timestamps and stream is not None else []
+            samples = 0 if stream is None else stream.samples
+            sentence = one.begun(start, speaker.sampling_rate, samples, iter(()), spans)
+            words = [span for span in sentence.timestamps or [] if span.kind == "word"]
+            yield Sentence(one.index, start, sentence.samples, words)
+            if one.lead:
+                yield np.zeros(one.lead, np.float32)
+            while stream is not None and stream.next_frames:
+                yield (yield _piece(speaker, stream))
             if one.pause:
                 yield np.zeros(one.pause, np.float32)
+            start += sentence.samples + one.pause
 
     return steps()
+
+
+def _reading(planned: Iterator[PlannedSentence]) -> CallItem:
+    """The next sentence of a text; None at its end."""
+    return CallItem("read", ("read", id(planned)), None, lambda given: [next(planned, None)])
+
+
+def _beginning(speaker: Speaker, one: PlannedSentence) -> CallItem:
+    """A sentence's `SpeechStream`."""
+
+    def compute(planned: Sequence[PlannedSentence]) -> list[SpeechStream]:
+        return speaker.begin_together(
+            [each.encoding for each in planned if each.encoding is not None],
+            [each.controls for each in planned],
+            chunk_frames=PIECE_FRAMES,
+            first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES,
+        )
+
+    # A call is told in one way who speaks.
+    way = next((name for name in SPEAKER_CONTROLS if name in one.controls), None)
+    return CallItem("text", ("text", speaker, way), speaker, compute, one)
+
+
+def _piece(speaker: Speaker, stream: SpeechStream) -> CallItem:
+    """The next samples of a stream. Those of one size are made of windows of one size, but for the first and the last
+    of a sentence."""
+    return CallItem("piece", ("piece", speaker, stream.next_frames), speaker, pieces_together, stream)

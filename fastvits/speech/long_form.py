@@ -30,9 +30,11 @@ from .timestamps import TimeSpan
 
 __all__ = [
     "DEFAULT_SENTENCE_SILENCE",
+    "PlannedSentence",
     "SentenceStream",
     "SpokenSentence",
     "place_timestamps",
+    "planned_sentences",
     "sentence_seed",
     "sentence_streams",
     "silences",
@@ -150,6 +152,42 @@ def silences(
     }
 
 
+@dataclass(frozen=True)
+class PlannedSentence:
+    """A sentence of a long text that has been read, but for which nothing has been computed.
+
+    Attributes:
+        index, sentence, pause, seed: as of a `SpokenSentence`.
+        encoding: its ids, `[1, T_text]`; None where the voice has none of its characters.
+        controls: what a call of the model is asked, the seed included.
+        lead: samples of silence before it, which count as its own.
+    """
+
+    index: int
+    sentence: Sentence
+    encoding: BatchEncoding | None
+    controls: dict[str, Any]
+    lead: int
+    pause: int
+    seed: int | None
+
+    def begun(
+        self,
+        start: int,
+        sampling_rate: int,
+        samples: int,
+        pieces: Iterator[np.ndarray],
+        timestamps: list[TimeSpan] | None,
+    ) -> SentenceStream:
+        """The sentence at the sample `start` of the whole, with what a call of the model gave for it: its number of
+        samples, they themselves, and when its words are heard from its first sample on."""
+        if self.lead:
+            samples, pieces = samples + self.lead, _behind_silence(self.lead, pieces)
+        if timestamps is not None:
+            timestamps = place_timestamps(timestamps, self.sentence, (start + self.lead) / sampling_rate)
+        return SentenceStream(self.index, self.sentence, start, samples, self.pause, self.seed, timestamps, pieces)
+
+
 def speak_sentences(
     synthesizer: Synthesizer,
     text: str | Script,
@@ -252,21 +290,54 @@ def sentence_streams(
     synthesizer: Synthesizer,
     text: str | Script,
     *,
-    sentence_silence: float = DEFAULT_SENTENCE_SILENCE,
-    paragraph_silence: float | None = None,
-    tail: float = 0.0,
-    max_length: int = DEFAULT_MAX_LENGTH,
-    seed: int | Sequence[int] | None = None,
     return_timestamps: bool = False,
-    preparation: Preparation | None = DEFAULT_PREPARATION,
     chunk_frames: int | None = None,
     first_chunk_frames: int | None = None,
-    **controls: Any,
+    **options: Any,
 ) -> Iterator[SentenceStream]:
     """The sentences of a text, each before it is spoken: with `chunk_frames` in pieces of that size, else in one.
 
     Arguments are those of `speak_sentences` and `stream_speech`, which are made of it. A sentence's pieces have to be
     taken before the next sentence is asked for, where no seed is given and so the order of the random numbers counts.
+    """
+    planned = planned_sentences(synthesizer, text, **options)
+
+    def begun(one: PlannedSentence) -> tuple[int, Iterator[np.ndarray], list[TimeSpan] | None]:
+        if one.encoding is None:
+            return 0, iter([np.zeros(0, np.float32)]), [] if return_timestamps else None
+        if chunk_frames is None:
+            (speech,) = synthesizer.synthesize([one.encoding], **one.controls)
+            return len(speech.audio), iter([speech.audio]), speech.timestamps() if return_timestamps else None
+        stream = synthesizer.begin(
+            one.encoding, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames, **one.controls
+        )
+        return stream.samples, stream, stream.timestamps() if return_timestamps else None
+
+    def streams() -> Iterator[SentenceStream]:
+        start = 0
+        for one in planned:
+            stream = one.begun(start, synthesizer.sampling_rate, *begun(one))
+            yield stream
+            start += stream.samples + stream.pause
+
+    return streams()
+
+
+def planned_sentences(
+    synthesizer: Synthesizer,
+    text: str | Script,
+    *,
+    sentence_silence: float = DEFAULT_SENTENCE_SILENCE,
+    paragraph_silence: float | None = None,
+    tail: float = 0.0,
+    max_length: int = DEFAULT_MAX_LENGTH,
+    seed: int | Sequence[int] | None = None,
+    preparation: Preparation | None = DEFAULT_PREPARATION,
+    **controls: Any,
+) -> Iterator[PlannedSentence]:
+    """The sentences of a text, each read when it is asked for: what the calls of the model are made of.
+
+    Arguments are those of `speak_sentences`, which are checked before this returns.
     """
     for name in controls:
         if name not in CONTROLS and name != "speaker":
@@ -289,8 +360,8 @@ def sentence_streams(
         raise ValueError(f"text {what}, so that there is nothing to say")
     lead = round(text.lead * synthesizer.sampling_rate) if isinstance(text, Script) else 0
 
-    def spoken() -> Iterator[SentenceStream]:
-        start, index, said = 0, 0, False
+    def planned() -> Iterator[PlannedSentence]:
+        index, said = 0, False
         for whole, whole_pause, rate in itertools.chain([first], units):
             for sentence, encoding in encoded_parts(synthesizer, whole, preparation, reported):
                 own_seed = sentence_seed(seed, index)
@@ -299,28 +370,18 @@ def sentence_streams(
                     if rate != 1.0:
                         own_rate = given.get("speaking_rate", synthesizer.model.speaking_rate)
                         keywords = {**keywords, "speaking_rate": own_rate * rate}
-                    samples, pieces, spans = _begun(
-                        synthesizer, encoding, keywords, chunk_frames, first_chunk_frames, return_timestamps
-                    )
+                    pause = whole_pause if sentence.boundary == whole.boundary else pauses[sentence.boundary]
                     before = 0 if said else lead
                     said = True
-                    if before:
-                        samples, pieces = samples + before, _behind_silence(before, pieces)
-                    if spans is not None:
-                        spans = place_timestamps(spans, sentence, (start + before) / synthesizer.sampling_rate)
-                    pause = whole_pause if sentence.boundary == whole.boundary else pauses[sentence.boundary]
-                    yield SentenceStream(index, sentence, start, samples, pause, own_seed, spans, pieces)
-                    start += samples + pause
+                    yield PlannedSentence(index, sentence, encoding, keywords, before, pause, own_seed)
                 else:
                     # Nothing but what the voice cannot say, which the tokenizer warns of, is passed over.
-                    empty = iter([np.zeros(0, np.float32)])
-                    spans = [] if return_timestamps else None
-                    yield SentenceStream(index, sentence, start, 0, 0, own_seed, spans, empty)
+                    yield PlannedSentence(index, sentence, None, {}, 0, 0, own_seed)
                 index += 1
         if not said:
             raise ValueError("text has no character that this voice can say")
 
-    return spoken()
+    return planned()
 
 
 _Unit = tuple[Sentence, int, float]
@@ -361,23 +422,6 @@ def _check_script(synthesizer: Synthesizer, script: Script, preparation: Prepara
 def _behind_silence(samples: int, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     yield np.zeros(samples, np.float32)
     yield from pieces
-
-
-def _begun(
-    synthesizer: Synthesizer,
-    encoding: BatchEncoding,
-    controls: dict[str, Any],
-    chunk_frames: int | None,
-    first_chunk_frames: int | None,
-    return_timestamps: bool,
-) -> tuple[int, Iterator[np.ndarray], list[TimeSpan] | None]:
-    """A sentence's number of samples, its pieces (one where `chunk_frames` is None), and where asked for its times."""
-    if chunk_frames is None:
-        (speech,) = synthesizer.synthesize([encoding], **controls)
-        spans = speech.timestamps() if return_timestamps else None
-        return len(speech.audio), iter([speech.audio]), spans
-    stream = synthesizer.begin(encoding, chunk_frames=chunk_frames, first_chunk_frames=first_chunk_frames, **controls)
-    return stream.samples, stream, stream.timestamps() if return_timestamps else None
 
 
 def place_timestamps(spans: Sequence[TimeSpan], sentence: Sentence, seconds: float) -> list[TimeSpan]:

@@ -12,7 +12,15 @@ import torch
 from ..models.vits import VitsModel
 from ..voices.folders import DEFAULT_VOICE
 from .loading import DeviceLike, load_model_and_tokenizer
-from .long_form import SentenceStream, SpokenSentence, sentence_streams, speak_sentences, stream_speech
+from .long_form import (
+    PlannedSentence,
+    SentenceStream,
+    SpokenSentence,
+    planned_sentences,
+    sentence_streams,
+    speak_sentences,
+    stream_speech,
+)
 from .script import Script
 from .synthesis import Synthesizer
 
@@ -96,3 +104,8 @@ class Speaker(Synthesizer):
         text, how long it will be, when its words are heard, and its pieces as they come; see
         `fastvits.speech.long_form.sentence_streams` for the options."""
         return sentence_streams(self, text, **options)
+
+    def planned_sentences(self, text: str | Script, **options: Any) -> Iterator[PlannedSentence]:
+        """Read a text of any length sentence by sentence, for who makes the calls of the model himself: with
+        `begin_together`, several texts' sentences in one; see `fastvits.speech.long_form.planned_sentences`."""
+        return planned_sentences(self, text, **options)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from ..models.inputs import check_frames, to_device
 from ..models.output import VitsModelOutput
+from ..models.streaming import PieceStream, next_pieces
 from ..models.vits import VitsModel
 from ..text.batch_encoding import BatchEncoding
 from ..text.tokenization import VitsTokenizer
@@ -21,7 +21,14 @@ from ..voices.speakers import speaker_names
 from .controls import SpeakerChoice, batch_controls, one_a_text
 from .timestamps import Level, TimeSpan, timestamps
 
-__all__ = ["DEFAULT_CHUNK_FRAMES", "DEFAULT_FIRST_CHUNK_FRAMES", "Speech", "SpeechStream", "Synthesizer"]
+__all__ = [
+    "DEFAULT_CHUNK_FRAMES",
+    "DEFAULT_FIRST_CHUNK_FRAMES",
+    "Speech",
+    "SpeechStream",
+    "Synthesizer",
+    "pieces_together",
+]
 
 DEFAULT_CHUNK_FRAMES = 128
 """Frames of a piece of a stream."""
@@ -69,7 +76,7 @@ class SpeechStream(Iterator[np.ndarray]):
 
     def __init__(
         self,
-        pieces: Iterator[np.ndarray],
+        pieces: PieceStream,
         *,
         sampling_rate: int,
         encoding: BatchEncoding,
@@ -82,16 +89,23 @@ class SpeechStream(Iterator[np.ndarray]):
         self.encoding = encoding
         self.output = output
         self._tokenizer = tokenizer
-        self._pieces: Iterator[np.ndarray] | None = pieces
+        self._pieces: PieceStream | None = pieces
 
     def __next__(self) -> np.ndarray:
-        if self._pieces is None:
+        pieces = self._pieces
+        if pieces is None or not pieces.frames:
             raise StopIteration
         try:
-            return next(self._pieces)
+            return _on_host(next_pieces([pieces]))[0]
         except BaseException:
             self.close()
             raise
+
+    @property
+    def next_frames(self) -> int:
+        """The frames of the next piece, where so many are left; 0 at the end."""
+        pieces = self._pieces
+        return 0 if pieces is None else pieces.frames
 
     def timestamps(self, level: Level | None = None) -> list[TimeSpan]:
         """When the tokens, characters and words are heard, as `fastvits.timestamps` tells it; seconds from the first
@@ -100,12 +114,8 @@ class SpeechStream(Iterator[np.ndarray]):
 
     def close(self) -> None:
         """End the stream; of what was not asked for yet, nothing is computed."""
-        pieces, self._pieces = self._pieces, None
-        close: Callable[[], None] | None = getattr(pieces, "close", None)
-        if close is not None:
-            # Another thread may be computing a piece: it gets that one, and then the stream is at its end.
-            with contextlib.suppress(ValueError):
-                close()
+        # Another thread may be computing a piece: it gets that one.
+        self._pieces = None
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -229,23 +239,16 @@ class Synthesizer:
         if not encodings:
             return []
         keywords = self._keywords(controls, len(encodings))
-        ids = [encoding["input_ids"][0].tolist() for encoding in encodings]
-        input_ids = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, tokens in enumerate(ids):
-            input_ids[row, : len(tokens)] = torch.tensor(tokens)
-            attention_mask[row, : len(tokens)] = 1
-        output = self._run(input_ids, attention_mask, keywords)
+        output = self._run(*_side_by_side(encodings), keywords)
         assert output.waveform is not None
         assert output.sequence_lengths is not None
         assert output.durations is not None
         waveforms = output.waveform.to(device="cpu", dtype=torch.float32).numpy()
         lengths, durations = output.sequence_lengths.cpu(), output.durations.cpu()
         spoken = []
-        for row, (waveform, encoding, tokens) in enumerate(zip(waveforms, encodings, ids, strict=True)):
-            one = VitsModelOutput(
-                sequence_lengths=lengths[row : row + 1], durations=durations[row : row + 1, : len(tokens)]
-            )
+        for row, (waveform, encoding) in enumerate(zip(waveforms, encodings, strict=True)):
+            tokens = encoding["input_ids"].shape[1]
+            one = VitsModelOutput(sequence_lengths=lengths[row : row + 1], durations=durations[row : row + 1, :tokens])
             # A copy, so that one item kept does not keep its whole batch.
             audio = waveform[: int(lengths[row])].copy()
             spoken.append(Speech(audio, self.sampling_rate, encoding, one, self.tokenizer))
@@ -295,25 +298,65 @@ class Synthesizer:
             TypeError: a wrong type, or an unknown control.
             ValueError: a text that nothing can be heard of, or a control that does not fit.
         """
+        (stream,) = self.begin_together(
+            [self.encode(text) if isinstance(text, str) else text],
+            [controls],
+            chunk_frames=chunk_frames,
+            first_chunk_frames=first_chunk_frames,
+        )
+        return stream
+
+    def begin_together(
+        self,
+        encodings: Sequence[BatchEncoding],
+        controls: Sequence[Mapping[str, Any]],
+        *,
+        chunk_frames: int = DEFAULT_CHUNK_FRAMES,
+        first_chunk_frames: int | None = DEFAULT_FIRST_CHUNK_FRAMES,
+    ) -> list[SpeechStream]:
+        """Begin to speak several sentences, their durations computed in one call, each to go on at its own pace.
+
+        With a seed, a sentence's samples are those of `begin` for it alone. `pieces_together` computes pieces of
+        several in one call.
+
+        Args:
+            encodings: encodings `[1, T_text]` of one sentence each.
+            controls: those of `begin`, for each sentence.
+            chunk_frames, first_chunk_frames: as of `begin`.
+
+        Raises:
+            TypeError, ValueError: as of `begin`, where one of them does not fit.
+        """
         check_frames(chunk_frames, "chunk_frames")
         if first_chunk_frames is not None:
             check_frames(first_chunk_frames, "first_chunk_frames")
-        encoding = self.encode(text) if isinstance(text, str) else text
-        keywords = self._keywords(controls, 1)
-        model = self.model
-        with torch.no_grad(), model.entered():
-            prior = model.prior(model.request(to_device(encoding["input_ids"], self.device), **keywords))
-        output = VitsModelOutput(
-            sequence_lengths=prior.frames.cpu() * math.prod(model.config.upsample_rates),
-            durations=prior.text.restored(prior.durations, 1).cpu(),
-        )
-        return SpeechStream(
-            _on_host(model.pieces(prior, chunk_frames, first_chunk_frames or chunk_frames)),
-            sampling_rate=self.sampling_rate,
-            encoding=encoding,
-            output=output,
-            tokenizer=self.tokenizer,
-        )
+        names = {name for one in controls for name, value in one.items() if value is not None}
+        values = {name: [one_a_text(name, one.get(name), 1)[0] for one in controls] for name in names}
+        keywords = self._keywords(values, len(encodings))
+        input_ids, attention_mask = _side_by_side(encodings)
+        with torch.no_grad(), self.model.entered():
+            request = self.model.request(
+                to_device(input_ids, self.device),
+                None if attention_mask is None else to_device(attention_mask, self.device),
+                **keywords,
+            )
+            prior = self.model.prior(request)
+            streams = self.model.pieces_of_each(prior, chunk_frames, first_chunk_frames or chunk_frames)
+        hop = math.prod(self.model.config.upsample_rates)
+        durations = prior.text.restored(prior.durations, 1).cpu()
+        return [
+            SpeechStream(
+                stream,
+                sampling_rate=self.sampling_rate,
+                encoding=encoding,
+                output=VitsModelOutput(
+                    sequence_lengths=torch.tensor([count * hop]),
+                    durations=durations[row : row + 1, : encoding["input_ids"].shape[1]],
+                ),
+                tokenizer=self.tokenizer,
+            )
+            for row, (stream, encoding, count) in enumerate(zip(streams, encodings, prior.counts, strict=True))
+        ]
 
     def timestamps(self, encoding: BatchEncoding, output: VitsModelOutput) -> list[TimeSpan]:
         """When the tokens, characters and words of one text are heard; see `fastvits.timestamps`."""
@@ -325,10 +368,34 @@ class Synthesizer:
         return batch_controls(self.model, self._choice, one_each, count)
 
 
-def _on_host(pieces: Iterator[torch.Tensor]) -> Iterator[np.ndarray]:
-    """The first item's pieces `[n]` as float32 arrays on the host."""
-    for piece in pieces:
-        yield piece[0].to(device="cpu", dtype=torch.float32).numpy()
+def pieces_together(streams: Sequence[SpeechStream]) -> list[np.ndarray]:
+    """The next piece `[n]` of each of these different streams of one voice, computed in one call.
+
+    Each has the samples that it has alone. Pieces of one size (`SpeechStream.next_frames`) waste the least. Raises
+    ValueError where one is at its end.
+    """
+    pieces = [one for stream in streams if (one := stream._pieces) is not None]
+    if len(pieces) < len(streams):
+        raise ValueError("a stream that was closed has no next piece")
+    return _on_host(next_pieces(pieces))
+
+
+def _on_host(waveforms: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Waveforms `[1, n]` as float32 arrays `[n]`."""
+    return [waveform[0].to(device="cpu", dtype=torch.float32).numpy() for waveform in waveforms]
+
+
+def _side_by_side(encodings: Sequence[BatchEncoding]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The ids `[B, T_text]` of encodings `[1, T_text]`, and where they are not of one length, their mask."""
+    ids = [encoding["input_ids"][0] for encoding in encodings]
+    longest = max(len(one) for one in ids)
+    input_ids = torch.zeros(len(ids), longest, dtype=torch.int64)
+    for row, one in zip(input_ids, ids, strict=True):
+        row[: len(one)] = one
+    if all(len(one) == longest for one in ids):
+        return input_ids, None
+    lengths = torch.tensor([[len(one)] for one in ids])
+    return input_ids, (torch.arange(longest) < lengths).long()
 
 
 def _timestamps(

@@ -9,6 +9,7 @@ from torch import Tensor
 from fastvits import VitsModel, set_seed
 from fastvits.models.flow import flow_receptive_radius
 from fastvits.models.hifigan import decoder_window
+from fastvits.models.streaming import next_pieces
 from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms, speaker_of
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
 
@@ -184,6 +185,31 @@ def test_a_stream_is_the_plain_call_in_pieces(name: str, dtype: torch.dtype) -> 
         assert all(piece.shape[1] == chunk * hop for piece in pieces[1:-1])
         tolerance = MODEL_FLOAT32 if dtype == torch.float32 else MODEL_FLOAT64
         assert relative_rms(torch.cat(pieces, 1), whole.waveform) <= tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_streams_share_calls_wherever_each_of_them_stands(dtype: torch.dtype) -> None:
+    model = own_model(MULTI).to(dtype)
+    ids, mask = padded()
+    controls = {"speaking_rate": [0.25, 0.2, 0.3], "seed": [1, 2, 3], "speaker_id": [2, 0, 1]}
+    whole = speak(model, ids, mask, **controls)
+    with torch.no_grad(), model.entered():
+        streams = model.pieces_of_each(model.prior(model.request(ids, mask, **controls)), 20, 5)
+    heard: list[list[Tensor]] = [[] for _ in streams]
+    turn = 0
+    while any(stream.frames for stream in streams):
+        # One begins after the other, so that first, middle and last pieces meet.
+        ready = [item for item, stream in enumerate(streams) if stream.frames and item <= turn]
+        for item, piece in zip(ready, next_pieces([streams[item] for item in ready]), strict=True):
+            heard[item].append(piece)
+        turn += 1
+    with pytest.raises(ValueError, match="at its end"):
+        next_pieces([streams[0]])
+    tolerance = MODEL_FLOAT32 if dtype == torch.float32 else MODEL_FLOAT64
+    for item, pieces in enumerate(heard):
+        samples = int(whole.sequence_lengths[item])
+        assert len(pieces) > 2
+        assert relative_rms(torch.cat(pieces, 1)[0], whole.waveform[item, :samples]) <= tolerance
 
 
 def test_a_stream_draws_the_published_noise(voices: VitsModel) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from fastvits import VitsModel, VitsModelOutput, pipeline, set_seed, use_backend
 from fastvits.models import hifigan
 from fastvits.models.hifigan import VitsHifiGan
+from fastvits.models.streaming import next_pieces
 from fastvits.runtime.graphs import GraphCache
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import ahead, jit
@@ -250,6 +251,37 @@ def test_a_stream_after_a_warm_up(backend: str, monkeypatch: pytest.MonkeyPatch)
         assert len(gpu.reads) == 1, gpu.reads
         assert_graphs(model, recorded)
         compare([torch.cat([piece.held for piece in pieces], 1)], [expected])
+
+
+@torch.no_grad()
+def test_streams_that_share_calls(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one graph, whoever shares the call, and without waiting once more."""
+    keywords = {"speaker_id": [0, 2], "attention_mask": LEFT, "speaking_rate": 0.5}
+
+    def speak_each(model: VitsModel, ids: Tensor, keywords: dict[str, Any]) -> list[list[Tensor]]:
+        set_seed(5)
+        with model.entered():
+            streams = model.pieces_of_each(model.prior(model.request(ids, **keywords)), 12, 8)
+        heard: list[list[Tensor]] = [[], []]
+        while left := [item for item, stream in enumerate(streams) if stream.frames]:
+            for item, piece in zip(left, next_pieces([streams[item] for item in left]), strict=True):
+                heard[item].append(piece)
+        return heard
+
+    with use_backend("eager"):
+        expected = speak(model_on_cpu("voices"), keywords)
+    assert expected.waveform is not None
+    assert expected.sequence_lengths is not None
+    with fake_gpu(monkeypatch) as gpu:
+        model = moved(model_on_cpu("voices"), gpu)
+        ids = random_ids(2, 13).to(DEVICE)
+        for _ in range(3):  # plainly, recorded, and replayed
+            gpu.forget()
+            heard = speak_each(model, ids, placed(keywords))
+            assert len(gpu.reads) == 1, gpu.reads
+            for pieces, whole, samples in zip(heard, expected.waveform, expected.sequence_lengths, strict=True):
+                compare([torch.cat([piece.held for piece in pieces], 1)[0]], [whole[: int(samples)]])
+        assert model.graph_cache.statistics().replayed > 0
 
 
 def test_a_text_sentence_by_sentence(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -411,11 +411,11 @@ def test_figures_are_counted(server):
     page = httpx.get(f"{server.url}/metrics").text
     for name in ("first_sound_seconds", "real_time_factor", "audio_seconds_total", "requests_total", "queue_length"):
         assert re.search(rf"^fastvits_{name}", page, re.MULTILINE), name
-    # Two steps of a sentence at least, alone: what is known of it, and its sound.
     assert figure(server, "fastvits_queue_seconds_count", voice="one") >= spoken + 1
-    steps = figure(server, "fastvits_step_seconds_count", voice="one")
-    assert steps >= 2 * (spoken + 1)
-    assert figure(server, "fastvits_texts_together_count") >= steps
+    steps = [figure(server, "fastvits_step_seconds_count", voice="one", step=step) for step in ("text", "piece")]
+    assert min(steps) >= spoken + 1
+    assert figure(server, "fastvits_texts_together_count") >= sum(steps)
+    assert figure(server, "fastvits_batch_size_sum", step="piece") >= steps[1]
 
 
 def test_a_line_a_request_in_json(folders, caplog):

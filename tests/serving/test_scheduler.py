@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from fastvits.serving.scheduler import MAX_AHEAD, Busy, Draining, Scheduler, TooLate
+from fastvits.serving.scheduler import Busy, Draining, Scheduler, TooLate
+from fastvits.serving.utterances import MAX_AHEAD
 
 RATE = 100
 
@@ -74,18 +75,6 @@ def test_steps_come_in_order_and_whole(scheduler):
     for listener in heard:
         assert [step[0] for step in listener.wait().steps] == list(range(7))
         assert listener.error is None
-
-
-def test_steps_are_watched(scheduler):
-    seen = []
-    one = scheduler(workers=2, watch_step=lambda utterance, seconds, together: seen.append((utterance.label, together)))
-    assert seen == []
-    gate, heard = hold(one), Heard()
-    one.submit(pieces(2), heard, RATE, label="second")
-    heard.wait()
-    gate.set()
-    # The first step that ends began beside the one that is held; its last finds that there is no other.
-    assert seen[:3] == [("second", 2)] * 3
 
 
 def test_who_was_not_heard_yet_goes_first(scheduler):

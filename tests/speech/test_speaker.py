@@ -14,6 +14,7 @@ import torch
 
 import fastvits
 from fastvits.speech.parts import DEFAULT_PREPARATION
+from fastvits.speech.synthesis import pieces_together
 from fastvits.voices import voice_folder
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32, PIPELINE_PARITY_FLOAT32
@@ -97,6 +98,30 @@ def test_a_stream_knows_its_length_and_its_words_before_it_begins(speaker):
     assert [len(piece) for piece in pieces[:2]] == [5 * hop, 40 * hop]
     assert all(piece.dtype == np.float32 for piece in pieces)
     assert distance(np.concatenate(pieces), whole.audio) <= MODEL_FLOAT32
+
+
+def test_sentences_that_begin_together_are_what_they_are_alone(piper_folder):
+    speaker = fastvits.Speaker(piper_folder, device="cpu")
+    texts = [TEXT, "six", "the fox"]
+    controls = [
+        {"seed": 1, "speaker": "anna", "speaking_rate": 3.0},
+        {"seed": [2], "speaking_rate": 1.5},
+        {"seed": 3, "noise_scale": 0.1, "speaking_rate": 2.0},
+    ]
+    alone = [speaker.begin(text, chunk_frames=40, **own) for text, own in zip(texts, controls, strict=True)]
+    together = speaker.begin_together([speaker.encode(text) for text in texts], controls, chunk_frames=40)
+    assert [stream.samples for stream in together] == [stream.samples for stream in alone]
+    assert [stream.timestamps() for stream in together] == [stream.timestamps() for stream in alone]
+    heard = [[] for _ in together]
+    while any(stream.next_frames for stream in together):
+        left = [number for number, stream in enumerate(together) if stream.next_frames]
+        for number, piece in zip(left, pieces_together([together[number] for number in left]), strict=True):
+            heard[number].append(piece)
+    for pieces, stream in zip(heard, alone, strict=True):
+        assert distance(np.concatenate(pieces), np.concatenate(list(stream))) <= MODEL_FLOAT32
+    together[0].close()
+    with pytest.raises(ValueError, match="was closed"):
+        pieces_together(together)
 
 
 def test_a_stream_that_is_closed_computes_nothing_more(speaker, monkeypatch):
