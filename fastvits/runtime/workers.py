@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from fastvits_kernels.dispatch import packing, registry
+from fastvits_kernels.dispatch.devices import has_matrix_units
 
 MAX_WORKERS = 8
 """Where torch has more threads, each operation is split over them instead: Python starts one operation at a time, which
@@ -93,7 +94,6 @@ def workers() -> int:
     return 1 if library is None or library.omp_in_parallel() else threads
 
 
-@lru_cache
 def _threads_pay() -> bool:
     """Whether pieces that threads compute apart are faster, on a quiet machine, than operations that all threads share.
 
@@ -101,7 +101,7 @@ def _threads_pay() -> bool:
     second thread, and what pieces compute twice is not won back. On two threads of an Intel Xeon pieces take longer:
     10 s of audio in the bundled voice 1.35 times in bfloat16 (float32 1.08), in the standard configuration 1.14 (1.07).
     """
-    return not torch.cpu._is_amx_tile_supported()
+    return not has_matrix_units()
 
 
 def piece_workers() -> int:

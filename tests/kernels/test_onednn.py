@@ -72,9 +72,12 @@ def test_convolutions_have_few_numbers_of_steps() -> None:
     assert len(set(whole)) <= 120
 
 
+@pytest.mark.parametrize("matrix_units", [False, True])
 @pytest.mark.parametrize("op", ["conv1d", "wavenet_layer"])
-def test_one_packed_weight_serves_every_length(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where oneDNN wants another layout than the packed one, it rearranges weights in every call."""
+def test_one_packed_weight_serves_every_length(op: str, matrix_units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or, with matrix units, one all short and one all long sequences. Where oneDNN wants another layout than the
+    packed one, it rearranges weights in every call."""
+    monkeypatch.setattr(convolution, "has_matrix_units", lambda: matrix_units)
     forms: set[Any] = set()
 
     def noted(weight: torch.Tensor, form: Any, build: Any) -> Any:
@@ -97,7 +100,8 @@ def test_one_packed_weight_serves_every_length(op: str, monkeypatch: pytest.Monk
             found = compute()
         with use_backend("eager"):
             assert relative_rms(found, compute()) < MODEL_FLOAT32
-    assert forms == {("onednn windows", torch.float32, 1.0)}
+    long = {("onednn", torch.float32, 1, 1.0, False)} if matrix_units else set()
+    assert forms == {("onednn windows", torch.float32, 1.0)} | long
 
 
 def test_a_piece_is_as_wide_as_memory_lets_it() -> None:

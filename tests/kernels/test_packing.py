@@ -142,6 +142,37 @@ def test_private_tensors_are_not_read_again() -> None:
     assert packing.packed(derived, "private", lambda: 3) == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_bytes_of_half_precision_are_summed_exactly(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_sums_bytes", lambda dtype: dtype in (torch.float16, torch.bfloat16))
+    weight = torch.randn(3 * 8192 + 2500).to(dtype)
+    rows, rest = packing._rows(weight)
+    sums = packing.fingerprint(weight)
+    factors = packing._factors(torch.int32).long()
+    data = weight.view(torch.int8).long()
+    whole = 2 * rows.numel()
+    last = data[whole:] if rest.numel() else data[:0]
+    expected = [row @ factors[: len(row)] for row in (*data[:whole].view(rows.shape[0], -1), last) if len(row)]
+    assert sums.dtype == torch.int32
+    assert torch.equal(sums.long(), torch.stack(expected))
+
+    def exchanged(bits: torch.Tensor) -> None:
+        bits[[17, 18]] = bits[[18, 17]]
+
+    changes: list[Callable[[torch.Tensor], object]] = [
+        lambda bits: bits[5].bitwise_xor_(1),
+        lambda bits: bits[-1].bitwise_xor_(1),
+        lambda bits: bits.bitwise_xor_(-(1 << 15)),  # all signs
+        lambda bits: bits.copy_(bits.roll(1)),
+        lambda bits: bits.copy_(bits.flip(0)),
+        exchanged,
+    ]
+    for change in changes:
+        other = weight.clone()
+        change(other.view(torch.int16))
+        assert not torch.equal(packing.fingerprint(other), sums)
+
+
 class Calls:
     """A model of one weight, and how often its calls looked at contents."""
 

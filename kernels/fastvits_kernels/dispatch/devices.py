@@ -1,4 +1,4 @@
-"""Which device a tensor stands for.
+"""Which device a tensor stands for, and what kind of processor this is.
 
 Meta tensors have shapes and no memory. To plan ahead what would run on some device, run on meta tensors inside
 `assume(device)`: the choice of implementations and of tiles then takes them for tensors of that device.
@@ -32,3 +32,9 @@ def stands_for(device: torch.device) -> torch.device:
 def device_of(*tensors: Tensor | None) -> torch.device:
     """What the device of the first tensor stands for; at least one must not be None."""
     return stands_for(next(tensor.device for tensor in tensors if tensor is not None))
+
+
+def has_matrix_units() -> bool:
+    """Whether this processor multiplies matrices of 8 bits and bfloat16 in units of their own (AMX: Intel Xeon from
+    Sapphire Rapids), some eight times as fast as its vector units multiply float32."""
+    return torch.cpu._is_amx_tile_supported()

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .devices import has_matrix_units
+
 Packed = TypeVar("Packed")
 
 _ROW = 8192
@@ -31,13 +33,28 @@ _ROW = 8192
 long."""
 _FEW = 2048
 """Up to so many elements are compared themselves."""
+_BYTE_SUMS = 8
+"""Sums of each row whose bytes are summed, with factors of their own: where one misses a change of several bytes, with
+a chance of some 1 in 200, seven more have to."""
+
+
+@lru_cache
+def _sums_bytes(dtype: torch.dtype) -> bool:
+    """Whether the bytes of such elements are summed. Products with them are exact, and matrix units (AMX) take them as
+    they come; half precision would have to be widened, which takes several times as long as looking."""
+    return dtype in (torch.float16, torch.bfloat16) and has_matrix_units()
 
 
 @lru_cache
 def _factors(dtype: torch.dtype) -> Tensor:
-    """Random factors `[_ROW]`, from 1 to 2 and of either sign: no element is left out, none stands for another."""
+    """Random factors, none of them 0: no element is left out, none stands for another. `[_ROW]`, from 1 to 2 and of
+    either sign; for bytes `[2 * _ROW, _BYTE_SUMS]`."""
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode(False):
+        if dtype == torch.int32:
+            size = (2 * _ROW, _BYTE_SUMS)
+            magnitudes = torch.randint(1, 128, size, generator=generator, dtype=torch.int8, device="cpu")
+            return magnitudes * (torch.randint(0, 2, size, generator=generator, dtype=torch.int8, device="cpu") * 2 - 1)
         values = torch.rand(_ROW, generator=generator, dtype=torch.float64, device="cpu") + 1
         signs = torch.randint(0, 2, (_ROW,), generator=generator, device="cpu") * 2 - 1
         return (values * signs).to(dtype)
@@ -48,7 +65,8 @@ def fingerprint(weight: Tensor) -> Tensor:
 
     Up to 2,048 elements these are the elements themselves. Of more, every 8,192 or some less are summed with random
     factors, in float32 or float64: a change escapes where it is less than the rounding of such a sum, some 1e-7 of what
-    the elements amount to, which every product with them rounds away as well.
+    the elements amount to, which every product with them rounds away as well. In half precision, on a processor with
+    matrix units, the bytes are summed as whole numbers, and no change is too small.
     """
     return _sums(*_rows(weight))
 
@@ -84,19 +102,27 @@ def _blocks(rows: Tensor, rest: Tensor) -> list[Tensor]:
 
 
 def _sum_into(out: Tensor, block: Tensor) -> None:
-    """The sums of a block's rows with the factors, `[n]`."""
+    """The sums of a block's rows with the factors, as `_no_sums` makes room for them."""
+    if out.dtype == torch.int32:
+        data = block.view(torch.int8)
+        torch._int_mm(data, _factors(out.dtype)[: data.shape[1]], out=out)
+        return
     torch.mv(block.to(out.dtype), _factors(out.dtype)[: block.shape[1]], out=out)
 
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+def _no_sums(elements: Tensor, rows: int) -> Tensor:
+    """Room for the sums of so many rows of such elements: `[rows]`, or of their bytes `[rows, _BYTE_SUMS]`."""
+    if _sums_bytes(elements.dtype):
+        return elements.new_empty(rows, _BYTE_SUMS, dtype=torch.int32)
+    half = elements.dtype in (torch.float16, torch.bfloat16)
+    return elements.new_empty(rows, dtype=torch.float32 if half else elements.dtype)
 
 
 def _sums(rows: Tensor, rest: Tensor) -> Tensor:
     if _is_few(rows, rest):
         return rest.clone()
     blocks = _blocks(rows, rest)
-    sums = rest.new_empty(sum(block.shape[0] for block in blocks), dtype=_sum_dtype(rest.dtype))
+    sums = _no_sums(rest, sum(block.shape[0] for block in blocks))
     for out, block in zip(sums.split([block.shape[0] for block in blocks]), blocks, strict=True):
         _sum_into(out, block)
     return sums
