@@ -63,11 +63,26 @@ _EMOJI = re.compile(
 _TONES = re.compile("[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]")
 
 
+# Thousands apart by spaces, which is no telephone number: "12 000", not "12 000 00" or "012 000".
+_SPACES_THAT_HOLD = "\u00a0\u2009\u202f"
+_THOUSANDS, _THOUSANDS_TYPED = (
+    re.compile(
+        rf"(?<![\w.,+])(?<!\d[ {_SPACES_THAT_HOLD}])[1-9]\d{{0,2}}(?:[{spaces}]\d{{3}})+(?!\d|[ {_SPACES_THAT_HOLD}]\d)"
+    )
+    for spaces in (_SPACES_THAT_HOLD, " " + _SPACES_THAT_HOLD)
+)
+# Languages that write them with spaces, and whose espeak-ng does not read them so.
+_SPACED_THOUSANDS = frozenset(("cs", "lv", "ru", "sk", "uk"))
+
+
 def readable_by_espeak(text: Spanned, language: str | None) -> Spanned:
     """Digits of all scripts as those that a voice of espeak-ng reads, and emoji a space apart, without skin tones.
 
-    espeak-ng reads the digits of a script in voices that write it, European ones in all but Nepali's.
+    espeak-ng reads the digits of a script in voices that write it, European ones in all but Nepali's. It reads
+    thousands apart by a space that does not break the line digit by digit: they are put together.
     """
+    thousands = _THOUSANDS_TYPED if language in _SPACED_THOUSANDS else _THOUSANDS
+    text = substituted(text, thousands, lambda match: "".join(filter(str.isdigit, match.group())))
     written = str(text)
     if language == "ne":
         return substituted(text, _DIGIT, lambda match: chr(0x966 + unicodedata.digit(match.group())))

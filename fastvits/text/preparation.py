@@ -57,8 +57,9 @@ class Preparation:
 
     Attributes:
         fold_characters: accents joined to their letters, ligatures, bold, full-width and circled letters and
-            apostrophes as plain ones; for voices of phonemes the digits of all scripts, and emoji one by one; for
-            voices that read letters, what the vocabulary lacks as the nearest that it has.
+            apostrophes as plain ones; for voices of phonemes the digits of all scripts, thousands apart by
+            spaces that do not break the line as one number, and emoji one by one; for voices that read letters, what
+            the vocabulary lacks as the nearest that it has.
         abbreviations: the stop of an abbreviation, an initial or "U.S." within a sentence is neither read nor heard as
             the end of one.
         ellipses: three dots (also with spaces between them), the ellipsis and a dash between two words are a pause for

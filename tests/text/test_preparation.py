@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastvits import VitsTokenizer
+from fastvits.text.folding import readable_by_espeak
 from fastvits.text.number_words import knows_numbers
 from fastvits.text.preparation import AS_PUBLISHED, Preparation
+from fastvits.text.spans import Original
 from fastvits.voices.folders import DEFAULT_VOICE, voice_folder
 from tests.support.multilingual_texts import TEXTS
 from tests.support.tokenizers import write_vocabulary
@@ -121,11 +123,26 @@ def test_what_an_english_voice_of_letters_says(voices, typed, words):
         ("$1.2M", "1.2 million dollars"), ("€1bn", "1 billion euros"), ("24/7", "24 7"), ("50-50", "50 50"),
         ("10km/h", "10 kilometres per hour"), ("$5", "5 dollars"), ("£1.01", "1 pound and 1 penny"),
         ("Well . . . yes.", "Well, yes."), ("Wait... what?", "Wait, what?"), ("No… He left…", "No. He left."),
+        ("12\u00a0000 cats, 1\u202f234\u202f567 mice", "12000 cats, 1234567 mice"),
     ],
 )  # fmt: skip
 def test_what_an_english_voice_of_phonemes_reads(voices, typed, words):
     published = VitsTokenizer.from_pretrained(voice_folder(DEFAULT_VOICE))
     assert voices["piper"].tokenize(typed) == published.tokenize(words)
+
+
+@pytest.mark.parametrize(
+    ("language", "typed", "joined"),
+    [
+        ("fr", "12\u202f000,50\u00a0€", "12000,50\u00a0€"), ("sv", "-1\u00a0234\u00a0567", "-1234567"),
+        ("ru", "12 000 человек", "12000 человек"), ("en", "12 000", "12 000"),
+        ("cs", "+420 123 456 789", "+420 123 456 789"), ("cs", "0800\u00a0123\u00a0456", "0800\u00a0123\u00a0456"),
+        ("ru", "123 456 78", "123 456 78"), ("fr", "06\u00a012\u00a034\u00a056", "06\u00a012\u00a034\u00a056"),
+        ("ne", "12\u00a0000", "१२०००"),
+    ],
+)  # fmt: skip
+def test_thousands_apart_by_spaces_are_one_number(language, typed, joined):
+    assert str(readable_by_espeak(Original(typed), language)) == joined
 
 
 @pytest.mark.parametrize(
