@@ -21,6 +21,7 @@ from bench.report.tables import (
     quality_table,
     scaling_table,
     seconds,
+    servers_summary_table,
     serving_table,
     sources,
     startup_table,
@@ -36,6 +37,8 @@ LAUNCHES = PAGES / "launches.md"
 BEGIN = "<!-- Figures: written by `python -m bench.report`, not by hand -->"
 END = "<!-- End of figures -->"
 WRITTEN = "Written by `python -m bench.report` from `bench/results/`; not by hand. Repeat it with `make bench`.\n"
+SERVING_PEER = "piper"
+"""The server with which the others are compared."""
 SPEED = (
     r"\d\s*(?:GB/s|[GT]FLOP/s)|\d\s*(?:×|x|times)\s+(?:as fast|faster|slower|real[ -]time|the speed)|\d\s*% faster"
     r"|real-time factor (?:of |is )?\d"
@@ -114,6 +117,12 @@ def benchmarks(results: Results, page: Path) -> str:
         parts.append(f"## {device}\n")
         if alone := [row for row in of(device, results.utterances) if row["batch"] == 1]:
             parts.append(summary_table(alone))
+        if servers := of(device, results.serving):
+            parts.append(
+                f"Servers held to {servers[0]['threads']} processors, asked by clients at once: seconds of speech in a"
+                " second, and within\nhow long 95 % of the first sounds came.\n"
+            )
+            parts.append(servers_summary_table(servers, SERVING_PEER))
         name = "Batches, ops, memory, accuracy and more" if alone else "What was measured there"
         parts.append(f"{name}: [{device}]({_link(page_of(device), page)}).\n")
     if not any(row["environment"]["device_type"] == "cuda" for row in results.all):

@@ -216,6 +216,27 @@ def crowded_table(rows: Iterable[Row]) -> str:
     return table(("", "busy neighbours", "callers", "in", "real time", "p50", "p95"), lines)
 
 
+def servers_summary_table(rows: Sequence[Row], peer: str) -> str:
+    """Every server's seconds of audio a second, a column for each number of clients, and how long clients wait for a
+    first sound; in brackets against the peer of the same run, whose row comes first."""
+    counts = sorted({row["clients"] for row in rows})
+    cases = {(row["system"], row["clients"]): row for row in rows}
+    lines = []
+    for name in sorted(dict.fromkeys(row["system"] for row in rows), key=lambda name: name != peer):
+        cells = []
+        for count in counts:
+            row, other = cases.get((name, count)), cases.get((peer, count))
+            if row is None or not row["answers"]:
+                cells.append("-")
+                continue
+            against = ""
+            if name != peer and other is not None and other["throughput"]:
+                against = f" ({row['throughput'] / other['throughput']:.2f} ×)"
+            cells.append(f"{row['throughput']:.1f}{against}, p95 {seconds(row['first_p95'])}")
+        lines.append((name, *cells))
+    return table(("", *("1 client" if count == 1 else f"{count} clients" for count in counts)), lines)
+
+
 def serving_table(rows: Iterable[Row]) -> str:
     """Throughput, times and memory of every server, for each number of clients."""
     header = ("", "clients", "real time", "first sound p50", "p95", "whole p50", "p95", "memory")
