@@ -24,7 +24,6 @@ from .layers import (
     dropout_rate,
     empty,
     mask_of,
-    normalized,
     taps_first,
 )
 from .named_output import VitsEncoderOutput, VitsTextEncoderOutput
@@ -243,11 +242,17 @@ class VitsEncoderLayer(nn.Module):
         lengths: Tensor | None,
     ) -> Tensor:
         """`norm(x + dropout(convolution of h))`."""
-        if dropout_rate(self.dropout):
-            y = kernels.conv1d(h, weight, bias, pad_left=pad_left, lengths=lengths, ieee=True)
-            return normalized(norm, self.dropout(y), x, lengths)
         return kernels.conv1d_layer_norm(
-            h, weight, bias, x, norm.weight, norm.bias, lengths=lengths, pad_left=pad_left, eps=norm.eps
+            h,
+            weight,
+            bias,
+            x,
+            norm.weight,
+            norm.bias,
+            lengths=lengths,
+            pad_left=pad_left,
+            eps=norm.eps,
+            dropout=dropout_rate(self.dropout),
         )
 
 

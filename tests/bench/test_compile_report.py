@@ -72,7 +72,8 @@ def check_completeness(quick_rows: list[dict[str, Any]]) -> None:
     }
     for target in set(compile_plan.TARGETS) - set(compile_plan.FEW_TARGETS):
         assert {op for op, _, other in compiled if other == target} == with_kernels
-    with_kernels |= {"conv1d_backward", "length_regulator_backward", "rational_quadratic_spline_backward"}
+    with_kernels |= {"conv1d_backward", "layer_norm_backward", "length_regulator_backward"}
+    with_kernels |= {"rational_quadratic_spline_backward"}
     # The text encoder, which alone attends, and the duration predictor are in float32 in every model.
     of_text = {"relative_attention_backward", "relative_attention_weights_backward", "spline_coupling_backward"}
     of_text |= {"depth_separable_layer_backward"}

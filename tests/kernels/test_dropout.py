@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastvits_kernels import depth_separable_layer
+from fastvits_kernels import conv1d_layer_norm, depth_separable_layer
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch.jit import kernel, launch, padded
 from fastvits_kernels.ops.dropout import check_dropout, draw_seed, dropout_scale, dropped, keep_mask, keeps, philox
@@ -145,7 +145,7 @@ def test_wrong_seeds_and_rates_are_refused() -> None:
         check_dropout(torch.tensor([3.0]), 0.5)
 
 
-WITH_DROPOUT = {"depth_separable_layer": depth_separable_layer}
+WITH_DROPOUT = {"conv1d_layer_norm": conv1d_layer_norm, "depth_separable_layer": depth_separable_layer}
 """Public functions that draw a seed for each call."""
 
 

@@ -24,8 +24,8 @@ DISCRETE = {"durations", "left_align", "monotonic_alignment"}
 
 SMALL = {
     "conv1d": "condition-pre",
-    "conv1d_layer_norm": "one-step",
-    "conv1d_layer_norm_projection": "one-step",
+    "conv1d_layer_norm": "dropout",
+    "conv1d_layer_norm_projection": "transposed-no-bias",
     "conv_transpose1d": "k5-s3-odd-channels",
     "depth_separable_layer": "dropout",
     "gated_activation": "saturated-transposed-192",

@@ -67,7 +67,7 @@ conv("channels-256", (1, 16, 256), 32, 1, layout="transposed", slope=0.1, cond=T
 conv("empty-batch", (0, 5, 16), 16)
 
 
-# --- conv1d_layer_norm: x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps
+# --- conv1d_layer_norm: x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps, seed, dropout
 
 
 def norm_inputs(
@@ -95,6 +95,7 @@ def conv_norm(
     bias: bool = True,
     layout: str = "normal",
     eps: float = 1e-5,
+    dropout: float = 0.0,
 ) -> None:
     @case("conv1d_layer_norm", name)
     def make(draw: Draw) -> tuple[Any, ...]:
@@ -103,6 +104,7 @@ def conv_norm(
             draw.lengths(lengths),
             pad_left,
             eps,
+            *draw.dropout(dropout),
         )
 
 
@@ -110,6 +112,8 @@ conv_norm("one-step", (1, 1, 16), 16)
 conv_norm("192-ragged", (3, 63, 48), 192, 3, lengths=[63, 0, 17], pad_left=1)
 conv_norm("asymmetric-padding-sliced", (2, 64, 29), 96, 4, lengths=[64, 7], pad_left=2, layout="sliced", eps=1e-3)
 conv_norm("transposed-256-no-bias", (1, 17, 32), 256, bias=False, layout="transposed")
+conv_norm("dropout", (2, 9, 5), 18, 3, lengths=[9, 4], pad_left=2, layout="transposed", dropout=0.4)
+conv_norm("dropout-192-ragged", (3, 8, 16), 192, lengths=[8, 0, 5], dropout=0.5)
 conv_norm("long-thin", (1, 1000, 16), 16, 2, pad_left=0)
 conv_norm("empty-batch", (0, 5, 16), 16)
 

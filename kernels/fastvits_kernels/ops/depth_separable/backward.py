@@ -1,13 +1,13 @@
 """Gradients of the layer, in three launches and a product; nothing of the forward pass is kept but its arguments.
 
 With `n_1`, `n_2` what the norms make before their weights, `e` what the second GELU is given and `a` the first one,
-`D` the dropout, and `N(g, n)[c] = (g[c] - mean(g) - n[c] mean(g n)) / deviation` the gradient of a norm
+`D` the dropout, and `N(g, n)` the gradient through a norm (`normalisation`)
 
     de = D(g) GELU'(e)        dv = N(de norm2_weight, n_2)        dpointwise = sum h^T dv
     da = (dv pointwise^T) GELU'(a)        du = N(da norm1_weight, n_1)
     dx[t] = g[t] + sum_j du[t - s_j] depthwise[j]        ddepthwise[j] = sum_t x[t + s_j] du[t],  s_j the shift of tap j
 
-(Ba et al. 2016 for the norm.) The first kernel computes the layer again up to the second norm and stores `h` and `dv`,
+The first kernel computes the layer again up to the second norm and stores `h` and `dv`,
 the second the first norm again and stores `du`, the third convolves. Gradients of vectors are sums over all steps: a
 program stores its share in float32, and the shares are added up behind it, in a fixed order. No atomics: two runs are
 equal to the last bit. `dpointwise` comes from the kernel of all convolutions' weights (`conv_gradients`).
@@ -25,7 +25,8 @@ from ...launch.jit import kernel, launch, padded
 from ..conv_gradients import convolutions
 from ..dropout import dropout_scale, keeps
 from ..gradients import derivable, wants
-from .forward import _depthwise, _pointwise_sum, _statistics
+from ..normalisation import statistics, store_shares, through_norm
+from .forward import _depthwise, _pointwise_sum
 from .reference import depth_separable_layer_reference
 
 if TYPE_CHECKING:
@@ -36,24 +37,6 @@ if TYPE_CHECKING:
 def _gelu_slope(x):
     """The derivative of the exact GELU, `Phi(x) + x phi(x)`."""
     return 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
-
-
-@kernel
-def _through_norm(g, normed, scale, mask_n, CHANNELS: "tl.constexpr"):
-    """The gradient of what a norm is given, from that of its rows `normed` and what they were scaled by."""
-    g = tl.where(mask_n[None, :], g, 0.0)
-    mean = tl.sum(g, axis=1) / CHANNELS
-    along = tl.sum(g * normed, axis=1) / CHANNELS
-    return (g - mean[:, None] - normed * along[:, None]) * scale[:, None]
-
-
-@kernel
-def _store_shares(share_ptr, offs_n, mask_n, of_weight, of_bias, of_sum, CHANNELS: "tl.constexpr"):
-    """A program's share of the gradients of a norm's weight and bias, and of the bias in front of the norm."""
-    share_first = share_ptr + tl.program_id(0).to(tl.int64) * 3 * CHANNELS
-    tl.store(share_first + offs_n, tl.sum(of_weight, axis=0), mask=mask_n)
-    tl.store(share_first + CHANNELS + offs_n, tl.sum(of_bias, axis=0), mask=mask_n)
-    tl.store(share_first + 2 * CHANNELS + offs_n, tl.sum(of_sum, axis=0), mask=mask_n)
 
 
 @kernel
@@ -104,7 +87,7 @@ def _depth_separable_output_bwd_kernel(
         first, steps, length, dilation, eps, stride_xt, stride_xc,
         CHANNELS, KERNEL_SIZE, "ieee", BLOCK_T, BLOCK_C, BLOCK_N,
     )  # fmt: skip
-    mean, scale = _statistics(v, mask_n, eps, CHANNELS)
+    mean, scale = statistics(v, mask_n, eps, CHANNELS)
     normed = (v - mean[:, None]) * scale[:, None]
     norm_weight = tl.load(norm2_weight_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
     norm_bias = tl.load(norm2_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
@@ -114,9 +97,9 @@ def _depth_separable_output_bwd_kernel(
         kept = keeps(tl.load(seed_ptr), pid_b.to(tl.int32), (first + rows)[:, None], offs_n[None, :], rate)
         g = tl.where(kept, g * kept_scale, 0.0)
     g *= _gelu_slope(normed * norm_weight[None, :] + norm_bias[None, :])
-    of_v = _through_norm(g * norm_weight[None, :], normed, scale, mask_n, CHANNELS)
+    of_v = through_norm(g * norm_weight[None, :], normed, scale, mask_n, CHANNELS)
     tl.store(of_sum_ptr + tile_first + tile, of_v.to(of_sum_ptr.dtype.element_ty), mask=mask)
-    _store_shares(share_ptr, offs_n, mask_n, g * normed, g, of_v, CHANNELS)
+    store_shares(share_ptr, offs_n, mask_n, g * normed, g, of_v, CHANNELS)
 
 
 @kernel
@@ -169,15 +152,15 @@ def _depth_separable_hidden_bwd_kernel(
         x_ptr + pid_b * stride_xb + first.to(tl.int64) * stride_xt, depthwise_ptr, depthwise_bias_ptr,
         first, length, dilation, stride_xt, stride_xc, offs_n, mask_n, CHANNELS, KERNEL_SIZE, BLOCK_T,
     )  # fmt: skip
-    mean, scale = _statistics(u, mask_n, eps, CHANNELS)
+    mean, scale = statistics(u, mask_n, eps, CHANNELS)
     normed = (u - mean[:, None]) * scale[:, None]
     norm_weight = tl.load(norm1_weight_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
     norm_bias = tl.load(norm1_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
     g *= _gelu_slope(normed * norm_weight[None, :] + norm_bias[None, :])
-    of_u = _through_norm(g * norm_weight[None, :], normed, scale, mask_n, CHANNELS)
+    of_u = through_norm(g * norm_weight[None, :], normed, scale, mask_n, CHANNELS)
     of_u_ptrs = of_depthwise_ptr + tile_first + rows[:, None] * CHANNELS + offs_n[None, :]
     tl.store(of_u_ptrs, of_u.to(of_depthwise_ptr.dtype.element_ty), mask=mask_t & mask_n[None, :])
-    _store_shares(share_ptr, offs_n, mask_n, g * normed, g, of_u, CHANNELS)
+    store_shares(share_ptr, offs_n, mask_n, g * normed, g, of_u, CHANNELS)
 
 
 @kernel

@@ -9,6 +9,7 @@ from ...dispatch.packing import contiguous
 from ...launch import tiles
 from ...launch.jit import kernel, launch, padded
 from ..dropout import dropout_scale, keeps
+from ..normalisation import statistics
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -50,14 +51,6 @@ def _depthwise(
 def _gelu(x):
     """The exact GELU, `x Phi(x)`."""
     return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-
-
-@kernel
-def _statistics(x, mask_c, eps, CHANNELS: "tl.constexpr"):
-    """The mean and the reciprocal standard deviation of each row over its valid channels."""
-    mean = tl.sum(tl.where(mask_c[None, :], x, 0.0), axis=1) / CHANNELS
-    centred = tl.where(mask_c[None, :], x - mean[:, None], 0.0)
-    return mean, 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1) / CHANNELS + eps)
 
 
 @kernel
@@ -103,7 +96,7 @@ def _pointwise_sum(
         KERNEL_SIZE,
         BLOCK_T,
     )  # [BLOCK_T, BLOCK_N]
-    mean, scale = _statistics(whole, mask_n, eps, CHANNELS)
+    mean, scale = statistics(whole, mask_n, eps, CHANNELS)
     acc = tl.zeros((BLOCK_T, BLOCK_N), tl.float32)
     for c_first in range(0, CHANNELS, BLOCK_C):
         c = c_first + tl.arange(0, BLOCK_C)
@@ -194,7 +187,7 @@ def _depth_separable_layer_fwd_kernel(
         None, first, steps, length, dilation, eps, stride_xt, stride_xc,
         CHANNELS, KERNEL_SIZE, PRECISION, BLOCK_T, BLOCK_C, BLOCK_N,
     )  # fmt: skip
-    mean, scale = _statistics(acc, mask_n, eps, CHANNELS)
+    mean, scale = statistics(acc, mask_n, eps, CHANNELS)
     norm_weight = tl.load(norm2_weight_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
     norm_bias = tl.load(norm2_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
     acc = _gelu((acc - mean[:, None]) * scale[:, None] * norm_weight[None, :] + norm_bias[None, :])

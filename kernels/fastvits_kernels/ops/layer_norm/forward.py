@@ -1,38 +1,16 @@
-"""Residual addition followed by layer normalisation.
-
-    y = (z - mean(z)) / sqrt(var(z) + eps) * weight + bias,    z = x + residual
-
-over the channels of each step (Ba et al. 2016, equations 3 and 4; biased variance).
-
-Axes: `x`, `residual` `[B, T, C]`, `weight`, `bias` `[C]`, `lengths` `[B]` or None. Output `[B, T, C]`, zero beyond
-`lengths`.
-Traffic: eager reads or writes `5 B T C` elements (sum, then normalisation) and `2 B T C` more to mask them, fused `3 B
-T C`; about `8 B T C` FLOPs. The kernel keeps a row in registers, in float32, and takes the variance from the centred
-values. Any strides. Not supported by it: float64, more than 16384 channels, tensors of mixed dtypes.
-"""
+"""The fused norm: one launch, whose programs keep whole rows in registers."""
 
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..dispatch.masking import one_each, zero_beyond
-from ..dispatch.registry import Implementation, Op
-from ..dispatch.shapes import axes, expect, expect_each
-from ..launch import tiles
-from ..launch.jit import kernel, launch, padded, unsupported
+from ...dispatch.masking import one_each
+from ...launch import tiles
+from ...launch.jit import kernel, launch, padded
 
 if TYPE_CHECKING:
     import triton.language as tl
-
-
-def layer_norm_reference(
-    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None, eps: float
-) -> Tensor:
-    """`LayerNorm(x + residual)`, masked: the specification of the op."""
-    z = x if residual is None else x + residual
-    return zero_beyond(functional.layer_norm(z, (z.shape[-1],), weight, bias, eps), lengths)
 
 
 @kernel
@@ -87,7 +65,7 @@ def _layer_norm_fwd_kernel(
     tl.store(out_pointers, y.to(out_ptr.dtype.element_ty), mask=mask_t[:, None] & mask_c[None, :])
 
 
-def _tile(x: Tensor) -> tiles.Tile:
+def tile_of(x: Tensor) -> tiles.Tile:
     batch, steps, channels = x.shape
     return tiles.choose("layer_norm", x.device, x.dtype, channels=channels, work=batch * steps)
 
@@ -96,7 +74,7 @@ def _launch_layer_norm(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None, eps: float
 ) -> Tensor:
     batch, steps, channels = x.shape
-    tile = _tile(x)
+    tile = tile_of(x)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     strides = (*x.stride(), *((0, 0, 0) if residual is None else residual.stride()), *weight.stride(), *bias.stride())
     launch(
@@ -109,42 +87,3 @@ def _launch_layer_norm(
         num_stages=tile.num_stages,
     )
     return out
-
-
-def _supports_layer_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor) -> str | None:
-    if not 1 <= x.shape[2] <= 16384:
-        return f"channels are 1 to 16384, not {x.shape[2]}"
-    return unsupported(x, residual, weight, bias)
-
-
-def _prefers_layer_norm(x: Tensor) -> tuple[str, str, bool]:
-    return tiles.preference(_tile(x))
-
-
-def _fake(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-def _check(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> None:
-    batch, steps, channels = axes(x, "x [B, T, C]")
-    expect(residual, "residual [B, T, C]", batch, steps, channels)
-    expect(weight, "weight [C]", channels)
-    expect(bias, "bias [C]", channels)
-    expect_each(lengths, "lengths [B or 1]", batch)
-
-
-_LAYER_NORM = Op("layer_norm", layer_norm_reference, _fake, _check)
-_LAYER_NORM.register("triton", Implementation(_launch_layer_norm, _supports_layer_norm, _prefers_layer_norm))
-
-
-def layer_norm(
-    x: Tensor,
-    residual: Tensor | None,
-    weight: Tensor,
-    bias: Tensor,
-    *,
-    lengths: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """`LayerNorm(x + residual)` over the channels, zero beyond `lengths`; see the module's docstring."""
-    return _LAYER_NORM(x, residual, weight, bias, lengths, eps)

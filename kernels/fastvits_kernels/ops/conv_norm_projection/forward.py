@@ -1,70 +1,18 @@
-"""The end of a transformer layer with the projection that reads it: `conv_norm`, and a product with a matrix behind it.
-
-    s[b, t] = residual[b, t] + bias + sum_j  x[b, t - pad_left + j] @ weight[j]
-    z[b, t] = (s[b, t] - mean(s[b, t])) / sqrt(var(s[b, t]) + eps) * norm_weight + norm_bias
-    y[b, t] = z[b, t] @ projection + projection_bias
-
-with mean and variance over the channels of a step (biased variance). `x` counts as zero outside `[0, lengths[b])`, and
-`z` and `y` are zero there. `T` is kept.
-
-Axes: `x` `[B, T, C_in]`, `weight` `[K, C_in, C]` (taps first), `bias` `[C]` or None, `residual` `[B, T, C]`,
-`norm_weight`, `norm_bias` `[C]`, `projection` `[C, P]`, `projection_bias` `[P]` or None, all of one dtype and with any
-strides; `lengths` is int64. Out `z` `[B, T, C]` and `y` `[B, T, P]`, contiguous. Work: `2 B T C (K C_in + P)` FLOPs.
-Eager moves about `B T (3 C_in + 11 C + 3 P)` elements, fused `B T (C_in + 2 C + P)` and `2 S B T C` of partial sums.
-
-The norm needs all channels of a step, so a kernel that makes `z` at once has one program for some 16 steps: six for a
-sentence, on a GPU with more than a hundred multiprocessors. The same two launches that the convolution with its norm
-and the projection would take share the work better:
-
-1. The sum over taps and input channels is split into `S` parts, by whole blocks of input channels. A program stores one
-   part of `[BLOCK_T, BLOCK_C_OUT]` outputs, in float32.
-2. A program adds up the parts of `BLOCK_ROWS` steps, in a fixed order, normalises, and multiplies by `BLOCK_P` columns
-   of the projection. So the norm is computed once for each of these blocks of columns. It forms `s` twice: whole, for
-   the statistics, and then `BLOCK_C` channels at a time, which are normalised and multiplied. One product of all
-   channels would do without, but as IEEE float32 it spills.
-
-Sums and norm are float32, products IEEE (`precision`); `z` is rounded to the input's dtype before its product. Up to
-1024 channels; Triton has no kernel for float64.
-"""
+"""The fused op: two launches, the convolution in parts, and the norm of their sum with the projection."""
 
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..dispatch.masking import one_each
-from ..dispatch.packing import contiguous
-from ..dispatch.registry import Implementation, Op
-from ..dispatch.shapes import expect
-from ..launch import tiles
-from ..launch.jit import kernel, launch, padded, unsupported
-from . import conv_norm
-from .conv import conv1d_reference
-from .implicit_gemm import add_taps
+from ...dispatch.masking import one_each
+from ...dispatch.packing import contiguous
+from ...launch import tiles
+from ...launch.jit import kernel, launch, padded
+from ..implicit_gemm import add_taps
 
 if TYPE_CHECKING:
     import triton.language as tl
-
-
-def conv1d_layer_norm_projection_reference(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    projection: Tensor,
-    projection_bias: Tensor | None,
-    lengths: Tensor | None,
-    pad_left: int,
-    eps: float,
-) -> tuple[Tensor, Tensor]:
-    """`z` and `y` of the module's docstring: the specification of the op."""
-    z = conv_norm.conv1d_layer_norm_reference(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left, eps)
-    y = conv1d_reference(
-        z, projection.unsqueeze(0), projection_bias, None, None, lengths, 1, 0, 1.0, "none", 1.0, ieee=True
-    )
-    return z, y
 
 
 @kernel
@@ -257,7 +205,7 @@ def _norm_projection_fwd_kernel(
     tl.store(y_ptrs, tl.where(valid_t, acc, 0.0).to(y_ptr.dtype.element_ty), mask=mask_t & mask_p[None, :])
 
 
-def _tile(x: Tensor, weight: Tensor) -> tiles.Tile:
+def tile_of(x: Tensor, weight: Tensor) -> tiles.Tile:
     taps, _, channels = weight.shape
     work = x.shape[0] * x.shape[1]
     return tiles.choose(
@@ -282,7 +230,7 @@ def _launch_conv1d_layer_norm_projection(
     taps, _, channels = weight.shape
     outputs = projection.shape[1]
     weight, projection, lengths = contiguous(weight), contiguous(projection), one_each(lengths, batch)
-    tile = _tile(x, weight)
+    tile = tile_of(x, weight)
     block_out, block_in = tiles.fit(tile.sizes["BLOCK_C_OUT"], channels), tiles.fit(tile.sizes["BLOCK_C_IN"], inputs)
     block_p, rows = tiles.fit(tile.sizes["BLOCK_P"], outputs), tile.sizes["BLOCK_ROWS"]
     # A part has the share of blocks that `SPLITS` parts would have, rounded up: as many parts as then have any.
@@ -336,74 +284,3 @@ def _launch_conv1d_layer_norm_projection(
         num_stages=tile.num_stages,
     )
     return z, y
-
-
-def _supports(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    projection: Tensor,
-    projection_bias: Tensor | None,
-) -> str | None:
-    reason = conv_norm.supports(x, weight, bias, residual, norm_weight, norm_bias)
-    if reason is None and x.shape[1] * projection.shape[1] >= 2**31:
-        return "the kernel takes items of fewer than 2^31 elements"
-    return reason or unsupported(x, projection, projection_bias)
-
-
-def _fake(x: Tensor, residual: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(residual.shape), x.new_empty(x.shape[0], x.shape[1], projection.shape[1])
-
-
-def _check(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    projection: Tensor,
-    projection_bias: Tensor | None,
-    lengths: Tensor | None,
-    pad_left: int,
-) -> None:
-    conv_norm.check(x, weight, bias, residual, norm_weight, norm_bias, lengths, pad_left)
-    expect(projection, "projection [C, P]", weight.shape[2], None)
-    expect(projection_bias, "projection_bias [P]", projection.shape[1])
-
-
-_CONV1D_LAYER_NORM_PROJECTION = Op(
-    "conv1d_layer_norm_projection", conv1d_layer_norm_projection_reference, _fake, _check, ieee=True
-)
-_CONV1D_LAYER_NORM_PROJECTION.register(
-    "triton",
-    Implementation(
-        _launch_conv1d_layer_norm_projection, _supports, lambda x, weight: tiles.preference(_tile(x, weight))
-    ),
-)
-
-
-def conv1d_layer_norm_projection(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    projection: Tensor,
-    projection_bias: Tensor | None,
-    *,
-    lengths: Tensor | None = None,
-    pad_left: int = 0,
-    eps: float = 1e-5,
-) -> tuple[Tensor, Tensor]:
-    """`z` `[B, T, C]` and `y` `[B, T, P]` of the module's docstring.
-
-    Raises ValueError for shapes that do not fit or a padding outside `[0, K - 1]`.
-    """
-    return _CONV1D_LAYER_NORM_PROJECTION(
-        x, weight, bias, residual, norm_weight, norm_bias, projection, projection_bias, lengths, pad_left, eps
-    )
