@@ -43,6 +43,10 @@ class Spectrum:
     groups: int
 
 
+_GROUPS_AT_ONCE = 8
+"""Products of a filter's spectrum that are computed together."""
+
+
 @lru_cache
 def _suited() -> bool:
     """Whether this machine is of the kind where it was measured to pay: with AVX-512, and with MKL for the many small
@@ -83,18 +87,26 @@ def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
     gauss = channels > 128
     size = 4 * math.ceil((taps + 9) / 4) if gauss else 8 * round(3 * taps / 8)
     forward, filters, inverse = _transforms(taps, size, gauss)
-    rows = torch.einsum("rk,kio->roi", filters, weight.double() * alpha)
+    # Some at a time: all of them in float64, and their parts, would take several times the memory that the result does.
+    groups, width = (filters.shape[0], channels) if gauss else (filters.shape[0] // 2, 2 * channels)
+    wide = (weight.double() * alpha).transpose(1, 2).contiguous()
+    products = torch.empty(groups, width, width, dtype=torch.float32, device=weight.device)
+    for first in range(0, groups, _GROUPS_AT_ONCE):
+        last = min(first + _GROUPS_AT_ONCE, groups)
+        if gauss:
+            products[first:last] = torch.tensordot(filters[first:last], wide, 1)
+            continue
+        rows = torch.tensordot(filters[2 * first : 2 * last], wide, 1)
+        real, imaginary, product = rows[0::2], rows[1::2], products[first:last]
+        product[:, :channels, :channels] = product[:, channels:, channels:] = real
+        product[:, :channels, channels:], product[:, channels:, :channels] = -imaginary, imaginary
     if not gauss:
-        real, imaginary = rows[0::2], rows[1::2]
-        top = torch.cat([real, -imaginary], dim=2)
-        bottom = torch.cat([imaginary, real], dim=2)
         # The two frequencies that are real share a group.
-        top[0], bottom[0] = 0, 0
-        top[0, :, :channels], bottom[0, :, channels:] = real[0], imaginary[0]
-        rows = torch.cat([top, bottom], dim=1)
-    groups = rows.shape[0]
-    filter = rows.float().view(-1, rows.shape[2], 1, 1).contiguous(memory_format=torch.channels_last)
-    shape = [1, groups * rows.shape[2], 1, 1024]
+        products[0, channels:, channels:] = products[0, channels:, :channels]
+        products[0, :channels, channels:] = products[0, channels:, :channels] = 0
+    filter = products.view(-1, width, 1, 1).contiguous(memory_format=torch.channels_last)
+    del products, wide
+    shape = [1, groups * width, 1, 1024]
     filter = torch.ops.mkldnn._reorder_convolution_weight(filter, [0, 0], [1, 1], [1, 1], groups, shape)
     return Spectrum(forward.float(), inverse.float(), filter, groups)
 
