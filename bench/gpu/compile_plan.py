@@ -292,8 +292,9 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
     """One configuration for each op and dtype: the largest that a text of ten seconds launches.
 
     The models call the ops of the text encoder in float32 only: in half precision these are there with the same shapes.
-    Ops that they never call are there with their smallest test case. Of both, to save time, what is not float32 is
-    compiled for `FEW_TARGETS` only; of gradients, whose kernels take longest to compile, the smallest configuration.
+    Ops that they never call are there with their smallest test case. To save time, of both what is not float32 is
+    compiled for `FEW_TARGETS` only; all else for these and for two of the other targets, which are dealt to the ops in
+    turn; of gradients, whose kernels take longest to compile, the smallest configuration.
     """
     calls = list(calls_of_the_models((10,)))
     chosen: dict[tuple[str, str], Configuration] = {}
@@ -321,10 +322,18 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
         if key not in gradients or _size(configuration) < _size(gradients[key]):
             gradients[key] = configuration
     few = [target for target in targets if target in FEW_TARGETS]
-    found = {configuration: list(targets) for configuration in chosen.values()}
-    found |= {c: list(targets) if c.mode in ("float32", "tf32") else few for c in rest.values()}
+    found = {c: _dealt(c.op, targets) for c in chosen.values()}
+    found |= {c: _dealt(c.op, targets) if c.mode in ("float32", "tf32") else few for c in rest.values()}
     found |= dict.fromkeys(gradients.values(), few)
     return {configuration: group for configuration, group in found.items() if group}
+
+
+def _dealt(op: str, targets: Sequence[str]) -> list[str]:
+    """Of the targets, the few, and two of the others that are this op's."""
+    others = [target for target in TARGETS if target not in FEW_TARGETS]
+    number = sorted(registry.ops()).index(op)
+    wanted = {*FEW_TARGETS, others[number % len(others)], others[(number + 2) % len(others)]}
+    return [target for target in targets if target in wanted]
 
 
 def _narrowed(call: registry.Call, dtype: torch.dtype) -> registry.Call:

@@ -5,7 +5,7 @@
 What is compiled is what the launchers launch: the published and the bundled configuration run on tensors without memory
 at 1 to 30 seconds, batch 1 and 32, in float32 (IEEE and TF32), float16 and bfloat16, and their launches are recorded
 instead of launched. Every tile of `tuned/*.json` that this leaves out is compiled too. `--quick` keeps one
-configuration for each op, dtype and target.
+configuration for each op and dtype, and some of the targets.
 
 A row: op, config, target, registers (a thread's), stack_bytes and local_bytes (a thread's spills; 0 where all is well),
 shared_bytes, tensor_cores, wgmma, compile_seconds. The exit status is 1 if a kernel does not compile, spills, needs
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compile, print and write the report; 1 if something is wrong, else 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.compile_report", description=__doc__.splitlines()[0])
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there, a list of objects")
-    parser.add_argument("--quick", action="store_true", help="one configuration for each op, dtype and target")
+    parser.add_argument("--quick", action="store_true", help="one configuration for each op and dtype")
     parser.add_argument("--op", action="append", metavar="OP", help="only this op; can be repeated")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this target; can be repeated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that compile")
