@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .metrics import Metrics
-from .scheduler import Scheduler
+from .scheduler import Scheduler, TooLate
 from .steps import spoken_steps
 from .utterances import CallItem, Step, Utterance
 from .voices import VoiceStore
@@ -45,18 +45,26 @@ def sharing_on(device: torch.device, batch: int | None = None) -> Sharing:
     return Sharing(16 if batch is None else batch, 1)
 
 
+GRACE = 1.0
+"""Seconds behind a deadline within which a scheduler tells that it has passed, if it has a thread to tell it."""
+
+
 class Spoken:
     """An utterance as its listener sees it: an asynchronous iterator of steps. Leaving its block ends it.
+
+    Who has taken all that there was waits for the next step no longer than `timeout` seconds (None: for ever), even
+    where every thread of the scheduler is held up and nobody is left to end the utterance; then it is `TooLate`.
 
     Attributes:
         sampling_rate: samples a second.
         samples: how many were handed out so far.
     """
 
-    def __init__(self, sampling_rate: int) -> None:
+    def __init__(self, sampling_rate: int, timeout: float | None = None) -> None:
         self.sampling_rate = sampling_rate
         self.samples = 0
         self.utterance: Utterance | None = None
+        self._patience = None if timeout is None else timeout + GRACE
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[tuple[Step | None, BaseException | None]] = asyncio.Queue()
         self._over = False
@@ -78,7 +86,11 @@ class Spoken:
     async def _next(self) -> Step:
         if self._over:
             raise StopAsyncIteration
-        taken, error = await self._waiting.get()
+        try:
+            taken, error = await asyncio.wait_for(self._waiting.get(), self._patience)
+        except asyncio.TimeoutError:
+            self.close()
+            raise TooLate("the text was not spoken within the time that a request may take") from None
         if taken is None:
             self._over = True
             if error is not None:
@@ -170,7 +182,7 @@ class Engine:
                 if speed is not None:
                     options["speaking_rate"] = speed * speaker.model.speaking_rate
                 steps = await asyncio.to_thread(spoken_steps, speaker, text, timestamps=timestamps, **options)
-                spoken = Spoken(speaker.sampling_rate)
+                spoken = Spoken(speaker.sampling_rate, self.timeout)
                 spoken.utterance = self.scheduler.submit(
                     steps, spoken.hear, speaker.sampling_rate, timeout=self.timeout, label=name
                 )

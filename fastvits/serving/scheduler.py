@@ -262,8 +262,8 @@ class Scheduler:
             answers = items[0].compute([item.given for item in items])
             if len(answers) != len(items):
                 raise RuntimeError(f"a call of {len(items)} items gave {len(answers)} answers")
-        except Exception as fault:  # whatever it is, it ends the utterance that it is of and no other
-            error = fault
+        except BaseException as fault:  # whatever it is, it ends the utterance that it is of and no other
+            error = _as_exception(fault)
         if self._watch_call is not None:
             with _logged("counting a call"):
                 self._watch_call(utterances[0], items[0], len(items), time.monotonic() - begun, together)
@@ -290,8 +290,8 @@ class Scheduler:
             if not utterance.cancelled:
                 try:
                     utterance.listener(step, None)
-                except Exception as fault:
-                    step, error = None, fault
+                except BaseException as fault:
+                    step, error = None, _as_exception(fault)
         with self._changed:
             utterance.running = False
             over = step is None or utterance.cancelled
@@ -336,5 +336,10 @@ def _next_of(utterance: Utterance, answer: Any) -> tuple[Step | CallItem | None,
         return next(utterance.steps), None
     except StopIteration:
         return None, None
-    except Exception as fault:  # whatever it is, it ends this utterance and no other
-        return None, fault
+    except BaseException as fault:  # whatever it is, it ends this utterance and no other
+        return None, _as_exception(fault)
+
+
+def _as_exception(fault: BaseException) -> Exception:
+    """A fault as one that an event loop passes on; what ends programs, and a panic of code in Rust, are none."""
+    return fault if isinstance(fault, Exception) else RuntimeError(f"{type(fault).__name__}: {fault}")

@@ -170,6 +170,18 @@ def test_a_fault_ends_its_utterance_and_no_other(scheduler):
     assert len(good.steps) == 4
 
 
+def test_what_is_no_exception_ends_its_utterance_and_no_thread(scheduler):
+    def panics():
+        yield np.zeros(RATE, np.float32)
+        raise SystemExit("a panic")
+
+    one, bad, good = scheduler(), Heard(), Heard()
+    one.submit(panics(), bad, RATE)
+    assert str(bad.wait().error) == "SystemExit: a panic"
+    one.submit(pieces(2), good, RATE)
+    assert good.wait().error is None
+
+
 def test_a_deadline_ends_what_waits(scheduler):
     one, heard = scheduler(), Heard()
     gate = hold(one)
