@@ -89,12 +89,20 @@ class Party(ABC):
     def our_name(self, name: str) -> str:
         """Our name of one of the generator's parameters."""
 
-    def step(self, material: Material, optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]) -> None:
-        """One update of both, the discriminator first."""
+    def step(
+        self,
+        material: Material,
+        optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """One update of both, the discriminator first; with a dtype under autocast."""
         optimisers[1].zero_grad(set_to_none=True)
-        self.judge(material).backward()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            judged = self.judge(material)
+        judged.backward()
         optimisers[1].step()
-        losses = self.losses(material)
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            losses = self.losses(material)
         optimisers[0].zero_grad(set_to_none=True)
         total(losses).backward()
         optimisers[0].step()

@@ -9,6 +9,7 @@ seconds and the processor's seconds of each step and the largest memory of the p
 
 `piper-tts` is the training code of Piper, which keeps the modules of the original. coqui-tts is measured where
 `--coqui-python` names an interpreter that has it (see `bench.training.parties`); a candidate that is missing is named.
+bfloat16 is autocast, around what each party's own trainer puts it around; losses and spectrograms are float32.
 `--quick` takes one step of a small batch and keeps no rows.
 """
 
@@ -29,16 +30,17 @@ from bench.configurations import CONFIGURATIONS
 from fastvits import VitsConfig
 
 RESULTS = harness.RESULTS / "training.jsonl"
-CANDIDATES = ("fastvits float32", "fastvits bfloat16", "piper-tts", "coqui-tts")
+CANDIDATES = ("fastvits float32", "fastvits bfloat16", "piper-tts float32", "coqui-tts float32", "coqui-tts bfloat16")
 _TOKENS, _FRAMES = 160, 400
 
 
 def make_step(candidate: str, configuration: str, batch: int) -> Callable[[], None]:
     """What is timed. One call is one update."""
     config = VitsConfig(**CONFIGURATIONS[configuration])
+    name, precision = candidate.split()
     ours, theirs = _material(config, batch)
     torch.manual_seed(0)
-    if candidate.startswith("fastvits"):
+    if name == "fastvits":
         from fastvits import VitsModel
         from fastvits.training.discriminator import VitsDiscriminator
         from fastvits.training.initialization import initialize_for_training
@@ -50,7 +52,7 @@ def make_step(candidate: str, configuration: str, batch: int) -> Callable[[], No
         model = VitsModel(config)
         initialize_for_training(model)
         apply_weight_norm(model.decoder)
-        settings = TrainingSettings(batch_size=batch, precision=candidate.split()[1])
+        settings = TrainingSettings(batch_size=batch, precision=precision)
         networks = Networks(model.train(), VitsDiscriminator(), settings, Processes("cpu"))
 
         def step() -> None:
@@ -59,13 +61,14 @@ def make_step(candidate: str, configuration: str, batch: int) -> Callable[[], No
         return step
     from bench.training.parties import Coqui, Published
 
-    party = Coqui(config) if candidate == "coqui-tts" else Published(config)
+    party = Coqui(config) if name == "coqui-tts" else Published(config)
     party.generator.train()
     optimisers = tuple(
         torch.optim.AdamW(network.parameters(), 2e-4, (0.8, 0.99), 1e-9)
         for network in (party.generator, party.discriminator)
     )
-    return lambda: party.step(theirs, (optimisers[0], optimisers[1]))
+    dtype = torch.bfloat16 if precision == "bfloat16" else None
+    return lambda: party.step(theirs, (optimisers[0], optimisers[1]), dtype)
 
 
 def _material(config: VitsConfig, batch: int) -> tuple[Any, Any]:
@@ -164,10 +167,11 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     candidates = []
     try:
         for name in options.candidates:
-            if name == "coqui-tts" and options.coqui_python is None:
-                print("coqui-tts is not measured: --coqui-python names no interpreter that has it", file=sys.stderr)
+            theirs = name.startswith("coqui-tts")
+            if theirs and options.coqui_python is None:
+                print(f"{name} is not measured: --coqui-python names no interpreter that has it", file=sys.stderr)
                 continue
-            python = options.coqui_python if name == "coqui-tts" else sys.executable
+            python = options.coqui_python if theirs else sys.executable
             candidates.append(Candidate(name, python, options))
         taken: dict[str, list[dict[str, Any]]] = {}
         for number in range(options.rounds + 1):  # the first step is for warming up

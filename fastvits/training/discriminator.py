@@ -13,6 +13,7 @@ from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils import parametrize
 
 from .weight_norm import WeightNorm
+from .windows import convolved
 
 __all__ = ["PERIODS", "Judgement", "VitsDiscriminator"]
 
@@ -51,9 +52,9 @@ class ScaleDiscriminator(nn.Module):
         """`[B, T_samples]` -> its judgement."""
         x, features = waveform.unsqueeze(1), []
         for conv in self.convs:
-            x = leaky_relu(conv(x), SLOPE, inplace=True)  # a convolution does not keep what it made
+            x = leaky_relu(convolved(conv, x), SLOPE, inplace=True)  # a convolution does not keep what it made
             features.append(x)
-        x = self.conv_post(x)
+        x = convolved(self.conv_post, x)
         return x.flatten(1), [*features, x]
 
 
@@ -80,9 +81,9 @@ class PeriodDiscriminator(nn.Module):
             waveform = pad(waveform.unsqueeze(1), (0, missing), "reflect").squeeze(1)
         x, features = waveform.unflatten(1, (-1, self.period)).unsqueeze(1), []
         for conv in self.convs:
-            x = leaky_relu(conv(x), SLOPE, inplace=True)
+            x = leaky_relu(convolved(conv, x), SLOPE, inplace=True)
             features.append(x)
-        x = self.conv_post(x)
+        x = convolved(self.conv_post, x)
         return x.flatten(1), [*features, x]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import tiles
 from tests.support.gradients import assert_gradients_as_good_as_eager, flat, leaf
-from tests.support.numerics import converted, outputs_of, relative_error
+from tests.support.numerics import assert_as_good_as_eager, converted, outputs_of, relative_error
 from tests.support.op_cases import CASES, Case, full_arguments
 from tests.support.tolerances import OP_ERROR_CEILING
 
@@ -98,6 +98,26 @@ def test_gradients_are_as_good_as_eager(case: Case, backend: str, dtype: torch.d
     arguments = case.arguments(dtype, DEVICE)
     assert implementation.backward is not None
     assert_gradients_as_good_as_eager(op, implementation.backward, arguments, dtype)
+
+
+LEARNING = [
+    pytest.param(case, dtype, id=f"{case.id}-{str(dtype).removeprefix('torch.')}")
+    for case in CASES
+    if case.op in ("resblock_pair", "resblock_step", "wavenet_layer") and not case.name.startswith("int8")
+    for dtype in (torch.float32, torch.bfloat16)
+]
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="oneDNN is for CPUs")
+@pytest.mark.parametrize(("case", "dtype"), LEARNING)
+def test_weights_that_learn_are_convolved_as_well_as_packed_ones(case: Case, dtype: torch.dtype) -> None:
+    """On oneDNN they take another way; here through the implementation itself, as autograd's own runs it."""
+    op = registry.ops()[case.op]
+    arguments = op.complete(converted(case.arguments(dtype, DEVICE), leaf))
+    if op.implementations["onednn"].supports(*arguments) is not None:
+        pytest.skip("not for oneDNN")
+    with torch.no_grad():
+        assert_as_good_as_eager(op, op.implementations["onednn"].run, arguments, dtype)
 
 
 OWN = [

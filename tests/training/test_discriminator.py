@@ -1,12 +1,14 @@
 """Discriminators and their losses: the published shapes, names and formulas; weight norm to the last bit."""
 
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import nn
 
 from fastvits import VitsConfig, VitsModel
+from fastvits.training import windows
 from fastvits.training.batches import epoch_batches
 from fastvits.training.discriminator import VitsDiscriminator
 from fastvits.training.discriminator_files import load_discriminator, save_discriminator
@@ -14,7 +16,8 @@ from fastvits.training.inspection import Example
 from fastvits.training.losses import adversarial_losses, discriminator_loss, feature_loss, generator_loss
 from fastvits.training.weight_norm import apply_weight_norm, fold_weight_norm
 from tests.support.models import SMALL, relative_rms
-from tests.support.tolerances import LEARNING_FLOAT64, MODEL_FLOAT32
+from tests.support.numerics import relative_error
+from tests.support.tolerances import LEARNING_FLOAT64, MODEL_FLOAT32, OP_ERROR_FLOOR
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,51 @@ def test_the_generators_pass_leaves_the_discriminators_weights_alone(discriminat
         for (scores, features), (expected, others) in zip(half, alone, strict=True):
             assert relative_rms(scores, expected) <= MODEL_FLOAT32
             assert all(relative_rms(a, b) <= MODEL_FLOAT32 for a, b in zip(features, others, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_windows_are_as_good_as_torchs_convolutions(discriminator, dtype):
+    """The rule of numbers, for all features, and the gradients of the waveform and of all parameters; bfloat16 is
+    autocast. The truth is float64, which torch's convolutions compute."""
+    made = waveforms(2)
+
+    def results(network, waveform):
+        waveform = waveform.clone().requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32 and waveform.dtype != torch.float64):
+            judged = network(waveform)
+        features = [feature for _, features in judged for feature in features]
+        loss = sum((feature.to(waveform.dtype) * pattern(feature)).mean() for feature in features)
+        named = dict(network.named_parameters())
+        of_waveform, *gradients = torch.autograd.grad(loss, [waveform, *named.values()])
+        # Gains and biases are single numbers in some layers: together they have a distance that says something.
+        few = [[g for name, g in zip(named, gradients, strict=True) if name.endswith(kind)] for kind in ("0", "bias")]
+        directions = [g for name, g in zip(named, gradients, strict=True) if name.endswith("original1")]
+        return [*features, of_waveform, *directions, *(torch.cat([g.flatten() for g in kind]) for kind in few)]
+
+    def pattern(feature):
+        return torch.rand(feature.shape, generator=torch.Generator().manual_seed(5)) - 0.4
+
+    expected = results(copy.deepcopy(discriminator).double(), made.double())
+    products = results(discriminator, made)
+    with patch.object(windows, "native_dtypes", frozenset):
+        plain = results(discriminator, made)
+    first = len(discriminator.discriminators[0].convs) + 1
+    assert products[first].stride(1) == 1 < plain[first].stride(1)  # of a period: its channels side by side
+    for product, convolved, truth in zip(products, plain, expected, strict=True):
+        assert (product.shape, product.dtype) == (convolved.shape, convolved.dtype)
+        assert relative_error(product, truth) <= 2 * relative_error(convolved, truth) + OP_ERROR_FLOOR[dtype]
+
+
+def test_gradients_of_products_of_windows_are_right_and_can_be_taken_twice():
+    def drawn(*shape):
+        torch.manual_seed(sum(shape))
+        return torch.rand(shape, dtype=torch.float64, requires_grad=True)
+
+    for shape, taps, stride in (((2, 3, 17, 2), 5, 3), ((2, 3, 9), 5, 1), ((1, 2, 8, 3), 3, 1), ((2, 3, 13), 5, 3)):
+        geometry = taps, stride, taps // 2
+        given = drawn(*shape), drawn(4, taps * shape[1]), drawn(4)
+        assert torch.autograd.gradgradcheck(lambda *a, geometry=geometry: windows._Windows.apply(*a, *geometry), given)
+        assert torch.autograd.gradcheck(lambda *a, geometry=geometry: windows._Windows.apply(*a, *geometry), given)
 
 
 def test_discriminators_of_other_programs_are_read(discriminator, tmp_path):

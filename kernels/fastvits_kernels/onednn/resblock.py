@@ -3,14 +3,16 @@
 The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last
 convolution sums into the output, where the residual (or its mean over the branches) lies already. The mean's factor
 belongs to the weights. Long filters of many channels go through the Fourier domain (`fft_convolution`), behind which
-the leaky ReLU and the sum are passes of their own.
+the leaky ReLU and the sum are passes of their own. Weights that learn are not packed (`images`).
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import Implementation, ops
 from .convolution import (
     activated,
@@ -25,6 +27,10 @@ from .convolution import (
     whole_steps,
 )
 from .fft_convolution import fft_convolve, pays
+from .images import convolved, learn
+
+_Convolution = tuple[Tensor, Tensor, int]
+"""Weight, bias and dilation."""
 
 
 class _Branches:
@@ -107,6 +113,8 @@ def _run(
     firsts = None if weights1 is None or biases1 is None else list(zip(weights1, biases1, dilations, strict=True))
     inner = dilations if firsts is None else [1] * branches
     lasts = list(zip(weights2, biases2, inner, strict=True))
+    if learn([*weights2, *(weights1 or [])], x, residual, *biases2, *(biases1 or [])):
+        return _run_learning(x, residual, firsts, lasts, lengths, slope, mean)
     pads = [(w.shape[0] - 1) * d // 2 for w, _, d in (lasts if firsts is None else firsts)]
 
     out = torch.empty(1 if mean else branches, batch, whole_steps(steps), channels, dtype=dtype, device=x.device)
@@ -147,8 +155,35 @@ def _run(
     return (out[0] if mean else out).to(x.dtype)
 
 
+def _run_learning(
+    x: Tensor,
+    residual: Tensor | None,
+    firsts: Sequence[_Convolution] | None,
+    lasts: Sequence[_Convolution],
+    lengths: Tensor | None,
+    slope: float,
+    mean: bool,
+) -> Tensor:
+    out = x.new_empty(len(lasts), *x.shape[1:])
+    sources = [functional.leaky_relu(zero_beyond(branch, lengths), slope) for branch in x]
+    for branch, (weight, bias, dilation) in enumerate(lasts):
+        h = sources[branch if len(sources) > 1 else 0]
+        if firsts is not None:
+            first, first_bias, first_dilation = firsts[branch]
+            h = convolved(h, first, first_bias, first_dilation, (first.shape[0] - 1) * first_dilation // 2)
+            h = zero_beyond(functional.leaky_relu_(h, slope), lengths)
+        y = convolved(h, weight, bias, dilation, (weight.shape[0] - 1) * dilation // 2)
+        before = _one_of(residual, branch)
+        if before is None:
+            out[branch] = y
+        else:
+            torch.add(before, y, out=out[branch])
+        clear_beyond(out[branch], lengths)
+    return out.mean(0) if mean else out
+
+
 def _one_of(x: Tensor | None, branch: int) -> Tensor | None:
-    """`[R or 1, T, C]` -> a branch's own `[T, C]`."""
+    """`[R or 1, ...]` -> a branch's own."""
     return None if x is None else x[branch if x.shape[0] > 1 else 0]
 
 

@@ -1,7 +1,7 @@
 """`wavenet_layer` and `gated_activation` on the CPU.
 
 One convolution computes both halves of the gate. Two of them, with tanh and sigmoid as post-operations, would take 1.5
-times as long for a short text, and no less for one of 500 steps.
+times as long for a short text, and no less for one of 500 steps. Weights that learn are not packed (`images`).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import Implementation, named, ops
 from . import int8
 from .convolution import (
@@ -24,6 +25,7 @@ from .convolution import (
     unsupported,
     whole_steps,
 )
+from .images import convolved, learn
 
 
 def _run_layer(
@@ -38,6 +40,8 @@ def _run_layer(
     dilation: int,
     ranges: Sequence[float] | None = None,
 ) -> Tensor:
+    if ranges is None and learn([in_weight, out_weight], x, skip, in_bias, cond, out_bias):
+        return _run_learning(x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation)
     batch, steps, channels = x.shape
     outputs = out_weight.shape[1]
     dtype = compute_dtype(x.dtype)
@@ -69,6 +73,30 @@ def _run_layer(
             return y.to(x.dtype).contiguous()
         out[chosen, :length].copy_(y)
     return clear_beyond(out, lengths).to(x.dtype)
+
+
+def _run_learning(
+    x: Tensor,
+    skip: Tensor | None,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    cond: Tensor | None,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    lengths: Tensor | None,
+    dilation: int,
+) -> Tensor:
+    channels, outputs = x.shape[2], out_weight.shape[1]
+    inside = zero_beyond(x, lengths)
+    z = convolved(inside, in_weight, in_bias, dilation, (in_weight.shape[0] - 1) * dilation // 2)
+    if cond is not None:
+        z.add_(cond.unsqueeze(1))
+    y = functional.linear(_gated(z), out_weight.t(), out_bias)
+    if outputs == 2 * channels:
+        y[..., :channels].add_(inside)
+    if skip is not None:
+        y[..., outputs - channels :].add_(skip)
+    return clear_beyond(y, lengths)
 
 
 def _run_gate(x: Tensor, cond: Tensor | None) -> Tensor:
