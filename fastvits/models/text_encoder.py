@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, pad
 
 import fastvits_kernels as kernels
-from fastvits_kernels.ops.attention import attention_with_dropout
 
 from ..configuration import VitsConfig
 from .layers import (
@@ -125,14 +124,13 @@ class VitsAttention(nn.Module):
         q, k, v = qkv.view(batch, steps, 3, self.num_heads, self.head_dim).unbind(2)
         rel_k = None if self.emb_rel_k is None else self.emb_rel_k[0]
         rel_v = None if self.emb_rel_v is None else self.emb_rel_v[0]
+        rate = self.dropout if self.training else 0.0
         weights = None
-        if self.training and self.dropout:
-            out, weights = attention_with_dropout(q, k, v, rel_k, rel_v, lengths, self.dropout)
-        elif need_weights:
-            out, weights = kernels.relative_attention_weights(q, k, v, rel_k, rel_v, lengths=lengths)
+        if need_weights:
+            out, weights = kernels.relative_attention_weights(q, k, v, rel_k, rel_v, lengths=lengths, dropout=rate)
         else:
-            out = kernels.relative_attention(q, k, v, rel_k, rel_v, lengths=lengths)
-        return out.reshape(batch, steps, channels // 3), weights if need_weights else None
+            out = kernels.relative_attention(q, k, v, rel_k, rel_v, lengths=lengths, dropout=rate)
+        return out.reshape(batch, steps, channels // 3), weights
 
 
 def _unpadded(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv1d:

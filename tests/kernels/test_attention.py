@@ -10,6 +10,7 @@ from torch import Tensor
 import fastvits_kernels as kernels
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.ops.attention import relative_attention_reference
+from fastvits_kernels.ops.dropout import keep_mask
 from tests.support.tolerances import ATTENTION_PROPERTY_FLOAT32
 
 BACKENDS = ("eager", "triton")
@@ -91,6 +92,36 @@ def test_gradients_match_the_reference() -> None:
     expected = torch.autograd.grad(relative_attention_reference(*inputs, lengths), inputs, upstream)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=ATTENTION_PROPERTY_FLOAT32)
+
+
+def test_dropout_leaves_out_weights_that_a_seed_chooses() -> None:
+    """With values that are an identity the output is the weights that were summed; those returned are whole."""
+    q, k = draw(2, 16, 2, 2, 16).unbind(2)
+    v = torch.eye(16, device=DEVICE)[:, None, :].expand(2, 16, 2, 16)
+    seed, rate = torch.tensor([7], device=DEVICE), 0.3
+    out, weights = kernels.relative_attention_weights(q, k, v, seed=seed, dropout=rate)
+    _, whole = kernels.relative_attention_weights(q, k, v)
+    kept = keep_mask(seed, 4, 16, 16, rate).view_as(weights)
+    assert 0 < kept.sum() < kept.numel()
+    torch.testing.assert_close(weights, whole, rtol=0, atol=ATTENTION_PROPERTY_FLOAT32)
+    summed = out.permute(0, 2, 1, 3)
+    torch.testing.assert_close(summed, whole * kept / (1 - rate), rtol=0, atol=ATTENTION_PROPERTY_FLOAT32)
+    torch.testing.assert_close(kernels.relative_attention(q, k, v, seed=seed, dropout=rate), out, rtol=0, atol=0)
+
+
+def test_torchs_seed_decides_the_dropout() -> None:
+    q, k, v = draw(1, 12, 3, 1, 16).unbind(2)
+    made = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        made.append(kernels.relative_attention(q, k, v, dropout=0.5))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    before = torch.get_rng_state()
+    kernels.relative_attention(q, k, v)
+    assert torch.equal(torch.get_rng_state(), before), "a seed was drawn without need"
+    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\], got 1.5"):
+        kernels.relative_attention(q, k, v, dropout=1.5)
 
 
 def test_memory_is_linear() -> None:

@@ -4,13 +4,14 @@ square.
 Keys and values get `w` rows of zeros on either side. In the scores `[Q, n + 2 w]` of the queries from `t0` on, the
 window of query `t` then begins at column `t`, so that the windows of all queries are one strided view: the relative
 scores are added to it in place, and the relative values are multiplied with it. The columns of the margins are minus
-infinity before the softmax.
+infinity before the softmax. With dropout, which is for training, the reference runs.
 """
 
 import torch
 from torch import Tensor
 
 from ..dispatch.registry import Implementation, named, ops
+from ..ops.attention.reference import relative_attention_reference, relative_attention_weights_reference
 from .convolution import linear, torch_is_slow, unsupported, whole_steps
 from .scratch import scratch
 
@@ -96,7 +97,18 @@ def _attend_heads(
             weights[:, first : first + kept].copy_(probabilities[:, :kept, window : window + steps])
 
 
-def _run(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> Tensor:
+def _run(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    if dropout:
+        return relative_attention_reference(q, k, v, rel_k, rel_v, lengths, seed, dropout)
     batch, steps, _, _ = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     for item, length in enumerate([steps] * batch if lengths is None else lengths.expand(batch).tolist()):
@@ -108,8 +120,17 @@ def _run(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | 
 
 
 def _run_weights(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
+    if dropout:
+        return relative_attention_weights_reference(q, k, v, rel_k, rel_v, lengths, seed, dropout)
     batch, steps, heads, _ = q.shape
     out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
     weights = torch.zeros(batch, heads, steps, steps, dtype=q.dtype, device=q.device)

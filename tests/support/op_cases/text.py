@@ -7,7 +7,7 @@ import torch
 
 from .draw import Draw, case
 
-# --- relative_attention and relative_attention_weights: q, k, v, rel_k, rel_v, lengths
+# --- relative_attention and relative_attention_weights: q, k, v, rel_k, rel_v, lengths, seed, dropout
 
 
 def attention(
@@ -18,6 +18,7 @@ def attention(
     lengths: Sequence[int] | None = None,
     scale: float = 1.0,
     layout: str = "fused",
+    dropout: float = 0.0,
 ) -> None:
     """`shape` is `[B, T, H, D]`; layout `fused` makes q, k and v views of one projection, as the text encoder does."""
     batch, steps, heads, head_dim = shape
@@ -30,7 +31,7 @@ def attention(
         rows = None if window is None else 2 * window + 1
         rel_k = None if rows is None else draw.normal(rows, head_dim, scale=scale)
         rel_v = None if rows is None else draw.sliced(rows, head_dim)
-        return q, k, v, rel_k, rel_v, draw.lengths(lengths)
+        return q, k, v, rel_k, rel_v, draw.lengths(lengths), *draw.dropout(dropout)
 
     case("relative_attention", name)(make)
     case("relative_attention_weights", name)(make)
@@ -49,6 +50,11 @@ attention("head-dim-192", (1, 20, 1, 192), lengths=[19])
 attention("head-dim-256", (1, 9, 1, 256))
 attention("head-dim-6", (1, 20, 2, 6), lengths=[19])
 attention("long-thin", (1, 300, 1, 16), lengths=[140])
+attention("dropout-two-tiles-ragged", (2, 18, 1, 6), 2, lengths=[18, 5], dropout=0.4)
+attention("dropout-two-heads", (1, 18, 2, 6), 2, lengths=[17], dropout=0.2)
+attention("dropout-no-window", (2, 9, 1, 8), None, lengths=[9, 4], dropout=0.1)
+attention("dropout-ragged-96", (1, 63, 2, 96), lengths=[51], dropout=0.1)
+attention("dropout-all", (1, 7, 1, 16), 1, dropout=1.0)
 attention("empty-batch", (0, 5, 2, 16), layout="normal")
 
 

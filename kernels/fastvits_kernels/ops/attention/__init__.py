@@ -9,6 +9,9 @@ with the softmax over the valid keys only (Shaw et al. 2018, "Self-Attention wit
 equations 3 and 4; the embeddings are shared by the heads and zero, not those of the edge, outside the window, as in
 VITS, Kim et al. 2021).
 
+With dropout, the weights that are summed are left out or scaled up as a seed says (`ops.dropout`; of `[B, H, T, T]` the
+items are `B H`).
+
 Axes: `q`, `k`, `v` are `[B, T, H, D]` with any strides, `rel_k` and `rel_v` `[2 w + 1, D]` or both None, `lengths`
 `[B]` or None. Output `[B, T, H, D]`, contiguous, zero beyond `lengths`. float64, float32, float16, bfloat16.
 
@@ -33,12 +36,12 @@ from ...dispatch.registry import Implementation, Op
 from ...dispatch.shapes import axes, expect, expect_each
 from ...launch.jit import unsupported
 from ...launch.tiles import preference
+from ..dropout import check_dropout, draw_seed
 from .backward import attention_backward
 from .forward import _launch_relative_attention, _launch_relative_attention_weights, tile_of
-from .reference import attention_with_dropout, relative_attention_reference, relative_attention_weights_reference
+from .reference import relative_attention_reference, relative_attention_weights_reference
 
 __all__ = [
-    "attention_with_dropout",
     "relative_attention",
     "relative_attention_reference",
     "relative_attention_weights",
@@ -68,13 +71,23 @@ def _weights_fake(q: Tensor) -> tuple[Tensor, Tensor]:
     return q.new_empty(q.shape), q.new_empty(batch, heads, steps, steps)
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None) -> None:
+def _check(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    seed: Tensor | None,
+    dropout: float,
+) -> None:
     batch, _, _, head_dim = axes(q, "q [B, T, H, D]")
     if k.shape != q.shape or v.shape != q.shape:
         raise ValueError(
             f"q, k and v must be [B, T, H, D] alike, got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
         )
     expect_each(lengths, "lengths [B or 1]", batch)
+    check_dropout(seed, dropout)
     if rel_k is None and rel_v is None:
         return
     if rel_k is None or rel_v is None:
@@ -120,9 +133,17 @@ def relative_attention(
     rel_v: Tensor | None = None,
     *,
     lengths: Tensor | None = None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
-    """Attention of the module's docstring, `[B, T, H, D]`."""
-    return _RELATIVE_ATTENTION(q, k, v, rel_k, rel_v, lengths)
+    """Attention of the module's docstring, `[B, T, H, D]`.
+
+    `dropout` is the share of the weights that is left out, 0.0 by default. `seed` int64 `[1]` says which; without one,
+    torch's generator draws it. Raises ValueError for shapes that do not fit or a rate outside `[0, 1]`.
+    """
+    if dropout and seed is None:
+        seed = draw_seed(q.device)
+    return _RELATIVE_ATTENTION(q, k, v, rel_k, rel_v, lengths, seed, dropout)
 
 
 def relative_attention_weights(
@@ -133,6 +154,10 @@ def relative_attention_weights(
     rel_v: Tensor | None = None,
     *,
     lengths: Tensor | None = None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention and its weights `[B, H, T, T]` (quadratic in memory by nature)."""
-    return _RELATIVE_ATTENTION_WEIGHTS(q, k, v, rel_k, rel_v, lengths)
+    """As `relative_attention`, with the weights `[B, H, T, T]` before dropout (quadratic in memory by nature)."""
+    if dropout and seed is None:
+        seed = draw_seed(q.device)
+    return _RELATIVE_ATTENTION_WEIGHTS(q, k, v, rel_k, rel_v, lengths, seed, dropout)

@@ -1,16 +1,17 @@
 """Gradients of attention, with its relative keys and values, from three kernels that hold no matrix of scores.
 
-With `P` the weights, `g` the gradient of the output (and `G` that of the weights, where they are given)
+With `P` the weights, `M` what dropout multiplies them with (1 without it), `g` the gradient of the output (and `G` that
+of the weights, where they are given)
 
-    dP(t, s)   = g_t . (v_s + [band] rel_v[s - t + w]) + G(t, s)
+    dP(t, s)   = M(t, s) g_t . (v_s + [band] rel_v[s - t + w]) + G(t, s)
     dS(t, s)   = P(t, s) (dP(t, s) - sum_s' P(t, s') dP(t, s'))
     dq_t       = scale * sum_s dS(t, s) (k_s + [band] rel_k[s - t + w])
-    dk_s       = scale * sum_t dS(t, s) q_t              dv_s       = sum_t P(t, s) g_t
-    drel_k[r]  = scale * sum_t dS(t, t + r - w) q_t      drel_v[r]  = sum_t P(t, t + r - w) g_t
+    dk_s       = scale * sum_t dS(t, s) q_t              dv_s       = sum_t M(t, s) P(t, s) g_t
+    drel_k[r]  = scale * sum_t dS(t, t + r - w) q_t      drel_v[r]  = sum_t M P(t, t + r - w) g_t
 
 (Dao et al. 2022, "FlashAttention", appendix B.4, and the same for the band.) The forward pass keeps nothing: the first
 kernel walks over the keys of a tile of queries twice, once for the row's logarithm of the sum of exponentials and its
-sum of `P dP`, and once for `dq`; it stores what of `P` and `dS` is within the band. The second walks over the queries
+sum of `P dP`, and once for `dq`; it stores what of `M P` and `dS` is within the band. The second walks over the queries
 of a tile of keys. The third sums a row of the tables along its diagonal, for each item and head; these are added up
 behind it. No atomics: two runs are equal to the last bit. float32 inside, products in the dtype of the inputs.
 """
@@ -24,8 +25,9 @@ from torch import Tensor
 from ...dispatch.masking import one_each
 from ...launch import tiles
 from ...launch.jit import kernel, launch, padded
+from ..dropout import dropout_scale
 from ..gradients import wants
-from .forward import _add_relative_scores, _add_relative_values, _scores_of_tile
+from .forward import _add_relative_scores, _add_relative_values, _scores_of_tile, kept_weights
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -46,6 +48,7 @@ def _gradient_of_weights(
     banded,
     offs_d,
     mask_d,
+    kept,  # what dropout multiplies the weights with, [BLOCK_T, BLOCK_S], or None
     D: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
     BLOCK_S: "tl.constexpr",
@@ -62,6 +65,8 @@ def _gradient_of_weights(
             of_p = _add_relative_scores(
                 of_p, g, rel_v_ptr, D, 1, t0, s0, offs_d, mask_d, 1.0, BLOCK_T, BLOCK_S, BLOCK_R, ROWS, "ieee"
             )
+    if kept is not None:
+        of_p *= kept
     if of_weights_ptr is not None:
         rows = (t0 + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
         mask = (rows < length) & (s0 + offs_s < length)[None, :]
@@ -77,12 +82,13 @@ def _attention_query_bwd_kernel(
     rel_k_ptr,  # [ROWS, D], contiguous, or None
     rel_v_ptr,  # [ROWS, D], contiguous, or None
     lengths_ptr,  # [B] int64, or None
+    seed_ptr,  # [1] int64, or None
     g_ptr,  # [B, T, H, D], contiguous
     of_weights_ptr,  # [B, H, T, T], contiguous, or None
     of_q_ptr,  # [B, T, H, D], contiguous
     lse_ptr,  # [B, H, T], contiguous, float32, in units of log2
     delta_ptr,  # [B, H, T], contiguous, float32
-    band_p_ptr,  # [B, H, T, ROWS], contiguous, float32, zeros: P(t, t + r - w); or None
+    band_p_ptr,  # [B, H, T, ROWS], contiguous, float32, zeros: M P(t, t + r - w); or None
     band_of_scores_ptr,  # likewise of dS
     stride_qb,
     stride_qt,
@@ -100,6 +106,8 @@ def _attention_query_bwd_kernel(
     H,
     scale,  # D ** -0.5
     log2_e,
+    dropout,
+    dropout_scale,
     D: "tl.constexpr",
     ROWS: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
@@ -112,6 +120,7 @@ def _attention_query_bwd_kernel(
     t0 = (pid % query_tiles) * BLOCK_T
     h = (pid // query_tiles) % H
     b = (pid // query_tiles // H).to(tl.int64)
+    head = pid // query_tiles
     length = T
     if lengths_ptr is not None:
         length = tl.minimum(tl.load(lengths_ptr + b), T).to(tl.int32)
@@ -145,8 +154,11 @@ def _attention_query_bwd_kernel(
             q, k_tile, stride_kt, stride_kd, rel_k_ptr, D, 1, t0, s0, length, banded, offs_d, mask_d, scale * log2_e,
             BLOCK_T, BLOCK_S, BLOCK_R, ROWS, "ieee",
         )  # fmt: skip
+        kept = None
+        if seed_ptr is not None:
+            kept = kept_weights(seed_ptr, head, t0, s0, dropout, dropout_scale, BLOCK_T, BLOCK_S)
         of_p = _gradient_of_weights(
-            g, v_tile, stride_vt, stride_vd, rel_v_ptr, weights_first, t0, s0, T, length, banded, offs_d, mask_d,
+            g, v_tile, stride_vt, stride_vd, rel_v_ptr, weights_first, t0, s0, T, length, banded, offs_d, mask_d, kept,
             D, BLOCK_T, BLOCK_S, BLOCK_R, ROWS,
         )  # fmt: skip
         # The first tile has a key, so that the maximum is a number from then on.
@@ -174,8 +186,11 @@ def _attention_query_bwd_kernel(
             q, k_tile, stride_kt, stride_kd, rel_k_ptr, D, 1, t0, s0, length, banded, offs_d, mask_d, scale * log2_e,
             BLOCK_T, BLOCK_S, BLOCK_R, ROWS, "ieee",
         )  # fmt: skip
+        kept = None
+        if seed_ptr is not None:
+            kept = kept_weights(seed_ptr, head, t0, s0, dropout, dropout_scale, BLOCK_T, BLOCK_S)
         of_p = _gradient_of_weights(
-            g, v_tile, stride_vt, stride_vd, rel_v_ptr, weights_first, t0, s0, T, length, banded, offs_d, mask_d,
+            g, v_tile, stride_vt, stride_vd, rel_v_ptr, weights_first, t0, s0, T, length, banded, offs_d, mask_d, kept,
             D, BLOCK_T, BLOCK_S, BLOCK_R, ROWS,
         )  # fmt: skip
         p = tl.exp2(scores - lse[:, None])
@@ -189,6 +204,8 @@ def _attention_query_bwd_kernel(
                     of_q, of_scores, rel_k_ptr, D, 1, t0, s0, offs_d, mask_d, BLOCK_T, BLOCK_S, BLOCK_R, ROWS, "ieee"
                 )
                 if band_p_ptr is not None:
+                    if kept is not None:
+                        p *= kept
                     distance = (s0 + offs_s)[None, :] - (t0 + rows)[:, None] + ROWS // 2
                     first_row = tl.maximum(s0 - t0 - (BLOCK_T - 1) + ROWS // 2, 0)
                     for row in range(first_row, tl.minimum(s0 - t0 + BLOCK_S + ROWS // 2, ROWS)):
@@ -213,6 +230,7 @@ def _attention_key_bwd_kernel(
     rel_k_ptr,
     rel_v_ptr,
     lengths_ptr,
+    seed_ptr,
     g_ptr,
     of_weights_ptr,
     of_k_ptr,  # [B, T, H, D], contiguous
@@ -235,6 +253,8 @@ def _attention_key_bwd_kernel(
     H,
     scale,
     log2_e,
+    dropout,
+    dropout_scale,
     D: "tl.constexpr",
     ROWS: "tl.constexpr",
     BLOCK_T: "tl.constexpr",
@@ -247,6 +267,7 @@ def _attention_key_bwd_kernel(
     s0 = (pid % key_tiles) * BLOCK_S
     h = (pid // key_tiles) % H
     b = (pid // key_tiles // H).to(tl.int64)
+    head = pid // key_tiles
     length = T
     if lengths_ptr is not None:
         length = tl.minimum(tl.load(lengths_ptr + b), T).to(tl.int32)
@@ -277,13 +298,18 @@ def _attention_key_bwd_kernel(
             q, k_tile, stride_kt, stride_kd, rel_k_ptr, D, 1, t0, s0, length, banded, offs_d, mask_d, scale * log2_e,
             BLOCK_T, BLOCK_S, BLOCK_R, ROWS, "ieee",
         )  # fmt: skip
+        kept = None
+        if seed_ptr is not None:
+            kept = kept_weights(seed_ptr, head, t0, s0, dropout, dropout_scale, BLOCK_T, BLOCK_S)
         of_p = _gradient_of_weights(
-            g, v_tile, stride_vt, stride_vd, rel_v_ptr, weights_first, t0, s0, T, length, banded, offs_d, mask_d,
+            g, v_tile, stride_vt, stride_vd, rel_v_ptr, weights_first, t0, s0, T, length, banded, offs_d, mask_d, kept,
             D, BLOCK_T, BLOCK_S, BLOCK_R, ROWS,
         )  # fmt: skip
         # Rows beyond the length have a query and a gradient of zeros: what stands there adds nothing.
         p = tl.exp2(scores - lse[:, None])
         of_scores = p * (of_p - delta[:, None])
+        if kept is not None:
+            p *= kept
         of_v = tl.dot(tl.trans(p.to(g.dtype)), g, of_v, input_precision="ieee")
         of_k = tl.dot(tl.trans(of_scores.to(q.dtype)), q, of_k, input_precision="ieee")
         q_tile += BLOCK_T * stride_qt
@@ -343,7 +369,7 @@ def _attention_table_bwd_kernel(
 
 def attention_backward(op: str, grads: tuple[Tensor | None, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """The gradients of the arguments of `op`, one of the two; None for those that want none."""
-    q, k, v, rel_k, rel_v, lengths = arguments
+    q, k, v, rel_k, rel_v, lengths, seed, dropout = arguments
     batch, steps, heads, head_dim = q.shape
     g = torch.zeros_like(q) if grads[0] is None else grads[0]
     of_weights = grads[1].contiguous() if len(grads) > 1 and grads[1] is not None else None
@@ -358,9 +384,10 @@ def attention_backward(op: str, grads: tuple[Tensor | None, ...], arguments: tup
         bands = [torch.zeros(batch, heads, steps, rows, dtype=torch.float32, device=q.device) for _ in range(2)]
     g, lengths = g.contiguous(), one_each(lengths, batch)
     tables = (None if table is None else table.contiguous() for table in (rel_k, rel_v))
-    given = (q, k, v, *tables, lengths, g, of_weights)
+    given = (q, k, v, *tables, lengths, seed if dropout else None, g, of_weights)
     scale = head_dim**-0.5
     rest = (*q.stride(), *k.stride(), *v.stride(), steps, heads, scale, math.log2(math.e))
+    rest = (*rest, float(dropout), dropout_scale(dropout))
     constants = {"D": head_dim, "ROWS": rows, **tile.sizes, "BLOCK_D": padded(head_dim, 16)}
     options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
     name = f"{op}_backward"
@@ -389,5 +416,7 @@ def attention_backward(op: str, grads: tuple[Tensor | None, ...], arguments: tup
         of_v if wants(v) else None,
         of_rel_k if wants(rel_k) else None,
         of_rel_v if wants(rel_v) else None,
+        None,
+        None,
         None,
     )

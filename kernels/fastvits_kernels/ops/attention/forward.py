@@ -9,6 +9,7 @@ from torch import Tensor
 from ...dispatch.masking import one_each
 from ...launch import tiles
 from ...launch.jit import kernel, launch, padded
+from ..dropout import dropout_scale, keeps
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -134,6 +135,14 @@ def _add_relative_values(
 
 
 @kernel
+def kept_weights(seed_ptr, head, t0, s0, dropout, dropout_scale, BLOCK_T: "tl.constexpr", BLOCK_S: "tl.constexpr"):
+    """What the weights of a tile are multiplied with, `[BLOCK_T, BLOCK_S]`; `head` is among those of all items."""
+    offs_t = (t0 + tl.arange(0, BLOCK_T))[:, None]
+    offs_s = (s0 + tl.arange(0, BLOCK_S))[None, :]
+    return tl.where(keeps(tl.load(seed_ptr), head, offs_t, offs_s, dropout), dropout_scale, 0.0)
+
+
+@kernel
 def _attention_fwd_kernel(
     q_ptr,  # [B, T, H, D], any strides
     k_ptr,  # [B, T, H, D], any strides
@@ -141,6 +150,7 @@ def _attention_fwd_kernel(
     rel_k_ptr,  # [ROWS, D], any strides, or None
     rel_v_ptr,  # [ROWS, D], any strides, or None
     lengths_ptr,  # [B] int64, or None
+    seed_ptr,  # [1] int64, or None
     out_ptr,  # [B, T, H, D], contiguous
     weights_ptr,  # [B, H, T, T], contiguous, or None
     stride_qb,
@@ -162,6 +172,8 @@ def _attention_fwd_kernel(
     T,
     H,
     scale,  # D ** -0.5 * log2(e)
+    dropout,
+    dropout_scale,  # what the weights that are kept are multiplied with
     D: "tl.constexpr",
     ROWS: "tl.constexpr",  # 2 w + 1, or 0 without relative embeddings
     BLOCK_T: "tl.constexpr",
@@ -212,6 +224,8 @@ def _attention_fwd_kernel(
         decay = tl.exp2(maximum - reference)
         maximum = maximum_after
         total = total * decay + tl.sum(p, 1)
+        if seed_ptr is not None:
+            p *= kept_weights(seed_ptr, (b * H + h).to(tl.int32), t0, s0, dropout, dropout_scale, BLOCK_T, BLOCK_S)
         offs_s = tl.arange(0, BLOCK_S)
         v_pointers = v_tile + offs_s[:, None] * stride_vt + offs_d[None, :] * stride_vd
         v = tl.load(v_pointers, mask=(s0 + offs_s < length)[:, None] & mask_d[None, :], other=0.0)  # [BLOCK_S, BLOCK_D]
@@ -275,6 +289,8 @@ def _launch(
     rel_k: Tensor | None,
     rel_v: Tensor | None,
     lengths: Tensor | None,
+    seed: Tensor | None,
+    dropout: float,
     need_weights: bool,
 ) -> tuple[Tensor, Tensor | None]:
     batch, steps, heads, head_dim = q.shape
@@ -303,6 +319,7 @@ def _launch(
             rel_k,
             rel_v,
             one_each(lengths, batch),
+            seed if dropout else None,
             out,
             weights,
             *strides,
@@ -310,6 +327,8 @@ def _launch(
             steps,
             heads,
             head_dim**-0.5 * math.log2(math.e),
+            float(dropout),
+            dropout_scale(dropout),
         ),
         constants,
         num_warps=tile.num_warps,
@@ -319,12 +338,26 @@ def _launch(
 
 
 def _launch_relative_attention(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
-    return _launch("relative_attention", q, k, v, rel_k, rel_v, lengths, need_weights=False)[0]
+    return _launch("relative_attention", q, k, v, rel_k, rel_v, lengths, seed, dropout, need_weights=False)[0]
 
 
 def _launch_relative_attention_weights(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor | None]:
-    return _launch("relative_attention_weights", q, k, v, rel_k, rel_v, lengths, need_weights=True)
+    return _launch("relative_attention_weights", q, k, v, rel_k, rel_v, lengths, seed, dropout, need_weights=True)

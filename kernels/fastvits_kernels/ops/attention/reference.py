@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ...dispatch.masking import valid_steps, zero_beyond
+from ..dropout import dropped
 
 
 def _band_positions(steps: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -14,16 +15,20 @@ def _band_positions(steps: int, window: int, device: torch.device) -> tuple[Tens
     return positions.clamp(0, max(steps - 1, 0)), exists
 
 
-def attention_with_dropout(
+def relative_attention_weights_reference(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     rel_k: Tensor | None,
     rel_v: Tensor | None,
     lengths: Tensor | None,
-    dropout: float,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention and its weights as in training: dropout on the weights that are summed, not on those returned."""
+    """Attention and its weights, `([B, T, H, D], [B, H, T, T])`, zero beyond `lengths`: the specification.
+
+    Dropout is on the weights that are summed, not on those returned.
+    """
     batch, steps, heads, head_dim = q.shape
     query = q.transpose(1, 2) * head_dim**-0.5  # [B, H, T, D]
     scores = query @ k.permute(0, 2, 3, 1)  # [B, H, T, T]
@@ -40,24 +45,23 @@ def attention_with_dropout(
     if lengths is not None:
         rows_valid = valid_steps(lengths, steps)[:, None, :, None]
         weights = weights.masked_fill(~(rows_valid & keys_valid), 0)
-    dropped = torch.nn.functional.dropout(weights, dropout) if dropout else weights
-    out = dropped @ zero_beyond(v, lengths).transpose(1, 2)  # [B, H, T, D]; no NaN times zero
+    kept = dropped(weights.reshape(-1, steps, steps), seed, dropout).view_as(weights)
+    out = kept @ zero_beyond(v, lengths).transpose(1, 2)  # [B, H, T, D]; no NaN times zero
     if rel_v is not None:
-        band = dropped.gather(-1, positions.expand(batch, heads, -1, -1)).masked_fill(~exists, 0)
+        band = kept.gather(-1, positions.expand(batch, heads, -1, -1)).masked_fill(~exists, 0)
         out = out + band @ rel_v
-    return out.transpose(1, 2).contiguous(), weights
-
-
-def relative_attention_weights_reference(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Attention and its weights, `([B, T, H, D], [B, H, T, T])`, zero beyond `lengths`: the specification."""
-    out, weights = attention_with_dropout(q, k, v, rel_k, rel_v, lengths, 0.0)
-    return zero_beyond(out, lengths), weights
+    return zero_beyond(out.transpose(1, 2).contiguous(), lengths), weights
 
 
 def relative_attention_reference(
-    q: Tensor, k: Tensor, v: Tensor, rel_k: Tensor | None, rel_v: Tensor | None, lengths: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_k: Tensor | None,
+    rel_v: Tensor | None,
+    lengths: Tensor | None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Attention alone, `[B, T, H, D]`: the specification of the op."""
-    return relative_attention_weights_reference(q, k, v, rel_k, rel_v, lengths)[0]
+    return relative_attention_weights_reference(q, k, v, rel_k, rel_v, lengths, seed, dropout)[0]
