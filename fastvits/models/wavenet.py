@@ -6,7 +6,6 @@ from typing import cast
 from torch import Tensor, nn
 
 import fastvits_kernels as kernels
-from fastvits_kernels.ops.wavenet import wavenet_layer_with_dropout
 
 from ..configuration import VitsConfig
 from .layers import (
@@ -76,23 +75,19 @@ class VitsWaveNet(nn.Module):
             out_weight = as_narrow(folded(out_layer, self.derived, f"out {i}"), x).squeeze(-1).t()
             in_bias, out_bias = (as_narrow(cast(Tensor, layer.bias), x) for layer in (in_layer, out_layer))
             dilation = in_layer.dilation[0]
-            if rate:
-                state = wavenet_layer_with_dropout(
-                    x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, rate
-                )
-            else:
-                state = kernels.wavenet_layer(
-                    x,
-                    skip,
-                    in_weight,
-                    in_bias,
-                    out_weight,
-                    out_bias,
-                    cond=cond,
-                    lengths=lengths,
-                    dilation=dilation,
-                    ranges=None if self.int8_ranges is None else self.int8_ranges[2 * i : 2 * i + 2],
-                )
+            state = kernels.wavenet_layer(
+                x,
+                skip,
+                in_weight,
+                in_bias,
+                out_weight,
+                out_bias,
+                cond=cond,
+                lengths=lengths,
+                dilation=dilation,
+                ranges=None if self.int8_ranges is None else self.int8_ranges[2 * i : 2 * i + 2],
+                dropout=rate,
+            )
             x, skip = state[..., : self.channels], state[..., self.channels :]
         return state
 

@@ -33,12 +33,12 @@ SMALL = {
     "mrf_stage": "single-steps-sliced",
     "length_regulator": "zero-durations-at-both-ends",
     "rational_quadratic_spline": "transposed",
-    "relative_attention": "window-beyond-T",
-    "relative_attention_weights": "window-beyond-T",
+    "relative_attention": "dropout-two-tiles-ragged",
+    "relative_attention_weights": "dropout-two-tiles-ragged",
     "resblock_pair": "ragged-mean-sliced",
     "resblock_step": "transposed",
     "spline_coupling": "transposed-five-bins",
-    "wavenet_layer": "dilation-beyond-T",
+    "wavenet_layer": "dropout",
 }
 
 

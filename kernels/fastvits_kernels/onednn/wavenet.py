@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import Implementation, named, ops
+from ..ops.dropout import dropout_scale, keep_mask
 from . import int8
 from .convolution import (
     activated,
@@ -39,6 +40,8 @@ def _run_layer(
     lengths: Tensor | None,
     dilation: int,
     ranges: Sequence[float] | None = None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     if ranges is None and learn([in_weight, out_weight], x, skip, in_bias, cond, out_bias):
         return _run_learning(x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation)
@@ -49,6 +52,9 @@ def _run_layer(
     cond = None if cond is None else cond.expand(batch, -1)
     span = (in_weight.shape[0] - 1) * dilation // 2
 
+    kept = None
+    if seed is not None and dropout:
+        kept = (keep_mask(seed, batch, steps, channels, dropout) * dropout_scale(dropout)).to(dtype)
     out = torch.empty(batch, steps, outputs, dtype=dtype, device=x.device)
     each = lengths
     if lengths is None and cond is not None and batch > 1:
@@ -64,7 +70,10 @@ def _run_layer(
             heard = int8.Bounds(*ranges)
             source = int8.quantized(x[chosen, :length], 1.0, heard, span, span + whole_steps(length) - length)
             z = int8.convolve(source, int8.packed_weight(in_weight, heard, dilation), bias, dtype)
-        y = convolve(_gated(z), last_weight, last_bias)[:, :length]
+        z = _gated(z)
+        if kept is not None:
+            z[:, :length].mul_(kept[chosen, :length])
+        y = convolve(z, last_weight, last_bias)[:, :length]
         if outputs == 2 * channels:
             y[..., :channels].add_(x[chosen, :length])
         if skip is not None:

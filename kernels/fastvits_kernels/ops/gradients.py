@@ -8,6 +8,7 @@ that of a `wavenet_layer`.
     by weight   dw[k] = sum_{b, t} x[b, t - pad_left + k * dilation]^T dy[b, t]
     leaky ReLU  from the sign of what it was given
     gate        da = [dz s (1 - t^2) | dz t s (1 - s)],  t = tanh, s = sigmoid of the two halves of a
+    dropout     of z = t s is on dz alike
 
 A gradient that no argument asks for is not computed: those of a discriminator's weights, while the generator learns.
 """
@@ -23,6 +24,7 @@ from torch.nn import functional
 from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import tensors_in
 from .conv import apply_activation
+from .dropout import dropout_scale, keep_mask
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,8 @@ def wavenet_layer_backward(
     lengths: Tensor | None,
     dilation: int,
     ranges: None = None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Any, ...]:
     """Gradients of `wavenet_layer`'s arguments; the gate and the convolution in front of it are computed again."""
     channels = x.shape[2]
@@ -249,7 +253,10 @@ def wavenet_layer_backward(
     if cond is not None:
         a = a + cond.unsqueeze(1)
     filtered, gate = a[..., :channels].tanh(), a[..., channels:].sigmoid()
-    of_z = functional.linear(g, out_weight)
+    of_z, z = functional.linear(g, out_weight), filtered * gate
+    if seed is not None and dropout:
+        kept = keep_mask(seed, *z.shape, dropout) * dropout_scale(dropout)
+        of_z, z = of_z * kept, z * kept
     of_a = torch.cat([of_z * gate * (1 - filtered * filtered), of_z * filtered * gate * (1 - gate)], -1)
     of_x = None
     if wants(x):
@@ -257,7 +264,6 @@ def wavenet_layer_backward(
         if out_weight.shape[1] == 2 * channels:
             of_x = of_x + g[..., :channels]
     of_in = with_.by_weight(inside, of_a, in_weight.shape[0], dilation, pad) if wants(in_weight) else None
-    z = filtered * gate
     of_out = z.reshape(-1, channels).t() @ g.reshape(-1, g.shape[2]) if wants(out_weight) else None
     return (
         of_x,
@@ -267,9 +273,7 @@ def wavenet_layer_backward(
         _of_condition(of_a, cond) if cond is not None and wants(cond) else None,
         of_out,
         sums(g) if wants(out_bias) else None,
-        None,
-        None,
-        None,
+        *(None,) * 5,
     )
 
 

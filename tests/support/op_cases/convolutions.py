@@ -159,7 +159,8 @@ conv_norm_projection("empty-batch", (0, 5, 16), 16, 8)
 
 
 # --- gated_activation: x, cond
-# --- wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, ranges
+# --- wavenet_layer: x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, ranges,
+# --- seed, dropout
 
 
 @case("gated_activation", "plain-96")
@@ -204,6 +205,7 @@ def wavenet(
     dilation: int = 1,
     layout: str = "normal",
     int8: bool = False,
+    dropout: float = 0.0,
 ) -> None:
     batch, _, channels = shape
     outputs = channels if last else 2 * channels
@@ -221,6 +223,7 @@ def wavenet(
             draw.lengths(lengths),
             dilation,
             [-3.1, 2.9] if int8 else None,
+            *draw.dropout(dropout),
         )
 
 
@@ -233,6 +236,8 @@ wavenet("dilation-beyond-T", (2, 9, 32), 3, skip="normal", dilation=11, lengths=
 wavenet("wide-256", (1, 16, 256), 1, skip="normal", cond=True)
 wavenet("beyond-one-tile-288", (1, 16, 288), 1, skip="normal", lengths=[15])
 wavenet("long-thin", (1, 1000, 16), 3, skip="normal", dilation=2)
+wavenet("dropout", (2, 9, 32), 3, skip="normal", cond=True, lengths=[9, 4], dropout=0.4)
+wavenet("dropout-last-96", (1, 17, 96), 3, last=True, dropout=0.1)
 wavenet("int8-condition-ragged", (3, 18, 96), 3, skip="sliced", cond=True, lengths=[18, 0, 5], int8=True)
 wavenet("int8-last", (1, 63, 32), 5, last=True, dilation=2, int8=True)
 wavenet("empty-batch", (0, 5, 16))

@@ -1,12 +1,13 @@
 """The WaveNet layer of the residual couplings and the posterior encoder, and its gate.
 
     a        = conv(x; in_weight, dilation) + in_bias + cond
-    z        = tanh(a[:C]) * sigmoid(a[C:])
+    z        = dropout(tanh(a[:C]) * sigmoid(a[C:]))
     r        = z @ out_weight + out_bias
 
 (van den Oord et al. 2016, "WaveNet", equations 2 and 3). With `out_weight` `[C, 2 C]` a layer in the middle returns the
 next state `[x + r[:C] | skip + r[C:]]`; with `[C, C]` the last one returns `skip + r`. `x` counts as zero outside
-`[0, lengths[b])` and the result is zero there.
+`[0, lengths[b])` and the result is zero there. `dropout` leaves out elements as a seed says (`ops.dropout`), and is
+nothing without one.
 
 Axes: `x` `[B, T, C]`, `skip` `[B, T, C]` or None (zeros): the two halves of the state `[B, T, 2 C]` that the previous
 layer returned; `in_weight` `[K, C, 2 C]`, `in_bias` `[2 C]`, `cond` `[B or 1, 2 C]` or None. All have one dtype and any
@@ -35,8 +36,9 @@ from ...dispatch.shapes import axes, expect, expect_each, expect_even_padding
 from ...launch import tiles
 from ...launch.jit import dot_precision, kernel, launch, padded, unsupported
 from ..conv import tanh_tile
+from ..dropout import check_dropout, draw_seed, dropout_scale, keeps
 from ..int8 import check_ranges, refuse_gradients
-from .reference import gated_activation_reference, wavenet_layer_reference, wavenet_layer_with_dropout
+from .reference import gated_activation_reference, wavenet_layer_reference
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -46,7 +48,6 @@ __all__ = [
     "gated_activation_reference",
     "wavenet_layer",
     "wavenet_layer_reference",
-    "wavenet_layer_with_dropout",
 ]
 
 
@@ -99,9 +100,12 @@ def _wavenet_layer_fwd_kernel(
     out_weight_ptr,  # [C, C_out], contiguous
     out_bias_ptr,  # [C_out]
     lengths_ptr,  # [B] or None
+    seed_ptr,  # [1] int64, or None
     out_ptr,  # [B, T, C_out], contiguous
     steps,
     dilation,
+    rate,  # of the dropout
+    scale,  # what is kept is multiplied with this
     stride_xb,
     stride_xt,
     stride_xc,
@@ -177,7 +181,11 @@ def _wavenet_layer_fwd_kernel(
             mask=mask_z[:, None] & mask_n[None, :],
             other=0.0,
         )  # [BLOCK_Z, BLOCK_N]
-        acc = tl.dot(_gate(filtered, gate).to(x_ptr.dtype.element_ty), out_weight, acc, input_precision=PRECISION)
+        gated = _gate(filtered, gate)
+        if seed_ptr is not None:
+            kept = keeps(tl.load(seed_ptr), pid_b.to(tl.int32), (first + rows)[:, None], z[None, :], rate)
+            gated = tl.where(kept, gated * scale, 0.0)
+        acc = tl.dot(gated.to(x_ptr.dtype.element_ty), out_weight, acc, input_precision=PRECISION)
 
     acc += tl.load(out_bias_ptr + offs_n * stride_out_bias, mask=mask_n, other=0.0).to(tl.float32)[None, :]
     # The last C columns continue the sum of the skips; the C before them, where there are any, are the next layer's x.
@@ -238,6 +246,8 @@ def _launch_wavenet_layer(
     lengths: Tensor | None,
     dilation: int,
     ranges: None = None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     batch, steps, channels = x.shape
     kernel_size, out_channels = in_weight.shape[0], out_weight.shape[1]
@@ -263,9 +273,12 @@ def _launch_wavenet_layer(
             out_weight,
             out_bias,
             one_each(lengths, batch),
+            seed if dropout else None,
             out,
             steps,
             dilation,
+            float(dropout),
+            dropout_scale(dropout),
             *x.stride(),
             *((0, 0, 0) if skip is None else skip.stride()),
             *in_bias.stride(),
@@ -324,6 +337,8 @@ def _check_layer(
     lengths: Tensor | None,
     dilation: int,
     ranges: Sequence[float] | None,
+    seed: Tensor | None,
+    dropout: float,
 ) -> None:
     batch, steps, channels = axes(x, "x [B, T, C]")
     expect(skip, "skip [B, T, C]", batch, steps, channels)
@@ -338,6 +353,7 @@ def _check_layer(
     expect(out_bias, "out_bias [C_out]", outputs)
     expect_each(lengths, "lengths [B or 1]", batch)
     check_ranges(ranges, 1)
+    check_dropout(seed, dropout)
 
 
 def _supports_layer(
@@ -390,9 +406,19 @@ def wavenet_layer(
     lengths: Tensor | None = None,
     dilation: int = 1,
     ranges: Sequence[float] | None = None,
+    seed: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
-    """The layer of the module's docstring, `[B, T, C_out]`; raises RuntimeError where gradients are wanted and `ranges`
-    are given."""
+    """The layer of the module's docstring, `[B, T, C_out]`.
+
+    `dropout` is the share of the gate that is left out, 0.0 by default. `seed` int64 `[1]` says which elements; without
+    one, torch's generator draws it. Raises ValueError for shapes that do not fit or a rate outside `[0, 1]`,
+    RuntimeError where gradients are wanted and `ranges` are given.
+    """
     refuse_gradients(ranges, x, skip, in_weight, in_bias, cond, out_weight, out_bias)
     bounds = None if ranges is None else list(ranges)
-    return _WAVENET_LAYER(x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, bounds)
+    if dropout and seed is None:
+        seed = draw_seed(x.device)
+    return _WAVENET_LAYER(
+        x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, bounds, seed, dropout
+    )
