@@ -133,6 +133,10 @@ def _automatic_decision(op: str, backend: str, device: torch.device) -> Decision
     return Decision(op, backend, f"auto on {device.type}", False)
 
 
+# Made once, for every call asks for one.
+_preferred_decision = lru_cache(Decision)
+
+
 @dataclass(frozen=True)
 class Implementation:
     """A way to run an op: `supports` answers None, or why not; `prefers` says what `auto` should take where it could
@@ -270,7 +274,8 @@ class Op:
             return Decision(self.name, "eager", reason, False)
         if implementation.prefers is not None:
             preferred, why, measured = implementation.prefers.function(*implementation.prefers.pick(args))
-            return Decision(self.name, preferred if preferred in self.implementations else "eager", why, measured)
+            chosen = preferred if preferred in self.implementations else "eager"
+            return _preferred_decision(self.name, chosen, why, measured)
         return _automatic_decision(self.name, backend, device)
 
     def _resolve(self, args: tuple[Any, ...]) -> Callable[..., Any]:

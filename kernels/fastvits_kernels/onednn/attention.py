@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..dispatch.registry import Implementation, named, ops
 from ..ops.attention.reference import relative_attention_reference, relative_attention_weights_reference
-from .convolution import linear, torch_is_slow, unsupported, whole_steps
+from .convolution import linear, prefers_eager_with_dropout, torch_is_slow, unsupported, whole_steps
 from .scratch import scratch
 
 _SCORES_AT_ONCE = 1 << 20
@@ -150,5 +150,7 @@ def _run_weights(
 
 
 _supports = named(unsupported, "q", "k", "v", "rel_k", "rel_v")
-ops()["relative_attention"].register("onednn", Implementation(_run, _supports))
-ops()["relative_attention_weights"].register("onednn", Implementation(_run_weights, _supports))
+ops()["relative_attention"].register("onednn", Implementation(_run, _supports, prefers_eager_with_dropout))
+ops()["relative_attention_weights"].register(
+    "onednn", Implementation(_run_weights, _supports, prefers_eager_with_dropout)
+)

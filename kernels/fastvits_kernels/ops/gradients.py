@@ -255,7 +255,7 @@ def wavenet_layer_backward(
     filtered, gate = a[..., :channels].tanh(), a[..., channels:].sigmoid()
     of_z, z = functional.linear(g, out_weight), filtered * gate
     if seed is not None and dropout:
-        kept = keep_mask(seed, *z.shape, dropout) * dropout_scale(dropout)
+        kept = (keep_mask(seed, x.shape[0], x.shape[1], channels, dropout) * dropout_scale(dropout)).to(x.dtype)
         of_z, z = of_z * kept, z * kept
     of_a = torch.cat([of_z * gate * (1 - filtered * filtered), of_z * filtered * gate * (1 - gate)], -1)
     of_x = None

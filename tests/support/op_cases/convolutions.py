@@ -236,7 +236,7 @@ wavenet("dilation-beyond-T", (2, 9, 32), 3, skip="normal", dilation=11, lengths=
 wavenet("wide-256", (1, 16, 256), 1, skip="normal", cond=True)
 wavenet("beyond-one-tile-288", (1, 16, 288), 1, skip="normal", lengths=[15])
 wavenet("long-thin", (1, 1000, 16), 3, skip="normal", dilation=2)
-wavenet("dropout", (2, 9, 32), 3, skip="normal", cond=True, lengths=[9, 4], dropout=0.4)
+wavenet("dropout", (2, 8, 16), 3, skip="normal", cond=True, lengths=[8, 4], dropout=0.4)
 wavenet("dropout-last-96", (1, 17, 96), 3, last=True, dropout=0.1)
 wavenet("int8-condition-ragged", (3, 18, 96), 3, skip="sliced", cond=True, lengths=[18, 0, 5], int8=True)
 wavenet("int8-last", (1, 63, 32), 5, last=True, dilation=2, int8=True)
