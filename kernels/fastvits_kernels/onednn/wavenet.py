@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import Implementation, named, ops
-from ..ops.dropout import dropout_scale, keep_mask
+from ..ops.dropout import dropout_scale, dropped, keep_mask
 from . import int8
 from .convolution import (
     activated,
@@ -44,7 +44,7 @@ def _run_layer(
     dropout: float = 0.0,
 ) -> Tensor:
     if ranges is None and learn([in_weight, out_weight], x, skip, in_bias, cond, out_bias):
-        return _run_learning(x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation)
+        return _run_learning(x, skip, in_weight, in_bias, cond, out_weight, out_bias, lengths, dilation, seed, dropout)
     batch, steps, channels = x.shape
     outputs = out_weight.shape[1]
     dtype = compute_dtype(x.dtype)
@@ -94,13 +94,15 @@ def _run_learning(
     out_bias: Tensor,
     lengths: Tensor | None,
     dilation: int,
+    seed: Tensor | None,
+    dropout: float,
 ) -> Tensor:
     channels, outputs = x.shape[2], out_weight.shape[1]
     inside = zero_beyond(x, lengths)
     z = convolved(inside, in_weight, in_bias, dilation, (in_weight.shape[0] - 1) * dilation // 2)
     if cond is not None:
         z.add_(cond.unsqueeze(1))
-    y = functional.linear(_gated(z), out_weight.t(), out_bias)
+    y = functional.linear(dropped(_gated(z), seed, dropout), out_weight.t(), out_bias)
     if outputs == 2 * channels:
         y[..., :channels].add_(inside)
     if skip is not None:
