@@ -1,4 +1,4 @@
-"""Importing fastvits costs little more than importing torch, and starts nothing."""
+"""Importing fastvits loads little more than importing torch, and starts nothing."""
 
 import os
 import subprocess
@@ -33,8 +33,6 @@ PUBLIC_NAMES = [
     "use_backend",
 ]
 
-SECONDS_BEYOND_TORCH = 0.3
-
 
 def run(program):
     """Return what a program prints in a fresh interpreter that finds modules where this one does."""
@@ -53,11 +51,17 @@ def test_the_public_names_are_these():
     assert all(hasattr(fastvits, name) for name in PUBLIC_NAMES)
 
 
-def test_importing_takes_little_longer_than_importing_torch():
-    # Processor time, the best of a few: on a busy machine the wall clock tells how busy it is.
-    clock = "time.process_time()"
-    program = f"import time, torch, numpy; start = {clock}; import fastvits; print({clock} - start)"
-    assert min(float(run(program)) for _ in range(3)) <= SECONDS_BEYOND_TORCH
+def test_importing_loads_little_beyond_itself_and_torch():
+    # How long that takes is measured by `bench.startup`: a processor's speed, and when Python collects garbage, are no
+    # test's matter.
+    program = """
+import torch, numpy, tqdm
+before = set(sys.modules)
+import fastvits
+others = {name for name in set(sys.modules) - before if name.partition(".")[0] not in ("fastvits", "fastvits_kernels")}
+print(sorted({name.partition(".")[0] for name in others} - sys.stdlib_module_names), len(others) <= 10)
+"""
+    assert run(program) == "[] True"
 
 
 def test_importing_starts_nothing():
