@@ -11,8 +11,10 @@ The seed is an int64 tensor `[1]` on the device of what is dropped, for a kernel
 through the host, and would be one in a graph that was captured. `draw_seed` takes it from torch's generator.
 """
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,19 +61,24 @@ def philox(
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # Counters differ along one axis each, so that the first rounds are those of small tensors.
-        high0, low0 = _product(c0, _MULTIPLIERS[0])
-        high1, low1 = _product(c2, _MULTIPLIERS[1])
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        # Counters differ along one axis each, so that the first rounds are those of small tensors. A product of 64 bits
+        # wraps to a negative number, whose bits are right; words that are only added keep what is above their 32 bits.
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c2 = _mixed(product1, c1, k0), _mixed(product0, c3, k1)
+        c1, c3 = product1, product0
         k0, k1 = (k0 + _KEY_STEPS[0]) & _LOW, (k1 + _KEY_STEPS[1]) & _LOW
-    return c0, c1, c2, c3
+    return c0, c1 & _LOW, c2, c3 & _LOW
 
 
-def _product(word: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
-    """The upper and the lower 32 bits of a product, by halves, for int64 does not hold it."""
-    below = (word & 0xFFFF) * multiplier
-    above = (word >> 16) * multiplier + (below >> 16)
-    return above >> 16, (above & 0xFFFF) << 16 | below & 0xFFFF
+def _mixed(product: Tensor, word: Tensor, key: Tensor) -> Tensor:
+    """The upper 32 bits of a product, with the others added without carry."""
+    high = product >> 32
+    mixed = high.bitwise_xor_(word) if high.shape == word.shape else high ^ word
+    return mixed.bitwise_xor_(key).bitwise_and_(_LOW)
+
+
+_CHUNK = 1 << 14
+"""Counters that a CPU computes together: so many that the words stay in a core's cache."""
 
 
 def keep_mask(seed: Tensor, items: int, steps: int, channels: int, rate: float) -> Tensor:
@@ -79,13 +86,19 @@ def keep_mask(seed: Tensor, items: int, steps: int, channels: int, rate: float) 
 
     Of `[B, H, T, T]` the items are `B * H`.
     """
+    # u >= rate, as whole numbers: both are exact in float32.
+    least = math.ceil(np.float32(rate) * 2**24) << 8
+    kept = torch.empty(items, steps, channels, dtype=torch.bool, device=seed.device)
     groups = -(-channels // 4)
-    group, step, item = (torch.arange(size, device=seed.device) for size in (groups, steps, items))
-    counter = (group, step[:, None], item[:, None, None], torch.zeros_like(seed))
-    words = philox(counter, (seed & _LOW, seed >> 32 & _LOW))
-    shape = (items, steps, groups)
-    uniform = torch.stack([(word >> 8).expand(shape) for word in words], -1).view(items, steps, 4 * groups)
-    return uniform[..., :channels].to(torch.float32) * 2.0**-24 >= torch.tensor(rate, device=seed.device)
+    together = max(1, _CHUNK // max(1, steps * groups)) if seed.is_cpu else max(1, items)
+    group, step = torch.arange(groups, device=seed.device), torch.arange(steps, device=seed.device)[:, None]
+    key = seed & _LOW, seed >> 32 & _LOW
+    for begin in range(0, items, together):
+        item = torch.arange(begin, min(begin + together, items), device=seed.device)[:, None, None]
+        for number, word in enumerate(philox((group, step, item, torch.zeros_like(seed)), key)):
+            some = kept[begin : begin + together, :, number::4]
+            torch.ge(word[..., : some.shape[2]], least, out=some)
+    return kept
 
 
 def dropped(x: Tensor, seed: Tensor | None, rate: float) -> Tensor:
