@@ -7,6 +7,7 @@ frames, so that a call costs one synchronisation.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 import fastvits_kernels as kernels
 from fastvits_kernels.ops.left_align import BAD_MASK, BLANK, OUTSIDE_VOCABULARY, SILENT
 
+from ..runtime.workers import alone
 from ..strictness import tolerated
 
 
@@ -32,6 +34,9 @@ def read_at_once(device: torch.device) -> bool:
     """Whether the host reads values there without waiting for a device."""
     return device.type == "cpu"
 
+
+MAX_TOKENS_ALONE = 64
+"""Tokens up to which a CPU's operations on text are so small that one thread is as fast as two."""
 
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -52,6 +57,10 @@ class TextInput:
     def restored(self, x: Tensor, dim: int) -> Tensor:
         """`x` moved back from our positions to the caller's."""
         return x if self.positions is None else _take(x, self.positions[1], dim)
+
+    def computed(self) -> AbstractContextManager[None]:
+        """A block that computes what depends on text alone: of few tokens on a CPU, this thread does it by itself."""
+        return alone(self.ids.is_cpu and self.ids.numel() <= MAX_TOKENS_ALONE)
 
 
 def _take(x: Tensor, positions: Tensor, dim: int) -> Tensor:

@@ -323,10 +323,11 @@ class VitsModel(TrainableModel):
             speaker = self.embed_speaker(request.speakers)
         limits = self.graph_limits(speaker)
         generators = request.generators()
-        if holes is None:
-            encoding, durations, frames = self.timed_text(request, speaker, generators, limits)
-        else:
-            encoding, durations, frames = text_with_holes(self, request, speaker, generators, holes)
+        with request.text.computed():
+            if holes is None:
+                encoding, durations, frames = self.timed_text(request, speaker, generators, limits)
+            else:
+                encoding, durations, frames = text_with_holes(self, request, speaker, generators, holes)
         on_host = checked_frames(request, frames, self.config)
         noise = prior_noise(on_host, self.config.flow_size, generators, self.device, self.dtype)
         means, log_scales = encoding.means, encoding.log_scales

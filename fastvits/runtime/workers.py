@@ -16,9 +16,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -124,6 +124,15 @@ def spread(jobs: Sequence[Callable[[], None]]) -> None:
         raise work.faults[0]
 
 
+@contextmanager
+def alone(small: bool) -> Iterator[None]:
+    """A block that this thread computes by itself, as a job of `spread`, if its operations are small: these are no
+    faster on several threads, which on a busy machine wait for each other hundreds of times."""
+    library = _openmp() if small and workers() > 1 else None
+    with nullcontext() if library is None else _one_thread(library):
+        yield
+
+
 class _Work:
     """Jobs, for several threads to take."""
 
@@ -188,21 +197,29 @@ def _stay() -> None:
 
 def _by_pool(library: ctypes.CDLL, work: _Work, number: int) -> None:
     """By threads of a pool, to each of which torch has one thread."""
-    threads = torch.get_num_threads()
     helpers: list[Future[None]] = []
     with suppress(RuntimeError):  # the interpreter is ending, and starts nothing more: this thread does it all
         for _ in range(number - 1):
             helpers.append(_pool(number - 1).submit(work.help))
-    _compute_alone(library)
-    of_mkl = _mkl_threads(1)
     try:
-        work.lead()
+        with _one_thread(library):
+            work.lead()
     finally:
-        _mkl_threads(of_mkl)
-        library.omp_set_num_threads(threads)
         for helper in helpers:
             helper.cancel()  # one that has not begun would find nothing to do
         wait(helpers)
+
+
+@contextmanager
+def _one_thread(library: ctypes.CDLL) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    _compute_alone(library)
+    of_mkl = _mkl_threads(1)
+    try:
+        yield
+    finally:
+        _mkl_threads(of_mkl)
+        library.omp_set_num_threads(threads)
 
 
 def _pool(helpers: int) -> ThreadPoolExecutor:
