@@ -5,12 +5,14 @@ Source: Ray 2.60. The extra `ray` installs it.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from ..training.run import TrainingReport
+from ..training.run import train as learn
 from ..training.settings import TrainingSettings
 
 __all__ = ["train"]
@@ -62,9 +64,10 @@ def train(
         from ray.train.torch import TorchTrainer
     except ImportError as error:
         raise ImportError(f"training on a cluster needs the extra: install `fastvits[ray]` ({error})") from error
-    for name in ("device", "on_report"):
-        if name in options:
-            raise TypeError(f"{name} cannot be given here: every worker has its own")
+    allowed = inspect.signature(learn).parameters.keys() - inspect.signature(train).parameters - {"device", "on_report"}
+    for name in options:
+        if name not in allowed:
+            raise TypeError(f"options must be among {', '.join(sorted(allowed))}, got {name}")
     for name, value, least in (("workers", workers, 1), ("max_failures", max_failures, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
@@ -125,8 +128,6 @@ def _learn(config: Mapping[str, Any]) -> None:
     import torch
     from ray.train import get_context
     from ray.train.torch import get_device
-
-    from ..training.run import train as learn
 
     torch.set_num_threads(config["threads"])
     report = learn(*config["arguments"], device=get_device(), **config["options"])

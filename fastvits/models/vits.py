@@ -318,9 +318,7 @@ class VitsModel(TrainableModel):
         generators are on the CPU, and what one gives for `n` tokens is not the beginning of what it gives for more;
         a rate, a noise scale or a seed that is a tensor on the GPU.
         """
-        speaker = request.speaker_embedding
-        if request.speakers is not None:
-            speaker = self.embed_speaker(request.speakers)
+        speaker = request.speaker_embedding if request.speakers is None else self.embed_speaker(request.speakers)
         limits = self.graph_limits(speaker)
         generators = request.generators()
         with request.text.computed():

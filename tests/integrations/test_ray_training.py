@@ -74,7 +74,8 @@ def test_arguments_that_cannot_be_are_refused(ray, tmp_path):
         ({"workers": 0}, ValueError, "workers must be a whole number from 1, got 0"),
         ({"workers": 3}, ValueError, "no room for 3 workers with 1 processors and 0 GPUs each"),
         ({"max_failures": -1}, ValueError, "max_failures must be a whole number from 0, got -1"),
-        ({"device": "cpu"}, TypeError, "device cannot be given here"),
+        ({"device": "cpu"}, TypeError, "options must be among .*, got device"),
+        ({"presicion": 1}, TypeError, "options must be among .*, got presicion"),
     ):
         with pytest.raises(error, match=message):
             train_on_ray(tmp_path, tmp_path, tmp_path / "out", **arguments)
