@@ -112,6 +112,7 @@ class SherpaOnnx(Peer):
     def __call__(self, ids: Tensor) -> Tensor:
         tokens = self._tokenizer.convert_ids_to_tokens(ids[0].tolist())
         request = self._request()
+        request.silence_scale = 1.0  # else it cuts pauses to a fifth
         # It puts the marks of the sentence and the blanks in by itself.
         request.phoneme_codepoints = [[ord(token) for token in tokens if token not in ("^", "_", "$")]]
         return torch.tensor(self._speaker.generate("", request).samples)[None]
