@@ -141,7 +141,7 @@ class VitsResidualCouplingBlock(nn.Module):
         batch, steps, channels = x.shape
         if batch > 1 or not x.is_cpu or torch.compiler.is_compiling():
             return compute(x, lengths)
-        pieces = Pieces(1, steps, steps, self.reach, 1, piece_workers(), _LEAST)
+        pieces = Pieces(1, steps, steps, self.reach, 1, piece_workers(x.dtype), _LEAST)
         return in_pieces(x, lengths, pieces, 1, channels, compute)
 
     def _couplings(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:

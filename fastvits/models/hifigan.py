@@ -225,7 +225,7 @@ class VitsHifiGan(WeightNormalizable):
         on_cpu = devices.device_of(x).type == "cpu"
         # A CPU runs items one by one anyway: only one of them has to fit its cache.
         pieces = Pieces(
-            batch, total, max(room, 4 * reach), reach, 1 if on_cpu else batch, piece_workers() if on_cpu else 1
+            batch, total, max(room, 4 * reach), reach, 1 if on_cpu else batch, piece_workers(x.dtype) if on_cpu else 1
         )
         return in_pieces(x, lengths, pieces, rates[-1], 1 if last == len(self.upsampler) else channels[-1], compute)
 

@@ -87,7 +87,7 @@ def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, chann
     def compute_items(some: slice) -> None:
         part = x[some]
         fewer = replace(
-            pieces, batch=part.shape[0], together=min(pieces.together, part.shape[0]), workers=piece_workers()
+            pieces, batch=part.shape[0], together=min(pieces.together, part.shape[0]), workers=piece_workers(x.dtype)
         )
         out[some] = in_pieces(part, None if lengths is None else lengths[some], fewer, hop, channels, compute)
 

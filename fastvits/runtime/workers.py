@@ -94,19 +94,20 @@ def workers() -> int:
     return 1 if library is None or library.omp_in_parallel() else threads
 
 
-def _threads_pay() -> bool:
+def _threads_pay(dtype: torch.dtype) -> bool:
     """Whether pieces that threads compute apart are faster, on a quiet machine, than operations that all threads share.
 
-    Not where there are matrix units (AMX): an operation there is over before Python has begun another one for the
-    second thread, and what pieces compute twice is not won back. On two threads of an Intel Xeon pieces take longer:
-    10 s of audio in the bundled voice 1.35 times in bfloat16 (float32 1.08), in the standard configuration 1.14 (1.07).
+    Not where matrix units (AMX) compute in half precision: an operation there is over before Python has begun another
+    one for the second thread, and what pieces compute twice is not won back. On two threads of an Intel Xeon pieces
+    take longer in bfloat16: 10 s of audio in the bundled voice 1.35 times, in the standard configuration 1.14. In
+    float32 both take about as long there, and beside a busy process pieces two thirds of the time.
     """
-    return not has_matrix_units()
+    return dtype == torch.float32 or not has_matrix_units()
 
 
-def piece_workers() -> int:
-    """How many threads work is to be cut for: those of `spread`, or 1 where that does not pay."""
-    return workers() if _threads_pay() else 1
+def piece_workers(dtype: torch.dtype) -> int:
+    """How many threads work in `dtype` is to be cut for: those of `spread`, or 1 where that does not pay."""
+    return workers() if _threads_pay(dtype) else 1
 
 
 def spread(jobs: Sequence[Callable[[], None]]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import tiles
+from fastvits_kernels.onednn import resblock, wavenet
 from tests.support.gradients import assert_gradients_as_good_as_eager, flat, leaf
 from tests.support.numerics import assert_as_good_as_eager, converted, outputs_of, relative_error
 from tests.support.op_cases import CASES, Case, full_arguments
@@ -116,8 +117,30 @@ def test_weights_that_learn_are_convolved_as_well_as_packed_ones(case: Case, dty
     arguments = op.complete(converted(case.arguments(dtype, DEVICE), leaf))
     if op.implementations["onednn"].supports(*arguments) is not None:
         pytest.skip("not for oneDNN")
-    with torch.no_grad():
+    with torch.no_grad(), registry._in_operator():
         assert_as_good_as_eager(op, op.implementations["onednn"].run, arguments, dtype)
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="oneDNN is for CPUs")
+@pytest.mark.parametrize("op", ["resblock_pair", "resblock_step", "wavenet_layer"])
+def test_weights_that_could_learn_are_packed_where_nothing_learns(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = []
+    for module in (resblock, wavenet):
+        learning = module._run_learning
+
+        def noted(*args: Any, learning: Any = learning) -> Tensor:
+            ways.append("learning")
+            return learning(*args)
+
+        monkeypatch.setattr(module, "_run_learning", noted)
+    arguments = converted(tuple(full_arguments(op, DEVICE).values()), leaf)
+    with registry.use_backend("onednn"):
+        for quiet in (torch.no_grad, torch.inference_mode):
+            with quiet():
+                registry.ops()[op](*arguments)
+        assert ways == []
+        outputs_of(registry.ops()[op](*arguments))[0].sum().backward()
+    assert ways == ["learning"]
 
 
 OWN = [

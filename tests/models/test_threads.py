@@ -26,7 +26,7 @@ def model(request: pytest.FixtureRequest) -> VitsModel:
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine that is found as busy as it was found last, and where pieces pay, whatever it is; with its threads when
     all is over."""
-    monkeypatch.setattr(workers, "_threads_pay", lambda: True)
+    monkeypatch.setattr(workers, "_threads_pay", lambda dtype: True)
     monkeypatch.setattr(workers, "BUSY", -1.0)
     monkeypatch.setattr(workers, "QUIET", 1e9)
     before = torch.get_num_threads()

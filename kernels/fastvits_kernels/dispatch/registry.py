@@ -296,7 +296,7 @@ class Op:
         weight after another in one buffer."""
         args = self.complete(args)
         self.check(*args)
-        with without_autocast(), during(None):
+        with without_autocast(), during(None), _in_operator():
             result = self._resolve(args)(*args)
         return _as_promised(result) if isinstance(result, Tensor) else tuple(_as_promised(tensor) for tensor in result)
 
@@ -333,6 +333,28 @@ class Op:
             return found
         with ieee_products() if self._keeps_from_tf32(arguments) else nullcontext():
             return gradients_of(self.reference, arguments, grads, again=torch.is_grad_enabled())
+
+
+class _Operator(threading.local):
+    runs = False
+
+
+_operator = _Operator()
+
+
+@contextmanager
+def _in_operator() -> Iterator[None]:
+    before, _operator.runs = _operator.runs, True
+    try:
+        yield
+    finally:
+        _operator.runs = before
+
+
+def in_operator() -> bool:
+    """Whether this thread is in the body of an operator of torch, which is below autograd: so it is where gradients
+    were wanted, and in compiled code. Calls that want none run the implementation itself."""
+    return _operator.runs
 
 
 @contextmanager

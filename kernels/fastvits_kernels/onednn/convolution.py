@@ -212,20 +212,21 @@ def planned(
     all of its padding in memory; and its packed weight, for `convolve`."""
     if weight.shape[0] == 1:
         return product_rows(steps, dtype), packed_matrix(weight[0], dtype, alpha)
-    if dilation == 1 and _windows_pay(steps):
+    if dilation == 1 and _windows_pay(steps, dtype):
         return whole_rows(steps), packed_windows(weight, dtype, alpha)
     whole = whole_steps(steps)
     return whole, packed_weight(weight, dtype, whole, dilation, alpha)
 
 
-def _windows_pay(steps: int) -> bool:
+def _windows_pay(steps: int, dtype: torch.dtype) -> bool:
     """Whether an undilated convolution of so many steps is faster as a product with windows.
 
-    With matrix units only a short one: from 100 steps on oneDNN's convolutions take 0 to 15 % less time in float32 on
-    one thread of an Intel Xeon, and from 400 on 10 to 40 % less in bfloat16; on two threads more. See `packed_windows`
-    for a processor without them.
+    Not where matrix units compute long ones in half precision: from 400 steps on oneDNN's convolutions take 10 to 40 %
+    less time in bfloat16 on one thread of an Intel Xeon, on two threads more. In float32 they take 0 to 15 % less there
+    from 100 steps on, which is not worth that an item rounds otherwise beside a longer one. See `packed_windows` for a
+    processor without such units.
     """
-    return is_short(steps) or not has_matrix_units()
+    return is_short(steps) or dtype == torch.float32 or not has_matrix_units()
 
 
 def packed_windows(weight: Tensor, dtype: torch.dtype, alpha: float = 1.0) -> Tensor:

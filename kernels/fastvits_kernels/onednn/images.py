@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..dispatch.registry import in_operator
 from .convolution import native_dtypes
 
 
 def learn(weights: Sequence[Tensor], x: Tensor, *others: Tensor | None) -> bool:
-    """Whether `weights` want gradients, and all is of one dtype that this processor computes in.
-
-    An op runs below autograd, where weights alone tell: without gradients they are views that were made without.
-    """
+    """Whether `weights` want gradients, here and now, and all is of one dtype that this processor computes in."""
+    if not in_operator() or not any(weight.requires_grad for weight in weights):
+        return False
     dtypes = {tensor.dtype for tensor in (*weights, x, *others) if tensor is not None}
-    return any(weight.requires_grad for weight in weights) and dtypes == {x.dtype} and x.dtype in native_dtypes()
+    return dtypes == {x.dtype} and x.dtype in native_dtypes()
 
 
 def image(x: Tensor) -> Tensor:
