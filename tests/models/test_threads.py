@@ -88,7 +88,7 @@ def test_nothing_is_cut_for_threads_where_that_does_not_pay(
     model: VitsModel, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = speak(model, 2, batch)
-    monkeypatch.setattr(workers, "_threads_pay", lambda: False)
+    monkeypatch.setattr(workers, "_threads_pay", lambda dtype: False)
     monkeypatch.setattr(pieces, "spread", lambda jobs: pytest.fail(f"{len(jobs)} jobs for threads"))
     whole, again = speak(model, 2, batch), speak(model, 2, batch)
     assert torch.equal(whole.waveform, again.waveform)
