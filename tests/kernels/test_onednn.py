@@ -73,10 +73,15 @@ def test_convolutions_have_few_numbers_of_steps() -> None:
 
 
 @pytest.mark.parametrize("matrix_units", [False, True])
+@pytest.mark.parametrize(
+    ("given", "tolerance"), [(torch.float32, MODEL_FLOAT32), (torch.bfloat16, HALF_PRECISION_MODEL[torch.bfloat16])]
+)
 @pytest.mark.parametrize("op", ["conv1d", "wavenet_layer"])
-def test_one_packed_weight_serves_every_length(op: str, matrix_units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or, with matrix units, one all short and one all long sequences. Where oneDNN wants another layout than the
-    packed one, it rearranges weights in every call."""
+def test_one_packed_weight_serves_every_length(
+    op: str, given: torch.dtype, tolerance: float, matrix_units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or, in half precision with matrix units, one all short and one all long sequences. Where oneDNN wants another
+    layout than the packed one, it rearranges weights in every call."""
     monkeypatch.setattr(convolution, "has_matrix_units", lambda: matrix_units)
     forms: set[Any] = set()
 
@@ -87,21 +92,22 @@ def test_one_packed_weight_serves_every_length(op: str, matrix_units: bool, monk
 
     packed = convolution.packed
     monkeypatch.setattr(convolution, "packed", noted)
-    weight, square = torch.randn(5, 16, 32), torch.randn(16, 16)
+    weight, square = torch.randn(5, 16, 32, dtype=given), torch.randn(16, 16, dtype=given)
     for steps in (1, 33, 64, 80, 96, 2300):
-        x = torch.randn(2, steps, 16)
+        x = torch.randn(2, steps, 16, dtype=given)
 
         def compute(x: torch.Tensor = x) -> torch.Tensor:
             if op == "conv1d":
                 return conv1d(x, weight)
-            return wavenet_layer(x, None, weight, torch.zeros(32), square, torch.zeros(16))
+            return wavenet_layer(x, None, weight, x.new_zeros(32), square, x.new_zeros(16))
 
         with use_backend("onednn"):
             found = compute()
         with use_backend("eager"):
-            assert relative_rms(found, compute()) < MODEL_FLOAT32
-    long = {("onednn", torch.float32, 1, 1.0, False)} if matrix_units else set()
-    assert forms == {("onednn windows", torch.float32, 1.0)} | long
+            assert relative_rms(found, compute()) < tolerance
+    dtype = convolution.compute_dtype(given)
+    long = {("onednn", dtype, 1, 1.0, False)} if matrix_units and dtype != torch.float32 else set()
+    assert forms == {("onednn windows", dtype, 1.0)} | long
 
 
 def test_a_piece_is_as_wide_as_memory_lets_it() -> None:
