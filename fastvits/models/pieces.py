@@ -96,8 +96,9 @@ def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, chann
         piece = compute(x[:, start:stop], inside)
         out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
 
-    jobs = [partial(compute_items, some) for some in pieces.items()]
-    if pieces.batch == 1:
+    if pieces.batch > 1:
+        jobs = [partial(compute_items, some) for some in pieces.items()]
+    else:
         jobs = [partial(compute_steps, *window) for window in pieces.windows()]
     if pieces.workers > 1:
         spread(jobs)
