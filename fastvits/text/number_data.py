@@ -89,6 +89,31 @@ HALVES = {
     "id": "setengah", "ja": "半", "ko": "반", "nl": "een half", "no": "en halv", "pl": "pół", "ro": "jumătate",
     "sk": "pol", "sl": "pol", "sr": "pola", "sv": "en halv", "tr": "yarım", "uk": "половина", "vi": "một nửa",
 }  # fmt: skip
+# What is said before a negative number, and between two numbers of which the second is taken away: by espeak-ng's short
+# code, for the languages that `shorthand` does not know. espeak-ng's own word where it has one, but for Bengali and
+# Indonesian: of the first it misreads its word where that is written, of the other it says the name of the sign.
+MINUS = {
+    **dict.fromkeys("af bs da eo eu gd hr ia id io la lb lt nb nn no pl ro sl sq sr sv tk uz".split(), "minus"),  # noqa: SIM905
+    **dict.fromkeys("ba bg ce cv kk ky mk tg tt".split(), "минус"),  # noqa: SIM905
+    "am": "አሉታዊ", "an": "menos", "ar": "ناقص", "az": "mənfi", "be": "мінус", "bn": "মাইনাস", "ca": "menys",
+    "cmn": "负", "cy": "minws", "el": "μείον", "et": "miinus", "fa": "منفی", "fi": "miinus", "ga": "lúide",
+    "gu": "માઇનસ", "he": "מינוס", "hi": "माइनस", "ht": "mwens", "hu": "mínusz", "hy": "մինուս", "hyw": "մինուս",
+    "is": "mínus", "ja": "マイナス", "jbo": "ni'u", "ka": "მინუს", "kn": "ಮೈನಸ್", "ko": "마이너스", "lfn": "menos",
+    "ltg": "mīnus", "lv": "mīnus", "ml": "മൈനസ്", "mr": "उणे", "ms": "negatif", "my": "အနုတ်", "ne": "माइनस",
+    "nl": "min", "or": "ମାଇନସ୍", "pa": "ਮਾਈਨਸ", "sd": "منفي", "si": "ඍණ", "sw": "hasi", "ta": "கழித்தல்",
+    "te": "మైనస్", "tet": "menus", "th": "ลบ", "ti": "ደቒቕ", "tr": "eksi", "ug": "مىنۇس", "uk": "мінус",
+    "ur": "منفی", "vi": "trừ", "yue": "負",
+}  # fmt: skip
+# Between two numbers, where that is another word; and scripts that put no space behind either.
+LESS = {"cmn": "减", "ja": "引く", "ko": "빼기", "yue": "減"}
+WITHOUT_SPACES = frozenset(["cmn", "ja", "yue"])
+# Languages that write a point before decimals: those of `POINT`, and others that num2words does not know, or whose
+# thousands are not always set apart by commas.
+DECIMAL_POINT = POINT | {
+    "ar", "as", "bpy", "cmn", "cy", "fa", "ga", "gd", "gu", "hak", "haw", "hi", "ht", "jbo", "kok", "mi", "ml", "mr",
+    "ms", "mt", "mto", "my", "nci", "ne", "om", "or", "pa", "qu", "quc", "sd", "shn", "si", "sw", "ta", "ti", "tn",
+    "ug", "ur", "yue",
+}  # fmt: skip
 # Words behind which a single V or X is a number: "Chapter V", but "Malcolm X".
 HEADING = re.compile(
     r"\b(?:act|appendix|article|book|canto|chapter|class|episode|figure|part|phase|psalm|scene|season|section|stage|table"

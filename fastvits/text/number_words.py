@@ -150,7 +150,7 @@ def _in_words(match: re.Match[str], language: str) -> str | None:
     before = match.string[: match.start()]
     symbol, behind = (match["money"] or "").strip(), (match["behind"] or "").strip()
     whole, decimals = _value(match["number"], language)
-    lead = " " if before[-1:].isalpha() else ""
+    lead = (" " if before[-1:].isalpha() else "") + (match["sign"] if match["sign"] in ("+", "–") else "")
     trail = " " if match["letter"] is not None else ""
     if match["ordinal"] is not None:
         words = _ordinal(language, whole, match["ordinal"])

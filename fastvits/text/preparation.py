@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from .abbreviations import stop_goes_on
 from .espeak_faults import is_expanded
+from .espeak_numbers import numbers_for_espeak
 from .folding import folded, folded_to, readable_by_espeak
 from .front_ends.base import FrontEnd, Reading
 from .front_ends.romanized import is_named
@@ -74,7 +75,8 @@ class Preparation:
         phonemes: for voices that read espeak-ng's phonemes through phonemizer, the flags around words of other
             languages, "(en)", are left out; for all, its own names of phonemes are IPA where the vocabulary lacks them.
         spell_out: money such as "$1.2M", dates, times, units, ranges, fractions, Roman numerals, telephone numbers and
-            addresses in words, in the languages of `fastvits.text.shorthand`.
+            addresses in words, in the languages of `fastvits.text.shorthand`; in all languages a minus in words, where
+            one is meant and its word is known, and no point before decimals that goes unsaid.
     """
 
     fold_characters: bool = True
@@ -109,6 +111,8 @@ class Preparation:
         if self.spell_out and language is not None:
             voice = (getattr(front_end, "voice", None) or "").lower()
             text = spelt_out(text, voice if voice in SPELT_OUT else language)
+            if voice and not front_end.reads_letters:
+                text = numbers_for_espeak(text, language)
         if self.normalize_numbers == "auto" and front_end.reads_letters and language is not None:
             text = numbers_in_words(text, language)
         if self.ellipses and front_end.reads_raw_phonemes:

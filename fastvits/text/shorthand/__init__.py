@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..number_signs import minus_in_words, with_leading_zeros
 from ..spans import Spanned
 from . import czech_slovak, english, german, romance, russian
 from .addresses import addresses_in_words
@@ -26,7 +27,7 @@ LANGUAGES: dict[str, Words] = {
 
 
 def spelt_out(text: Spanned, language: str) -> Spanned:
-    """A text with its shorthand in words; as it is in a language that is not among `LANGUAGES`.
+    """A text with its shorthand in words; in a language that is not among `LANGUAGES` the signs of numbers alone.
 
     Numbers stay digits: espeak-ng reads them, and voices of letters have theirs said by `number_words`. What has to be
     an ordinal word (Roman numerals behind names, Russian dates) needs the package `num2words`, and stays without it.
@@ -36,7 +37,8 @@ def spelt_out(text: Spanned, language: str) -> Spanned:
         language: a two-letter code, or the name of a voice of espeak-ng that has a country in it.
     """
     words = LANGUAGES.get(language)
+    text = with_leading_zeros(text, language)
     if words is None:
-        return text
+        return minus_in_words(text, language)
     text = addresses_in_words(text, words)
     return signs_in_words(text, words)

@@ -152,7 +152,7 @@ def _clock(hour: int, minute: int, two: str, few: str, many: str) -> str:
 CZECH = Words(
     language="cs",
     point=",",
-    minus="minus",
+    minus="mínus",
     plus="plus",
     to="až",
     marks={".": "tečka", "@": "zavináč", "/": "lomítko", "-": "pomlčka", "_": "podtržítko", "?": "otazník",

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ..genders import is_feminine
 from ..number_data import HEADING
+from ..number_signs import minus_in_words
 from ..spans import Spanned, substituted
 from .forms import SIGNS, Words, counted
 from .telephones import telephones_in_words
@@ -20,7 +21,6 @@ _DATE = re.compile(
 _RANGE = re.compile(
     r"(?<![\w.,:/–-])(?P<first>\d{1,4}(?:[.,]\d+)?)(?P<dash>\s?[–-]\s?)(?P<second>\d{1,4}(?:[.,]\d+)?)(?![\w/–-]|[.,:]\d)"
 )
-_MINUS = re.compile(r"(?:(?<=^)|(?<=[\s(\[=]))[-−](?=\d)")
 _DIFFERENCE = re.compile(r"(?<=\d)\s?[-−–]\s?(?=\d+(?:[.,]\d+)?\s*=)")
 _ROMAN = re.compile(
     r"(?P<roman>(?<![\w.&'’-])(?:X{1,3}(?:IX|IV|V?I{0,3})|IX|IV|VI{0,3}|I{1,3}))(?P<ending>[eᵉº°ª]|er|ème|[.])?(?![\w'’&-]|\.\w)"
@@ -55,7 +55,7 @@ def signs_in_words(text: Spanned, words: Words) -> Spanned:
     """A text with dates, times, money, units, fractions, ranges, minus signs and Roman numerals in words."""
     text = substituted(text, _ROMAN, lambda match: _roman(match, words))
     if not any(map(str.isnumeric, str(text))):
-        return _signs(text, words)
+        return _signs(minus_in_words(text, words.language, words.minus), words)
     text = substituted(text, _ISO_DATE, lambda match: _date(match, words))
     if words.day_comes_first:
         text = substituted(text, _DATE, lambda match: _date(match, words))
@@ -63,6 +63,8 @@ def signs_in_words(text: Spanned, words: Words) -> Spanned:
         pattern = re.compile(rf"(?<![\w.,:])(?:{words.clock_pattern})(?![\w:]|[.,]\d)")
         text = substituted(text, pattern, lambda match: _clock(match, words))
     text = telephones_in_words(text, words)
+    # Before all that puts a number in words: "-1 €" is "minus ein Euro".
+    text = minus_in_words(text, words.language, words.minus)
     if words.before is not None:
         text = words.before(text)
     found = _patterns(words.language, words.point, _any(words.currencies), _any(words.magnitudes), _any(words.units))
@@ -80,7 +82,6 @@ def signs_in_words(text: Spanned, words: Words) -> Spanned:
             rf"(?<![\w./])(?P<whole>\d+\s?)?(?P<fraction>(?<!\d)(?:{_any(words.fractions)}))(?![\w/]|[.,]\d)"
         )
         text = substituted(text, pattern, lambda match: _fraction(match, words))
-    text = substituted(text, _MINUS, lambda match: f"{words.minus} ")
     return _signs(text, words)
 
 
