@@ -25,6 +25,7 @@ from .layers import (
     mask_of,
     taps_first,
 )
+from .masks import additive_mask, is_full, same_lengths
 from .named_output import VitsEncoderOutput, VitsTextEncoderOutput
 from .observed import is_training, known, observed
 
@@ -36,18 +37,6 @@ def projected(x: Tensor, projection: Projection, lengths: Tensor | None) -> Tens
     """`[B, T, C]` -> `[B, T, P]`, zero beyond `lengths`."""
     weight, bias = projection
     return kernels.conv1d(x, weight.unsqueeze(0), bias, lengths=lengths, ieee=True)
-
-
-def additive_mask(attention_mask: Tensor | None, x: Tensor) -> Tensor | None:
-    """What a published mask adds to scores `[B, H, T, T]`: 0, or the lowest number where keys are masked. From `[B, T]`
-    of 0 and 1, or `[B, 1, T, T]` that is such a sum already, or boolean."""
-    if attention_mask is None:
-        return None
-    if attention_mask.dim() == 2:
-        attention_mask = (attention_mask != 0)[:, None, None, :].expand(-1, 1, x.shape[1], -1)
-    if attention_mask.dtype == torch.bool:
-        attention_mask = x.new_zeros(attention_mask.shape).masked_fill(~attention_mask, torch.finfo(x.dtype).min)
-    return attention_mask
 
 
 @known
@@ -363,9 +352,9 @@ class VitsTextEncoder(Float32Module):
 
         Masks that do not say one and the same length of each item are followed to the letter, layer by layer.
         """
-        lengths = None if observed(*self.children()) else _same_lengths(padding_mask, attention_mask)
+        lengths = None if observed(*self.children()) else same_lengths(padding_mask, attention_mask)
         if lengths is not None:
-            full = None if _is_full(lengths, input_ids.shape[1]) else lengths
+            full = None if is_full(lengths, input_ids.shape[1]) else lengths
             made = self._run(input_ids, full, bool(output_attentions))
             mask = padding_mask.to(made.hidden.dtype)
             states = [state * mask for state in made.hidden_states]
@@ -430,24 +419,3 @@ class VitsTextEncoder(Float32Module):
             states, attentions, prior = self.encoder.between(x, lengths, need_weights, last)
         means, log_scales = prior.split(self.flow_size, dim=-1)
         return TextEncoding(states[-1], means, log_scales, states, attentions)
-
-
-def _same_lengths(padding_mask: Tensor, attention_mask: Tensor | None) -> Tensor | None:
-    """The lengths `[B]` that both published masks mean, or None where they mean anything else."""
-    valid = padding_mask[..., 0] != 0
-    lengths = valid.sum(-1)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or padding_mask.is_meta:
-        return lengths
-    runs = torch.arange(valid.shape[1], device=valid.device) < lengths.unsqueeze(1)
-    right = bool((valid == runs).all()) and bool((lengths > 0).all())
-    if attention_mask is None:
-        right = right and bool(valid.all())
-    else:
-        right = right and attention_mask.dim() == 2 and bool(((attention_mask != 0) == valid).all())
-    return lengths if right else None
-
-
-def _is_full(lengths: Tensor, steps: int) -> bool:
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or lengths.is_meta:
-        return False
-    return bool((lengths == steps).all())

@@ -26,7 +26,7 @@ from ..conv_gradients import convolutions
 from ..dropout import dropout_scale, keeps
 from ..gradients import derivable, wants
 from ..normalisation import statistics, store_shares, through_norm
-from .forward import _depthwise, _pointwise_sum
+from .forward import _depthwise, _pointwise_sum, tile_of_program
 from .reference import depth_separable_layer_reference
 
 if TYPE_CHECKING:
@@ -37,6 +37,24 @@ if TYPE_CHECKING:
 def _gelu_slope(x):
     """The derivative of the exact GELU, `Phi(x) + x phi(x)`."""
     return 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+
+
+@kernel
+def _normed(
+    x,  # [BLOCK_T, BLOCK_N], float32
+    weight_ptr,  # [C]
+    bias_ptr,  # [C]
+    offs_c,
+    mask_c,
+    eps,
+    CHANNELS: "tl.constexpr",
+):
+    """A norm again: its rows before the weight, what they were scaled by, the weight and the bias."""
+    mean, scale = statistics(x, mask_c, eps, CHANNELS)
+    normed = (x - mean[:, None]) * scale[:, None]
+    weight = tl.load(weight_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32)
+    bias = tl.load(bias_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32)
+    return normed, scale, weight, bias
 
 
 @kernel
@@ -70,16 +88,11 @@ def _depth_separable_output_bwd_kernel(
     BLOCK_C: "tl.constexpr",
     BLOCK_N: "tl.constexpr",
 ):
-    blocks_t = tl.cdiv(steps, BLOCK_T)
-    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
-    first = tl.program_id(0) % blocks_t * BLOCK_T
-    rows = tl.arange(0, BLOCK_T)
-    offs_n = tl.arange(0, BLOCK_N)
-    mask_n = offs_n < CHANNELS
-    tile_first = (pid_b * steps + first) * CHANNELS
+    pid_b, first, length, rows, offs_n, mask_n, tile_first = tile_of_program(
+        lengths_ptr, steps, CHANNELS, BLOCK_T, BLOCK_N
+    )
     tile = rows[:, None] * CHANNELS + offs_n[None, :]
     mask = (rows < steps - first)[:, None] & mask_n[None, :]
-    length = steps if lengths_ptr is None else tl.minimum(tl.load(lengths_ptr + pid_b), steps).to(tl.int32)
     # A tile beyond the length has a gradient of zeros, and passes on such; only its h has to be a number.
     v = _pointwise_sum(
         x_ptr + pid_b * stride_xb + first.to(tl.int64) * stride_xt, depthwise_ptr, depthwise_bias_ptr,
@@ -87,17 +100,14 @@ def _depth_separable_output_bwd_kernel(
         first, steps, length, dilation, eps, stride_xt, stride_xc,
         CHANNELS, KERNEL_SIZE, "ieee", BLOCK_T, BLOCK_C, BLOCK_N,
     )  # fmt: skip
-    mean, scale = statistics(v, mask_n, eps, CHANNELS)
-    normed = (v - mean[:, None]) * scale[:, None]
-    norm_weight = tl.load(norm2_weight_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
-    norm_bias = tl.load(norm2_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
+    normed, scale, weight, bias = _normed(v, norm2_weight_ptr, norm2_bias_ptr, offs_n, mask_n, eps, CHANNELS)
     valid = (rows < length - first)[:, None] & mask_n[None, :]
     g = tl.load(g_ptr + tile_first + tile, mask=valid, other=0.0).to(tl.float32)
     if seed_ptr is not None:
         kept = keeps(tl.load(seed_ptr), pid_b.to(tl.int32), (first + rows)[:, None], offs_n[None, :], rate)
         g = tl.where(kept, g * kept_scale, 0.0)
-    g *= _gelu_slope(normed * norm_weight[None, :] + norm_bias[None, :])
-    of_v = through_norm(g * norm_weight[None, :], normed, scale, mask_n, CHANNELS)
+    g *= _gelu_slope(normed * weight[None, :] + bias[None, :])
+    of_v = through_norm(g * weight[None, :], normed, scale, mask_n, CHANNELS)
     tl.store(of_sum_ptr + tile_first + tile, of_v.to(of_sum_ptr.dtype.element_ty), mask=mask)
     store_shares(share_ptr, offs_n, mask_n, g * normed, g, of_v, CHANNELS)
 
@@ -126,15 +136,10 @@ def _depth_separable_hidden_bwd_kernel(
     BLOCK_C: "tl.constexpr",
     BLOCK_N: "tl.constexpr",
 ):
-    blocks_t = tl.cdiv(steps, BLOCK_T)
-    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
-    first = tl.program_id(0) % blocks_t * BLOCK_T
-    rows = tl.arange(0, BLOCK_T)
-    offs_n = tl.arange(0, BLOCK_N)
-    mask_n = offs_n < CHANNELS
-    tile_first = (pid_b * steps + first) * CHANNELS
+    pid_b, first, length, rows, offs_n, mask_n, tile_first = tile_of_program(
+        lengths_ptr, steps, CHANNELS, BLOCK_T, BLOCK_N
+    )
     mask_t = (rows < steps - first)[:, None]
-    length = steps if lengths_ptr is None else tl.minimum(tl.load(lengths_ptr + pid_b), steps).to(tl.int32)
     g = tl.zeros((BLOCK_T, BLOCK_N), tl.float32)
     for c_first in range(0, CHANNELS, BLOCK_C):
         c = c_first + tl.arange(0, BLOCK_C)
@@ -152,12 +157,9 @@ def _depth_separable_hidden_bwd_kernel(
         x_ptr + pid_b * stride_xb + first.to(tl.int64) * stride_xt, depthwise_ptr, depthwise_bias_ptr,
         first, length, dilation, stride_xt, stride_xc, offs_n, mask_n, CHANNELS, KERNEL_SIZE, BLOCK_T,
     )  # fmt: skip
-    mean, scale = statistics(u, mask_n, eps, CHANNELS)
-    normed = (u - mean[:, None]) * scale[:, None]
-    norm_weight = tl.load(norm1_weight_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
-    norm_bias = tl.load(norm1_bias_ptr + offs_n, mask=mask_n, other=0.0).to(tl.float32)
-    g *= _gelu_slope(normed * norm_weight[None, :] + norm_bias[None, :])
-    of_u = through_norm(g * norm_weight[None, :], normed, scale, mask_n, CHANNELS)
+    normed, scale, weight, bias = _normed(u, norm1_weight_ptr, norm1_bias_ptr, offs_n, mask_n, eps, CHANNELS)
+    g *= _gelu_slope(normed * weight[None, :] + bias[None, :])
+    of_u = through_norm(g * weight[None, :], normed, scale, mask_n, CHANNELS)
     of_u_ptrs = of_depthwise_ptr + tile_first + rows[:, None] * CHANNELS + offs_n[None, :]
     tl.store(of_u_ptrs, of_u.to(of_depthwise_ptr.dtype.element_ty), mask=mask_t & mask_n[None, :])
     store_shares(share_ptr, offs_n, mask_n, g * normed, g, of_u, CHANNELS)

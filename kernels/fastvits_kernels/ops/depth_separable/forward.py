@@ -135,6 +135,29 @@ def _pointwise_sum(
 
 
 @kernel
+def tile_of_program(
+    lengths_ptr,  # [B] or None
+    steps,
+    CHANNELS: "tl.constexpr",
+    BLOCK_T: "tl.constexpr",
+    BLOCK_N: "tl.constexpr",
+):
+    """What a program computes, `BLOCK_T` steps of an item in all channels: the item, the first step, the item's length,
+    rows, channels and which of these there are, and where the first row stands in `[B, T, C]`.
+
+    One axis for tiles and items: a grid's other axes hold 65535 programs at most. Tiles are addressed from their first
+    row, so that only that address has 64 bits.
+    """
+    blocks_t = tl.cdiv(steps, BLOCK_T)
+    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
+    first = tl.program_id(0) % blocks_t * BLOCK_T
+    rows = tl.arange(0, BLOCK_T)
+    offs_n = tl.arange(0, BLOCK_N)
+    length = steps if lengths_ptr is None else tl.minimum(tl.load(lengths_ptr + pid_b), steps).to(tl.int32)
+    return pid_b, first, length, rows, offs_n, offs_n < CHANNELS, (pid_b * steps + first) * CHANNELS
+
+
+@kernel
 def _depth_separable_layer_fwd_kernel(
     x_ptr,  # [B, T, C]
     depthwise_ptr,  # [K, C], contiguous, as are the parameters that follow
@@ -163,16 +186,10 @@ def _depth_separable_layer_fwd_kernel(
     BLOCK_C: "tl.constexpr",
     BLOCK_N: "tl.constexpr",
 ):
-    # One axis for tiles and items: a grid's other axes hold 65535 programs at most.
-    blocks_t = tl.cdiv(steps, BLOCK_T)
-    pid_b = (tl.program_id(0) // blocks_t).to(tl.int64)
-    first = tl.program_id(0) % blocks_t * BLOCK_T
-    rows = tl.arange(0, BLOCK_T)
-    offs_n = tl.arange(0, BLOCK_N)
-    mask_n = offs_n < CHANNELS
-    # Tiles are addressed from their first row, so that only that address has 64 bits.
-    out_first = out_ptr + (pid_b * steps + first) * CHANNELS
-    length = steps if lengths_ptr is None else tl.minimum(tl.load(lengths_ptr + pid_b), steps).to(tl.int32)
+    pid_b, first, length, rows, offs_n, mask_n, tile_first = tile_of_program(
+        lengths_ptr, steps, CHANNELS, BLOCK_T, BLOCK_N
+    )
+    out_first = out_ptr + tile_first
     if first >= length:
         tl.store(
             out_first + rows[:, None] * CHANNELS + offs_n[None, :],

@@ -43,7 +43,7 @@ from torch import Tensor
 from ...launch import tiles
 from ...launch.jit import kernel, launch, padded
 from ..gradients import wants
-from .forward import found_bin, place_in_bin, right_ends, shares
+from .forward import found_in_bin, right_ends, shares
 from .reference import MIN_BIN, MIN_DERIVATIVE
 
 if TYPE_CHECKING:
@@ -104,18 +104,10 @@ def spline_gradients(
     share_x, share_y = shares(widths, bins, K), shares(heights, bins, K)
     ends_x = right_ends(share_x, bins, tail_bound, K, MIN_SIZE)
     ends_y = right_ends(share_y, bins, tail_bound, K, MIN_SIZE)
-    inside = (x >= -tail_bound) & (x <= tail_bound)
-    value = tl.where(inside, x, 0.0)
-    index, x0, x1, y0, y1, slope0, slope1 = found_bin(
-        value, ends_x, ends_y, derivatives, bins, tail_bound, K, REVERSE, MIN_SLOPE
+    inside, index, _, _, width, height, slope0, slope1, theta, rest, mixed, secant, denominator, derivative = (
+        found_in_bin(x, ends_x, ends_y, derivatives, bins, tail_bound, K, REVERSE, MIN_SLOPE)
     )
-    theta, rest = place_in_bin(value, x0, x1, y0, y1, slope0, slope1, REVERSE)
-    width, height = x1 - x0, y1 - y0
-    secant = height / width
-    mixed = theta * rest
     slopes = slope0 + slope1
-    denominator = secant * (1.0 - 2.0 * mixed) + slopes * mixed
-    derivative = slope1 * theta * theta + 2.0 * secant * mixed + slope0 * rest * rest
     ratio = secant / denominator
     steepness = derivative * ratio * ratio
     # `dl/dtheta` and `v`.

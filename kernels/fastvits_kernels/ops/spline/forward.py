@@ -57,7 +57,7 @@ def _slope(unnormalized, bins, index, K: "tl.constexpr", MIN_SLOPE: "tl.constexp
 
 
 @kernel
-def found_bin(
+def _found_bin(
     value,  # [N]
     ends_x,  # [N, BINS], as `right_ends` gives them
     ends_y,
@@ -79,7 +79,7 @@ def found_bin(
 
 
 @kernel
-def place_in_bin(value, x0, x1, y0, y1, slope0, slope1, REVERSE: "tl.constexpr"):
+def _place_in_bin(value, x0, x1, y0, y1, slope0, slope1, REVERSE: "tl.constexpr"):
     """`theta` and `1 - theta` of each value: how far into its bin its `x` is."""
     if REVERSE:
         height = y1 - y0
@@ -98,6 +98,39 @@ def place_in_bin(value, x0, x1, y0, y1, slope0, slope1, REVERSE: "tl.constexpr")
 
 
 @kernel
+def found_in_bin(
+    x,  # [N]
+    ends_x,  # [N, BINS], as `right_ends` gives them
+    ends_y,
+    derivatives,  # [N, BINS], unnormalised, with anything beyond K - 1
+    bins,  # [1, BINS]
+    tail_bound,
+    K: "tl.constexpr",
+    REVERSE: "tl.constexpr",
+    MIN_SLOPE: "tl.constexpr",
+):
+    """What the spline and its gradients take from the bin of each `x`, or of 0 where `x` is outside the bounds.
+
+    `[N]` each: whether `x` is inside; the bin's index, its left knot `x0, y0`, its width and height, the derivatives at
+    both knots; `theta`, `1 - theta` and their product; the secant `s`; and `S` and `N`, of which the spline's
+    derivative is `s^2 N / S^2` (the docstring of `backward`).
+    """
+    inside = (x >= -tail_bound) & (x <= tail_bound)
+    value = tl.where(inside, x, 0.0)
+    index, x0, x1, y0, y1, slope0, slope1 = _found_bin(
+        value, ends_x, ends_y, derivatives, bins, tail_bound, K, REVERSE, MIN_SLOPE
+    )
+    theta, rest = _place_in_bin(value, x0, x1, y0, y1, slope0, slope1, REVERSE)
+    width, height = x1 - x0, y1 - y0
+    secant = height / width
+    mixed = theta * rest
+    slopes = slope0 + slope1
+    denominator = secant * (1.0 - 2.0 * mixed) + slopes * mixed
+    derivative = slope1 * theta * theta + 2.0 * secant * mixed + slope0 * rest * rest
+    return inside, index, x0, y0, width, height, slope0, slope1, theta, rest, mixed, secant, denominator, derivative
+
+
+@kernel
 def spline_tile(
     x,  # [N]
     widths,  # [N, BINS], unnormalised, with anything beyond K
@@ -113,17 +146,9 @@ def spline_tile(
     """The spline and its log-determinant at `x`, float32: the docstring of the op."""
     ends_x = right_ends(shares(widths, bins, K), bins, tail_bound, K, MIN_SIZE)
     ends_y = right_ends(shares(heights, bins, K), bins, tail_bound, K, MIN_SIZE)
-    inside = (x >= -tail_bound) & (x <= tail_bound)
-    value = tl.where(inside, x, 0.0)
-    _, x0, x1, y0, y1, slope0, slope1 = found_bin(
-        value, ends_x, ends_y, derivatives, bins, tail_bound, K, REVERSE, MIN_SLOPE
+    inside, _, x0, y0, width, height, slope0, _, theta, _, mixed, secant, denominator, derivative = found_in_bin(
+        x, ends_x, ends_y, derivatives, bins, tail_bound, K, REVERSE, MIN_SLOPE
     )
-    theta, rest = place_in_bin(value, x0, x1, y0, y1, slope0, slope1, REVERSE)
-    width, height = x1 - x0, y1 - y0
-    secant = height / width
-    mixed = theta * rest
-    denominator = secant * (1.0 - 2.0 * mixed) + (slope0 + slope1) * mixed
-    derivative = slope1 * theta * theta + 2.0 * secant * mixed + slope0 * rest * rest
     out = theta * width + x0 if REVERSE else y0 + height * (secant * theta * theta + slope0 * mixed) / denominator
     # The logarithm of secant^2 * derivative / denominator^2.
     ratio = secant / denominator
