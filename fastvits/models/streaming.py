@@ -5,11 +5,15 @@ decoder and of the flow, computed from the configuration. A piece decodes the la
 the ends of that window have spoiled. The flow's outputs are kept until no later piece hears them, so that only its halo
 is computed twice.
 
+A piece has two parts: the flow, which goes on from where the piece before it has left, and the decoder, for which no
+other piece waits (`next_windows`, `decoded`).
+
 Streams of one model may have their next pieces computed in one call, wherever each of them stands: their windows lie
 side by side, the shorter ones with lengths, so that a piece is the same alone.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeAlias
@@ -141,11 +145,29 @@ class _Rest:
         self.first = first
         return self.prior.window(first, last)._replace(values=self.kept[:, : last - first])
 
-    def own(self, waveform: Tensor) -> Tensor:
-        """The next piece, of the waveform of what it hears."""
-        first, last = self.heard()
-        hop = waveform.shape[1] // (last - first)
-        return waveform[:, (self.start - first) * hop : (self.stop - first) * hop]
+    def own(self) -> slice:
+        """The frames of the next piece among those that it hears."""
+        first, _ = self.heard()
+        return slice(self.start - first, self.stop - first)
+
+    @property
+    def samples(self) -> int:
+        """Those of the next piece."""
+        return (self.stop - self.start) * math.prod(self.config.upsample_rates)
+
+
+class PieceWindow(NamedTuple):
+    """All that a piece is made of, whatever becomes of its stream; see `next_windows`."""
+
+    stages: PieceStages
+    order: int
+    heard: Latents
+    """The latents that it hears."""
+    room: int
+    """The most that a piece of its size hears."""
+    own: slice
+    """Its frames among those that it hears."""
+    samples: int
 
 
 def next_pieces(streams: Sequence[PieceStream]) -> list[Tensor]:
@@ -157,24 +179,57 @@ def next_pieces(streams: Sequence[PieceStream]) -> list[Tensor]:
     Raises ValueError where one of them is at its end.
     """
     rests = [stream.rest() for stream in streams]
+    pieces = decoded(_windows(streams, rests))
+    _advance(streams, rests)
+    return pieces
+
+
+def next_windows(streams: Sequence[PieceStream]) -> list[PieceWindow]:
+    """What the next piece of each of these different streams of one model is made of, computed by one call of the flow
+    where they need one; the streams go on, and `decoded` makes the pieces, in any order and in any thread.
+
+    None of them goes on where that fails. Raises ValueError where one of them is at its end.
+    """
+    rests = [stream.rest() for stream in streams]
+    windows = _windows(streams, rests)
+    _advance(streams, rests)
+    return windows
+
+
+def decoded(windows: Sequence[PieceWindow]) -> list[Tensor]:
+    """The pieces `[B, n]` of these windows of one model, made by one call of the decoder."""
+    stages = max(windows, key=lambda window: window.order).stages
+    heard = [window.heard for window in windows]
+    with stages.entered() as runner:
+        waveforms = _in_one_call(runner, "decoder", stages.decoder, heard, max(window.room for window in windows))
+    pieces = []
+    for window, waveform in zip(windows, waveforms, strict=True):
+        hop = waveform.shape[1] // window.heard.values.shape[1]
+        pieces.append(waveform[:, window.own.start * hop : window.own.stop * hop])
+    # A piece that is kept does not keep those of others.
+    return pieces if len(pieces) == 1 else [piece.clone() for piece in pieces]
+
+
+def _windows(streams: Sequence[PieceStream], rests: Sequence[_Rest]) -> list[PieceWindow]:
     # Of the call that looked at the weights last. Entered for each piece: a context held across a yield would leak into
     # the caller's code.
     stages = max(streams, key=lambda stream: stream.order).stages
-    rooms = [rest.room() for rest in rests]
-    with stages.entered() as runner:
-        wanting = [(rest, missing) for rest in rests if (missing := rest.missing()) is not None]
-        if wanting:
-            inputs = [missing for _, missing in wanting]
-            made = _in_one_call(runner, "flow", stages.flow, inputs, max(added for _, added in rooms))
-            for (rest, _), computed in zip(wanting, made, strict=True):
-                rest.keep(computed)
-        windows = [rest.window() for rest in rests]
-        waveforms = _in_one_call(runner, "decoder", stages.decoder, windows, max(heard for heard, _ in rooms))
-    pieces = [rest.own(waveform) for rest, waveform in zip(rests, waveforms, strict=True)]
+    wanting = [(rest, missing) for rest in rests if (missing := rest.missing()) is not None]
+    if wanting:
+        inputs = [missing for _, missing in wanting]
+        with stages.entered() as runner:
+            made = _in_one_call(runner, "flow", stages.flow, inputs, max(rest.room()[1] for rest in rests))
+        for (rest, _), computed in zip(wanting, made, strict=True):
+            rest.keep(computed)
+    return [
+        PieceWindow(stream.stages, stream.order, rest.window(), rest.room()[0], rest.own(), rest.samples)
+        for stream, rest in zip(streams, rests, strict=True)
+    ]
+
+
+def _advance(streams: Sequence[PieceStream], rests: Sequence[_Rest]) -> None:
     for stream, rest in zip(streams, rests, strict=True):
         stream.advance(rest)
-    # A piece that is kept does not keep those of others.
-    return pieces if len(pieces) == 1 else [piece.clone() for piece in pieces]
 
 
 def _in_one_call(runner: StageRunner, name: str, layer: Layer, inputs: Sequence[Latents], room: int) -> list[Tensor]:

@@ -36,13 +36,14 @@ class Metrics:
         )
         self.steps = prometheus.Histogram(
             "step_seconds",
-            "A step, by what it is: a sentence is read, its durations are computed (text), or a piece of sound",
+            "A step, by what it is: a sentence is read, its durations are computed (text), then the latents of a piece "
+            "(flow) and the piece itself",
             buckets=_SECONDS,
             **{**common, "labelnames": ["voice", "step"]},
         )
         self.batch = prometheus.Histogram(
             "batch_size",
-            "Texts that share a call of the model, by step",
+            "Steps that share a call of the model, by what they are",
             buckets=_TOGETHER,
             **{**common, "labelnames": ["step"]},
         )

@@ -7,12 +7,17 @@ so on). Threads take one step at a time, so that nobody waits for a whole text o
 - of the others the one whose listener runs out of sound first;
 - who is far ahead of its listener waits until samples were taken (memory stays bounded, however slow a reader is).
 
+An utterance goes on while its samples are computed (`Deferred`): several threads may be at one utterance, each piece of
+which is as urgent as the sound before it is short. Its listener gets everything in order. A piece that cannot be
+computed ends it where that piece would have been heard, when all that comes before it was.
+
 Where calls may be shared (`batch`), a step takes along the next ones that are of the same group, in this order: nobody
 waits for a batch to become full, and who comes meanwhile is in the next one. A model may have one owner (`calls` 1):
 then one call of it follows the other, and texts are read while one is computed.
 
-Steps of one utterance follow one another, random numbers come from its own seed, and every step has the same number of
-processors, on which the last bit of a sum may depend: its samples are the same alone and in a crowd.
+What is computed for an utterance does not depend on who computes it when, random numbers come from its own seed, and
+every step has the same number of processors, on which the last bit of a sum may depend: its samples are the same alone
+and in a crowd.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .utterances import MAX_AHEAD, CallItem, Listener, Step, Steps, Utterance
+from .utterances import CallItem, Deferred, Listener, Step, Steps, Task, Utterance
 
 __all__ = ["Busy", "Draining", "Scheduler", "TooLate", "WatchCall"]
 
@@ -54,6 +59,9 @@ class Draining(Busy):
 
 class TooLate(RuntimeError):
     """The utterance was not finished by its deadline."""
+
+
+_TOO_LATE = "the text was not spoken within the time that a request may take"
 
 
 class Scheduler:
@@ -93,6 +101,8 @@ class Scheduler:
                 raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}")
         self.workers, self.batch = workers, batch
         self.calls = workers if calls is None else min(calls, workers)
+        self.outstanding = max(workers, batch)
+        """Deferred steps of one utterance that may be on their way to its listener."""
         self.threads_a_step = max((torch.get_num_threads() if threads is None else threads) // workers, 1)
         self.max_queue = max_queue
         self._watch = watch
@@ -177,7 +187,7 @@ class Scheduler:
 
     def _taken(self, utterance: Utterance, samples: int) -> None:
         with self._changed:
-            utterance.count(taken=samples)
+            utterance.take(samples)
             self._changed.notify_all()
 
     def _cancel(self, utterance: Utterance) -> None:
@@ -186,29 +196,30 @@ class Scheduler:
                 return
             utterance.cancelled = True
             if utterance.running:
-                return  # the thread that computes its step ends it
-        self._end(utterance, None)
+                return  # the last thread that is at it ends it
+        self._end(utterance)
 
-    def _pick(self) -> tuple[list[Utterance], float | None]:
-        """The utterances whose step comes next, in one call, and where there are none, when to look again."""
+    def _pick(self) -> tuple[list[Task], float | None]:
+        """The tasks that come next, in one call, and where there are none, when to look again."""
         now = time.monotonic()
-        ready = [u for u in self._utterances if not u.running and not u.cancelled]
-        due = {u: when for u in ready if (when := u.due()) is not None}
-        late = [u for u, when in due.items() if now >= when]
-        if late:
-            return late[:1], None
-        able = [u for u in ready if u.seconds_ahead() < MAX_AHEAD]
-        others = [u for u in able if u.owner is None]
-        calls = [u for u in able if u.owner is not None and self._calling[u.owner] < self.calls]
+        for utterance in self._utterances:
+            if utterance.is_late(now):
+                utterance.end(TooLate(_TOO_LATE))
+                if not utterance.running:
+                    return [Task(utterance, None, None, 0)], None  # with which it ends
+        going = [u for u in self._utterances if u.going]
+        able = [task for u in going for task in u.tasks(self.outstanding)]
+        others = [task for task in able if task.owner is None]
+        calls = [task for task in able if task.owner is not None and self._calling[task.owner] < self.calls]
         # What fills the next batch comes before it, unless it is full.
         able = others if others and len(calls) < self.batch else others + calls
         if not able:
-            return [], min(due.values()) - now if due else None
-        able.sort(key=lambda u: u.urgency(now))
+            return [], min((when - now for u in going if (when := u.due()) is not None), default=None)
+        able.sort(key=lambda task: task.urgency(now))
         first = able[0].item
         if first is None or first.owner is None:
             return able[:1], None
-        alike = [u for u in able if u.item is not None and u.item.group == first.group]
+        alike = [task for task in able if task.item is not None and task.item.group == first.group]
         share = math.ceil(len(alike) / (self.calls - self._calling[first.owner]))
         return alike[: min(share, self.batch)], None
 
@@ -222,39 +233,39 @@ class Scheduler:
                         return
                     self._changed.wait(wait)
                     chosen, wait = self._pick()
-                for utterance in chosen:
-                    utterance.running = True
-                together = sum(one.running for one in self._utterances)
+                for task in chosen:
+                    task.begin()
+                together = sum(one.running > 0 for one in self._utterances)
                 owner = chosen[0].owner
                 if owner is not None:
                     self._calling[owner] += 1
-            self._step(chosen, together)
+            self._do(chosen, together)
             if owner is not None:
                 with self._changed:
                     self._calling -= Counter([owner])  # which keeps no owner that computes nothing
                     self._changed.notify_all()
 
-    def _step(self, chosen: Sequence[Utterance], together: int) -> None:
+    def _do(self, chosen: Sequence[Task], together: int) -> None:
         now = time.monotonic()
         able = []
-        for utterance in chosen:
-            due = utterance.due()
-            if due is not None and now >= due:
-                late = TooLate("the text was not spoken within the time that a request may take")
-                self._take(utterance, None, late)
-            elif utterance.cancelled:
-                self._take(utterance, None, None)
-            else:
+        for task in chosen:
+            utterance = task.utterance
+            with self._changed:
+                if utterance.is_late(now):
+                    utterance.end(TooLate(_TOO_LATE))
+            if utterance.going:
                 utterance.begun = now if utterance.begun is None else utterance.begun
-                able.append(utterance)
+                able.append(task)
+            else:
+                self._leave(utterance)
         if able and able[0].item is None:
-            self._take(able[0], *_next_of(able[0], None))
+            self._take(able[0], None, None)
         elif able:
             self._call(able, together)
 
-    def _call(self, utterances: Sequence[Utterance], together: int) -> None:
-        """Compute the items of these utterances in one call, and take their next steps."""
-        items = [one.item for one in utterances if one.item is not None]
+    def _call(self, tasks: Sequence[Task], together: int) -> None:
+        """Compute the items of these tasks in one call, and take their answers."""
+        items = [task.item for task in tasks if task.item is not None]
         begun = time.monotonic()
         error: BaseException | None = None
         answers: Sequence[Any] = ()
@@ -266,40 +277,61 @@ class Scheduler:
             error = _as_exception(fault)
         if self._watch_call is not None:
             with _logged("counting a call"):
-                self._watch_call(utterances[0], items[0], len(items), time.monotonic() - begun, together)
+                self._watch_call(tasks[0].utterance, items[0], len(items), time.monotonic() - begun, together)
         if error is None:
-            for utterance, answer in zip(utterances, answers, strict=True):
-                utterance.item = None
-                self._take(utterance, *_next_of(utterance, answer))
-        elif len(utterances) == 1:
-            self._take(utterances[0], None, error)
+            for task, answer in zip(tasks, answers, strict=True):
+                self._take(task, answer, None)
+        elif len(tasks) == 1:
+            self._take(tasks[0], None, error)
         else:
-            for utterance in utterances:
-                self._step([utterance], together)
+            for task in tasks:
+                self._do([task], together)
 
-    def _take(self, utterance: Utterance, step: Step | CallItem | None, error: BaseException | None) -> None:
-        """Pass a step on to the listener; None ends the utterance."""
-        if isinstance(step, CallItem):
-            utterance.item = step
-        elif step is not None:
-            if isinstance(step, np.ndarray):
-                with self._changed:
-                    utterance.count(computed=len(step))
-                if utterance.first_sound is None and len(step):
+    def _take(self, task: Task, answer: Any, error: BaseException | None) -> None:
+        """Take what a task came to, and give the listener what it may have now."""
+        utterance, place = task.utterance, task.place
+        if place is not None:
+            with self._changed:
+                utterance.answer(place, answer, error)
+        else:
+            step, error = _next_of(utterance, answer) if error is None else (None, error)
+            with self._changed:
+                utterance.add(step, error)
+                utterance.advancing = False
+        self._deliver(utterance)
+        self._leave(utterance)
+
+    def _deliver(self, utterance: Utterance) -> None:
+        """Give the listener what is computed of all that comes next, unless another thread does so."""
+        while True:
+            with self._changed:
+                place = utterance.take_place()
+            if place is None:
+                return
+            error = place.error
+            if place.step is not None:
+                if utterance.first_sound is None and isinstance(place.step, np.ndarray) and len(place.step):
                     utterance.first_sound = time.monotonic()
-            if not utterance.cancelled:
                 try:
-                    utterance.listener(step, None)
+                    utterance.listener(place.step, None)
                 except BaseException as fault:
-                    step, error = None, _as_exception(fault)
-        with self._changed:
-            utterance.running = False
-            over = step is None or utterance.cancelled
-            self._changed.notify_all()
-        if over:
-            self._end(utterance, error)
+                    error = _as_exception(fault)
+            with self._changed:
+                utterance.give_place(place)
+                if place.step is None or error is not None:
+                    utterance.end(error)
+                self._changed.notify_all()
 
-    def _end(self, utterance: Utterance, error: BaseException | None) -> None:
+    def _leave(self, utterance: Utterance) -> None:
+        """Note that this thread is not at it any more; the last one ends what is to end."""
+        with self._changed:
+            utterance.running -= 1
+            last = not utterance.running and not utterance.going
+            self._changed.notify_all()
+        if last:
+            self._end(utterance)
+
+    def _end(self, utterance: Utterance) -> None:
         with self._changed:
             if utterance not in self._utterances:
                 return
@@ -313,10 +345,10 @@ class Scheduler:
                 close()
         if not utterance.cancelled:
             with _logged("telling a listener of the end"):
-                utterance.listener(None, error)
+                utterance.listener(None, utterance.error)
         if self._watch is not None:
             with _logged("counting a text"):
-                self._watch(utterance, error)
+                self._watch(utterance, utterance.error)
 
 
 @contextlib.contextmanager
@@ -328,7 +360,7 @@ def _logged(what: str) -> Iterator[None]:
         logger.exception("%s failed", what)
 
 
-def _next_of(utterance: Utterance, answer: Any) -> tuple[Step | CallItem | None, BaseException | None]:
+def _next_of(utterance: Utterance, answer: Any) -> tuple[Step | CallItem | Deferred | None, BaseException | None]:
     """The next step of an utterance, given the answer to its item; None at its end, and what went wrong."""
     try:
         if answer is not None and isinstance(utterance.steps, Generator):

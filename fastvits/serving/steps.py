@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..models.streaming import PieceWindow
 from ..speech.controls import SPEAKER_CONTROLS
 from ..speech.long_form import PlannedSentence
 from ..speech.speaker import Speaker
-from ..speech.synthesis import DEFAULT_FIRST_CHUNK_FRAMES, SpeechStream, pieces_together
-from .utterances import CallItem, Sentence, Step
+from ..speech.synthesis import DEFAULT_FIRST_CHUNK_FRAMES, SpeechStream, pieces_together, windows_together
+from .utterances import CallItem, Deferred, Sentence, Step
 
 __all__ = ["PIECE_FRAMES", "spoken_steps"]
 
@@ -22,12 +23,13 @@ is computed twice, and under load that counts."""
 
 def spoken_steps(
     speaker: Speaker, text: str, /, *, timestamps: bool = False, **options: Any
-) -> Generator[Step | CallItem, Any, None]:
+) -> Generator[Step | CallItem | Deferred, Any, None]:
     """The steps of a text: of each sentence what is known of it, its pieces, and the pause behind it.
 
     Put together, the samples are those of `Speaker.stream` with the same options and `chunk_frames=PIECE_FRAMES`. Bad
-    input is refused here, before any step. What takes time is a `CallItem`: reading a sentence, its durations, a piece.
-    Texts that the same speaker object speaks share the calls of its model.
+    input is refused here, before any step. What takes time is a `CallItem`: reading a sentence, its durations, the flow
+    of a piece, and its decoder, which what follows does not wait for. Texts that the same speaker object speaks share
+    the calls of its model.
 
     Args:
         speaker: the voice.
@@ -37,7 +39,7 @@ def spoken_steps(
     """
     planned = speaker.planned_sentences(text, **options)
 
-    def steps() -> Generator[Step | CallItem, Any, None]:
+    def steps() -> Generator[Step | CallItem | Deferred, Any, None]:
         start = 0
         while (one := (yield _reading(planned))) is not None:
             stream = None if one.encoding is None else (yield _beginning(speaker, one))
@@ -48,8 +50,9 @@ def spoken_steps(
             yield Sentence(one.index, start, sentence.samples, words)
             if one.lead:
                 yield np.zeros(one.lead, np.float32)
-            while stream is not None and stream.next_frames:
-                yield (yield _piece(speaker, stream))
+            while stream is not None and (frames := stream.next_frames):
+                window = yield _window(speaker, stream)
+                yield Deferred(_piece(speaker, window, frames), window.samples)
             if one.pause:
                 yield np.zeros(one.pause, np.float32)
             start += sentence.samples + one.pause
@@ -78,7 +81,12 @@ def _beginning(speaker: Speaker, one: PlannedSentence) -> CallItem:
     return CallItem("text", ("text", speaker, way), speaker, compute, one)
 
 
-def _piece(speaker: Speaker, stream: SpeechStream) -> CallItem:
-    """The next samples of a stream. Those of one size are made of windows of one size, but for the first and the last
-    of a sentence."""
-    return CallItem("piece", ("piece", speaker, stream.next_frames), speaker, pieces_together, stream)
+def _window(speaker: Speaker, stream: SpeechStream) -> CallItem:
+    """What a stream's next piece is made of; the stream goes on behind it."""
+    return CallItem("flow", ("flow", speaker, stream.next_frames), speaker, windows_together, stream)
+
+
+def _piece(speaker: Speaker, window: PieceWindow, frames: int) -> CallItem:
+    """The samples of a window. Pieces of one size are made of windows of one size, but for the first and the last of a
+    sentence."""
+    return CallItem("piece", ("piece", speaker, frames), speaker, pieces_together, window)

@@ -13,7 +13,7 @@ import torch
 
 from ..models.inputs import check_frames, to_device
 from ..models.output import VitsModelOutput
-from ..models.streaming import PieceStream, next_pieces
+from ..models.streaming import PieceStream, PieceWindow, decoded, next_pieces, next_windows
 from ..models.vits import VitsModel
 from ..text.batch_encoding import BatchEncoding
 from ..text.tokenization import VitsTokenizer
@@ -28,6 +28,7 @@ __all__ = [
     "SpeechStream",
     "Synthesizer",
     "pieces_together",
+    "windows_together",
 ]
 
 DEFAULT_CHUNK_FRAMES = 128
@@ -316,8 +317,8 @@ class Synthesizer:
     ) -> list[SpeechStream]:
         """Begin to speak several sentences, their durations computed in one call, each to go on at its own pace.
 
-        With a seed, a sentence's samples are those of `begin` for it alone. `pieces_together` computes pieces of
-        several in one call.
+        With a seed, a sentence's samples are those of `begin` for it alone. `windows_together` and `pieces_together`
+        compute pieces of several in one call.
 
         Args:
             encodings: encodings `[1, T_text]` of one sentence each.
@@ -368,16 +369,22 @@ class Synthesizer:
         return batch_controls(self.model, self._choice, one_each, count)
 
 
-def pieces_together(streams: Sequence[SpeechStream]) -> list[np.ndarray]:
-    """The next piece `[n]` of each of these different streams of one voice, computed in one call.
+def windows_together(streams: Sequence[SpeechStream]) -> list[PieceWindow]:
+    """What the next piece of each of these different streams of one voice is made of, computed in one call.
 
-    Each has the samples that it has alone. Pieces of one size (`SpeechStream.next_frames`) waste the least. Raises
-    ValueError where one is at its end.
+    The streams go on behind these pieces, which `pieces_together` computes: in any order, and in any thread. Windows of
+    one size (`SpeechStream.next_frames`) waste the least. Raises ValueError where a stream is at its end.
     """
     pieces = [one for stream in streams if (one := stream._pieces) is not None]
     if len(pieces) < len(streams):
         raise ValueError("a stream that was closed has no next piece")
-    return _on_host(next_pieces(pieces))
+    return next_windows(pieces)
+
+
+def pieces_together(windows: Sequence[PieceWindow]) -> list[np.ndarray]:
+    """The piece `[n]` of each of these windows of one voice, computed in one call; each has the samples that it has
+    alone."""
+    return _on_host(decoded(windows))
 
 
 def _on_host(waveforms: Sequence[torch.Tensor]) -> list[np.ndarray]:

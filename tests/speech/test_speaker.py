@@ -14,7 +14,7 @@ import torch
 
 import fastvits
 from fastvits.speech.parts import DEFAULT_PREPARATION
-from fastvits.speech.synthesis import pieces_together
+from fastvits.speech.synthesis import pieces_together, windows_together
 from fastvits.voices import voice_folder
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32, PIPELINE_PARITY_FLOAT32
@@ -115,13 +115,38 @@ def test_sentences_that_begin_together_are_what_they_are_alone(piper_folder):
     heard = [[] for _ in together]
     while any(stream.next_frames for stream in together):
         left = [number for number, stream in enumerate(together) if stream.next_frames]
-        for number, piece in zip(left, pieces_together([together[number] for number in left]), strict=True):
+        windows = windows_together([together[number] for number in left])
+        pieces = pieces_together(windows)
+        assert [len(piece) for piece in pieces] == [window.samples for window in windows]
+        for number, piece in zip(left, pieces, strict=True):
             heard[number].append(piece)
     for pieces, stream in zip(heard, alone, strict=True):
         assert distance(np.concatenate(pieces), np.concatenate(list(stream))) <= MODEL_FLOAT32
     together[0].close()
     with pytest.raises(ValueError, match="was closed"):
-        pieces_together(together)
+        windows_together(together)
+
+
+def test_pieces_are_the_same_in_any_order_and_thread(piper_folder):
+    speaker = fastvits.Speaker(piper_folder, device="cpu")
+    options = {"seed": 1, "chunk_frames": 40, "speaking_rate": 0.3}
+    expected, stream = list(speaker.begin(TEXT, **options)), speaker.begin(TEXT, **options)
+    windows = []
+    while stream.next_frames:
+        windows += windows_together([stream])
+    assert len(windows) == len(expected) > 2
+    made = {}
+
+    def compute(number):
+        made[number] = pieces_together([windows[number]])[0]
+
+    threads = [threading.Thread(target=compute, args=[number]) for number in reversed(range(len(windows)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, piece in enumerate(expected):
+        assert distance(made[number], piece) <= MODEL_FLOAT32
 
 
 def test_a_stream_that_is_closed_computes_nothing_more(speaker, monkeypatch):
