@@ -104,7 +104,9 @@ def _is_sign(written: str, place: int) -> bool:
         return first is None or second is None or bool(first["sign"]) or _value(first["number"]) >= _value(second[0])
     if _IDEOGRAPH.match(before):
         return _DEGREES.match(written, place + 1) is not None
-    return before.isspace() or before in _OPENING or before in _SEPARATING or written[:place].endswith(_CLOCKS)
+    if before in _SEPARATING:  # within a list, "3,-5", but not in ":-3"
+        return bool(written[max(0, place - 2) : place - 1].strip())
+    return before.isspace() or before in _OPENING or written[:place].endswith(_CLOCKS)
 
 
 def _value(number: str) -> float:

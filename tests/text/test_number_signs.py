@@ -91,6 +91,8 @@ def test_signs_are_words(language, typed, words):
         "- 5",
         "word-5",
         "5°-7°",
+        "am 5.-7.",
+        ":-3",
     ],
 )
 def test_hyphens_and_ranges_are_no_minus(language, text):
