@@ -30,12 +30,14 @@ _NUMBER_BEFORE = re.compile(rf"(?P<sign>[{_HYPHENS}{_MINUS_SIGN}])?(?<!\d)(?P<nu
 _NUMBER_BEHIND = re.compile(r"\d+(?:[.,]\d+)?")
 _YEAR_BEFORE, _YEAR_BEHIND = re.compile(r"(?<!\d)\d{4}$"), re.compile(r"\d{4}(?!\d)")
 # An en dash that closes what another one opened: "the children –5 of them– slept".
-_CLOSING_DASH = re.compile(rf"[^.!?\n]*?\w[{_EN_DASHES}](?=[\s,.;:!?)]|$)")
+_CLOSING_DASH = re.compile(rf"[^.!?\n]{{,80}}?\w[{_EN_DASHES}](?=[\s,.;:!?)]|$)")
 # Behind an ideograph a hyphen may name something, a rocket of the fifth kind; before a temperature it is a sign.
 _IDEOGRAPH, _DEGREES = (
     re.compile("[\u3040-\u30ff\u3400-\u9fff]"),
     re.compile(r"\d+(?:\.\d+)?\s?(?:[\u00b0\u2103%\u2030]|\u5ea6)"),
 )
+# So far back a number is looked for, that a long text takes no longer than its parts.
+_LONGEST_NUMBER = 24
 # Names of clocks, behind which a hyphen is a sign: "UTC-5".
 _CLOCKS = ("UTC", "GMT")
 # Behind what a text can begin a number with its point. Files are called ".7z" and the like.
@@ -82,12 +84,12 @@ def minus_in_words(text: Spanned, language: str, word: str | None = None) -> Spa
         lead = joint if before and (before.isalnum() or before in _SEPARATING) else ""
         if match["dash"]:
             return lead + word + joint if _is_sign(written, start) else None
-        if _YEAR_BEFORE.search(written, 0, start) and _YEAR_BEHIND.match(written, end):
+        if _YEAR_BEFORE.search(written, max(0, start - 5), start) and _YEAR_BEHIND.match(written, end):
             return match["before"] + "\u2013" + match["behind"]
         between = before.isalnum() or (before and before in ")]}%\u00b0\u00b2\u00b3")
         if not between or (match["before"] and not match["behind"]):
-            return (match["before"] or lead) + word + (joint if written[end:] else match["behind"])
-        return joint + LESS.get(language, word) + (joint if written[end:] else match["behind"])
+            return (match["before"] or lead) + word + (joint if end < len(written) else match["behind"])
+        return joint + LESS.get(language, word) + (joint if end < len(written) else match["behind"])
 
     return substituted(text, _SIGN, said)
 
@@ -100,13 +102,14 @@ def _is_sign(written: str, place: int) -> bool:
     if before in "\"'":  # nothing, or a quote: one that closes has a word before it
         return not written[max(0, place - 2) : max(0, place - 1)].isalnum()
     if before in " \u00a0":
-        first, second = _NUMBER_BEFORE.search(written, 0, place), _NUMBER_BEHIND.match(written, place + 1)
+        first = _NUMBER_BEFORE.search(written, max(0, place - _LONGEST_NUMBER), place)
+        second = _NUMBER_BEHIND.match(written, place + 1)
         return first is None or second is None or bool(first["sign"]) or _value(first["number"]) >= _value(second[0])
     if _IDEOGRAPH.match(before):
         return _DEGREES.match(written, place + 1) is not None
     if before in _SEPARATING:  # within a list, "3,-5", but not in ":-3"
         return bool(written[max(0, place - 2) : place - 1].strip())
-    return before.isspace() or before in _OPENING or written[:place].endswith(_CLOCKS)
+    return before.isspace() or before in _OPENING or written.endswith(_CLOCKS, 0, place)
 
 
 def _value(number: str) -> float:

@@ -168,3 +168,10 @@ def test_spans_are_those_of_the_text_as_it_was_typed():
     assert tokenizer.tokenize(text) == tokenizer.tokenize("At minus 5 and 0.5 and minus 7 dollars now.")
     published = VitsTokenizer.from_pretrained(voice_folder(DEFAULT_VOICE))
     assert published.tokenize(text) == tokenizer.tokenize(text, preparation=AS_PUBLISHED)
+
+
+def test_a_long_text_takes_no_longer_than_its_parts():
+    """A search to the beginning from every sign would take minutes here."""
+    for part in ("1 -", "\u20135 ", "\u22125", "\u20135 a", "-.5", "1\u2212"):
+        words = str(spelt_out(Original(part * 30_000), "sv"))
+        assert len(words) >= 30_000
