@@ -23,11 +23,12 @@ _SIGN = re.compile(
     rf"(?P<before>[ \u00a0]?){_MINUS_SIGN}(?P<behind>[ \u00a0]?)"
     rf"|(?P<dash>[{_HYPHENS}])(?=(?:{_CURRENCY}[ \u00a0]?)?(?:[.,]?\d|[\u00bc-\u00be\u2150-\u215e]))"
 )
-_SIGN_BEHIND_CURRENCY = re.compile(rf"(?<!\w){_CURRENCY}[ \u00a0]?[{_HYPHENS}{_MINUS_SIGN}](?=[.,]?\d)")
-_OPENING = "([{<>=\u2248~\u00b1\u00d7*\u00f7\u00b7|\u2014\u2026\u201c\u201e\u00ab\u2039\u2018\u00bf\u00a1"
+_SIGN_BEHIND_CURRENCY = re.compile(rf"(?<!\w)(?<!\d[ \u00a0]){_CURRENCY}[ \u00a0]?[{_HYPHENS}{_MINUS_SIGN}](?=[.,]?\d)")
+_OPERATORS = "<>=\u2248~\u00b1\u00d7*\u00f7\u00b7^"
+_OPENING = _OPERATORS + "([{|\u2014\u2026\u201c\u201e\u00ab\u2039\u2018\u00bf\u00a1"
 _SEPARATING = ",;:/"
 _NUMBER_BEFORE = re.compile(rf"(?P<sign>[{_HYPHENS}{_MINUS_SIGN}])?(?<!\d)(?P<number>\d+(?:[.,]\d+)?)[ \u00a0]$")
-_NUMBER_BEHIND = re.compile(r"\d+(?:[.,]\d+)?")
+_NUMBER_BEHIND = re.compile(rf"(?:{_CURRENCY}[ \u00a0]?)?(?P<number>\d+(?:[.,]\d+)?)")
 _YEAR_BEFORE, _YEAR_BEHIND = re.compile(r"(?<!\d)\d{4}$"), re.compile(r"\d{4}(?!\d)")
 # An en dash that closes what another one opened: "the children –5 of them– slept".
 _CLOSING_DASH = re.compile(rf"[^.!?\n]{{,80}}?\w[{_EN_DASHES}](?=[\s,.;:!?)]|$)")
@@ -81,7 +82,7 @@ def minus_in_words(text: Spanned, language: str, word: str | None = None) -> Spa
     def said(match: re.Match[str]) -> str | None:
         written, start, end = match.string, match.start(), match.end()
         before = written[start - 1 : start]
-        lead = joint if before and (before.isalnum() or before in _SEPARATING) else ""
+        lead = joint if before and (before.isalnum() or before in _SEPARATING + _OPERATORS) else ""
         if match["dash"]:
             return lead + word + joint if _is_sign(written, start) else None
         if _YEAR_BEFORE.search(written, max(0, start - 5), start) and _YEAR_BEHIND.match(written, end):
@@ -104,7 +105,12 @@ def _is_sign(written: str, place: int) -> bool:
     if before in " \u00a0":
         first = _NUMBER_BEFORE.search(written, max(0, place - _LONGEST_NUMBER), place)
         second = _NUMBER_BEHIND.match(written, place + 1)
-        return first is None or second is None or bool(first["sign"]) or _value(first["number"]) >= _value(second[0])
+        return (
+            first is None
+            or second is None
+            or bool(first["sign"])
+            or _value(first["number"]) >= _value(second["number"])
+        )
     if _IDEOGRAPH.match(before):
         return _DEGREES.match(written, place + 1) is not None
     if before in _SEPARATING:  # within a list, "3,-5", but not in ":-3"

@@ -52,7 +52,7 @@ def prepared(text, voice):
     [
         ("en", "-5, \u22125 and \u20135", "minus 5, minus 5 and minus 5"),
         ("sv", "-5, \u22125 och \u20115", "minus 5, minus 5 och minus 5"),
-        ("pl", "(-5) x=-5 3,-5 \"-5\"", "(minus 5) x=minus 5 3, minus 5 \"minus 5\""),
+        ("pl", "(-5) x=-5 3,-5 \"-5\"", "(minus 5) x= minus 5 3, minus 5 \"minus 5\""),
         ("fi", "5\u22123 ja 5 \u2212 3", "5 miinus 3 ja 5 miinus 3"),
         ("uk", "x \u2212 y", "x мінус y"), ("en", "x \u2212 y", "x minus y"),
         ("tr", "UTC-5", "UTC eksi 5"),
@@ -93,6 +93,10 @@ def test_signs_are_words(language, typed, words):
         "5°-7°",
         "am 5.-7.",
         ":-3",
+        "5 \u20ac-10 \u20ac",
+        "5\u20ac-10\u20ac",
+        "$5 -$10",
+        "$5-$10",
     ],
 )
 def test_hyphens_and_ranges_are_no_minus(language, text):
