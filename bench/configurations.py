@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.utils import parametrize
 
 from fastvits import VitsConfig, VitsModel
 
@@ -46,9 +47,18 @@ class Utterance:
 
 
 def meta_model(settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> VitsModel:
-    """A model without memory, in eval mode."""
+    """A model without memory, in eval mode, with the weight of every convolution folded.
+
+    Ops see the same weights as of a model with its norms. Without memory nothing can be kept between calls, and folding
+    them again would take longer than all else that a plan does.
+    """
     with torch.device("meta"):
-        return VitsModel(VitsConfig(**settings), inference_only=True).eval().to(dtype)
+        model = VitsModel(VitsConfig(**settings), inference_only=True).eval().to(dtype)
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+            module.weight.requires_grad_(False)
+    return model
 
 
 def utterances(settings: dict[str, Any], seconds: Iterable[int], batches: Iterable[int]) -> list[Utterance]:
