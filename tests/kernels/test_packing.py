@@ -199,6 +199,16 @@ class Calls:
         return found, self.looks
 
 
+def test_a_weight_is_watched_once_however_many_parts_a_call_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    call = calls.watch.begin()
+    for _ in range(3):
+        with calls.watch.part(call, lambda: [calls.weight]):
+            calls.get()
+    calls.call()
+    assert calls.call() == ([0.0] * 3, 1)
+
+
 def test_a_call_looks_once_at_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     for _ in range(2):

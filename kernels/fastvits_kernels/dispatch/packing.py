@@ -274,13 +274,20 @@ class Watch:
 
     def end(self, call: WatchedCall, parameters: Callable[[], Iterable[Tensor]]) -> None:
         """Watch from now on what the call used of the model's parameters."""
-        fresh = {tensor.untyped_storage()._cdata for tensor in call.looked}
-        state = self._state
-        if not fresh or call.epoch is not state.epoch:
+        looked = {tensor.untyped_storage()._cdata for tensor in call.looked}
+        if looked <= self._state.covered:
             return
-        watched = (*state.watched, *(_Watched(one) for one in parameters() if _is_watchable(one, fresh)))
-        covered = frozenset(one.storage for one in watched)
-        self._state = _WatchState(state.epoch, watched, _divided(watched), covered)
+        with _lock:  # parts of calls end in several threads
+            state = self._state
+            fresh = looked - state.covered  # each part of a call ends it: what an earlier one has added is not new
+            if not fresh or call.epoch is not state.epoch:
+                return
+            added = [_Watched(one) for one in parameters() if _is_watchable(one, fresh)]
+            if not added:
+                return
+            watched = (*state.watched, *added)
+            covered = frozenset(one.storage for one in watched)
+            self._state = _WatchState(state.epoch, watched, _divided(watched), covered)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Watch":
         return Watch()
