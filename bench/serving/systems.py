@@ -150,15 +150,15 @@ def silent_voice(folder: Path) -> Iterator[Path]:
 
 
 def expected_samples(voice: Path, texts: Sequence[str], dtype: str = "float32") -> dict[str, np.ndarray]:
-    """What the library says, float32 `[n]` a text, with one thread, as a step of the server has."""
+    """What the library says, cut as by the server, float32 `[n]` a text; with one thread, as a step of that has."""
     from fastvits import Speaker
-    from fastvits.serving.steps import PIECE_FRAMES
+    from fastvits.serving.steps import spoken_samples
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         speaker = Speaker(str(voice), dtype=dtype)
-        return {text: np.concatenate(list(speaker.stream(text, chunk_frames=PIECE_FRAMES))) for text in texts}
+        return {text: spoken_samples(speaker, text) for text in texts}
     finally:
         torch.set_num_threads(before)
 

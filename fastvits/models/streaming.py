@@ -41,6 +41,45 @@ class PieceStages(NamedTuple):
     """A context to compute a piece in, with what runs its stages."""
 
 
+class PieceSizes(NamedTuple):
+    """How streams are cut, a matter of positions only: whoever computes them, and when, cuts them alike.
+
+    A piece that is cut off is decoded with `decoder_window` more frames, and a flow that is cut with its radius more:
+    few large ones take less time in all, small ones come early, and several threads compute several at once.
+    """
+
+    chunk: int
+    """Frames of a piece at the most."""
+    first: int
+    """Frames of the first one."""
+    shared: int = 0
+    """Where so many frames or more follow the first piece, they are two pieces or more, for two threads, and whatever
+    follows it is divided evenly. 0: every piece has `chunk` frames, and the last one what is left."""
+    first_flow: int = 0
+    """Frames that the flow reads for the first piece at the least, those that later ones hear too among them."""
+    flow: int = 0
+    """The same for later pieces."""
+
+    def of(self, start: int, count: int) -> int:
+        """The frames of the piece that begins with the frame `start` of `count`."""
+        left = count - start
+        if start == 0:
+            return count if self.shared and 2 * count <= 3 * self.first else min(self.first, count)
+        if not self.shared:
+            return min(self.chunk, left)
+        pieces = math.ceil(left / self.chunk)
+        if start == self.first and left >= self.shared:
+            pieces = max(pieces, 2)
+        return math.ceil(left / pieces)
+
+    def read(self, start: int, first: int, last: int, count: int) -> int:
+        """The frame behind those of `count` that the flow reads from `first` on for the piece that begins at `start`,
+        which needs it to read up to `last`: rather all that there are than to leave a few."""
+        least = self.flow if start else self.first_flow
+        last = max(last, first + least)
+        return count if count - last < least // 4 else min(last, count)
+
+
 class Latents(NamedTuple):
     """Latents of one item or several, or a window of them."""
 
@@ -60,14 +99,11 @@ _order = itertools.count()
 class PieceStream(Iterator[Tensor]):
     """Waveforms `[B, n]` of consecutive pieces; see `VitsModel.stream`. `close()` drops what the rest would need."""
 
-    def __init__(
-        self, config: VitsConfig, prior: Latents, stages: PieceStages, chunk_frames: int, first_chunk_frames: int
-    ) -> None:
+    def __init__(self, config: VitsConfig, prior: Latents, stages: PieceStages, sizes: PieceSizes) -> None:
         self.stages = stages
         self.order = next(_order)
         """Streams that begin later have a greater one."""
-        self._config, self._chunk_frames = config, chunk_frames
-        self._rest: _Rest | None = _Rest(config, prior, first_chunk_frames)
+        self._rest: _Rest | None = _Rest(config, prior, sizes)
 
     def __next__(self) -> Tensor:
         if self._rest is None:
@@ -76,7 +112,7 @@ class PieceStream(Iterator[Tensor]):
 
     @property
     def frames(self) -> int:
-        """The frames of the next piece, where so many are left; 0 at the end."""
+        """The frames that the next piece has at the most; 0 at the end."""
         rest = self._rest
         return 0 if rest is None else rest.size
 
@@ -92,7 +128,7 @@ class PieceStream(Iterator[Tensor]):
 
     def advance(self, rest: "_Rest") -> None:
         """Go behind the piece that was computed of `rest`."""
-        rest.start, rest.size = rest.stop, self._chunk_frames
+        rest.start = rest.stop
         if rest.start >= rest.prior.values.shape[1]:
             self.close()
 
@@ -100,17 +136,24 @@ class PieceStream(Iterator[Tensor]):
 class _Rest:
     """Where a stream stands, and the flow's outputs, computed as far as asked for and kept as long as needed."""
 
-    def __init__(self, config: VitsConfig, prior: Latents, size: int) -> None:
+    def __init__(self, config: VitsConfig, prior: Latents, sizes: PieceSizes) -> None:
         self.prior = prior
-        self.start, self.size = 0, size
+        self.start, self.sizes = 0, sizes
         self.config, self.radius = config, flow_receptive_radius(config)
         self.first = 0  # the frame that `kept` begins with
         self.kept = prior.values[:, :0]
 
     @property
+    def size(self) -> int:
+        """The frames that the next piece has at the most."""
+        if self.start:
+            return self.sizes.chunk
+        return self.sizes.first if self.stop <= self.sizes.first else 3 * self.sizes.first // 2
+
+    @property
     def stop(self) -> int:
         """The frame behind the next piece."""
-        return min(self.start + self.size, self.prior.values.shape[1])
+        return self.start + self.sizes.of(self.start, self.prior.values.shape[1])
 
     def heard(self) -> tuple[int, int]:
         """The frames `[first, last)` that the next piece hears."""
@@ -121,7 +164,9 @@ class _Rest:
         """The most frames that a piece of this size hears, wherever it stands, and that it adds to the flow's outputs:
         one in the middle is longer than one at an end, and one graph serves them all."""
         first, last = decoder_window(self.config, 0, self.size)
-        return last - first, (last if self.start == 0 else self.size) + 2 * self.radius
+        least = self.sizes.flow if self.start else self.sizes.first_flow
+        added = (last if self.start == 0 else self.size) + 2 * self.radius
+        return last - first, max(added, least + least // 4)
 
     def missing(self) -> Latents | None:
         """The prior's latents of which the flow has to make what the next piece hears; None where it has."""
@@ -129,13 +174,16 @@ class _Rest:
         done = self.first + self.kept.shape[1]
         if last <= done:
             return None
-        return self.prior.window(max(done - self.radius, 0), min(last + self.radius, self.prior.values.shape[1]))
+        count = self.prior.values.shape[1]
+        begin = max(done - self.radius, 0)
+        return self.prior.window(begin, self.sizes.read(self.start, begin, min(last + self.radius, count), count))
 
     def keep(self, computed: Tensor) -> None:
-        """Take what the flow made of `missing()`."""
-        _, last = self.heard()
+        """Take what the flow made of `missing()`: all but what its ends have spoiled."""
         done = self.first + self.kept.shape[1]
         begin = max(done - self.radius, 0)
+        read = begin + computed.shape[1]
+        last = read if read == self.prior.values.shape[1] else read - self.radius
         self.kept = torch.cat([self.kept, computed[:, done - begin : last - begin]], dim=1)
 
     def window(self) -> Latents:

@@ -40,7 +40,7 @@ from .posterior_encoder import VitsPosteriorEncoder
 from .request import COLUMNS, Controls, PerItem, SpeechRequest, checked_frames, refuse_unknown, speech_request
 from .settings import ConfiguredSetting
 from .stages import TimedText, compile_text_ahead, from_latents, text_by_graph
-from .streaming import Latents, PieceStages, PieceStream
+from .streaming import Latents, PieceSizes, PieceStages, PieceStream
 from .text_encoder import VitsTextEncoder
 from .trainable import TrainableModel
 from .warming import warm
@@ -235,21 +235,21 @@ class VitsModel(TrainableModel):
     def pieces(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> PieceStream:
         """The waveforms `[B, n]` of consecutive pieces of so many frames, each computed when it is asked for."""
         latents = Latents(prior.latents, prior.counts, prior.speaker)
-        return PieceStream(self.config, latents, self._piece_stages(), chunk_frames, first_chunk_frames)
+        return PieceStream(self.config, latents, self._piece_stages(), PieceSizes(chunk_frames, first_chunk_frames))
 
-    def pieces_of_each(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> list[PieceStream]:
-        """`pieces` of every item for itself, `[1, n]`; `next_pieces` computes those of several in one call."""
-        stages, streams = self._piece_stages(), []
+    def pieces_of_each(self, prior: Prior, sizes: PieceSizes, call: Any = None) -> list[PieceStream]:
+        """`pieces` of every item for itself, `[1, n]`, parts of `call`; `next_pieces` makes several in one call."""
+        stages, streams = self._piece_stages(call), []
         for item, count in enumerate(prior.counts):
             row = slice(item, item + 1)
             latents = prior.latents[row, :count]
             latents = latents if len(prior.counts) == 1 else latents.clone()  # which keeps no other item
             one = Latents(latents, [count], None if prior.speaker is None else prior.speaker[row])
-            streams.append(PieceStream(self.config, one, stages, chunk_frames, first_chunk_frames))
+            streams.append(PieceStream(self.config, one, stages, sizes))
         return streams
 
-    def _piece_stages(self) -> PieceStages:
-        call = self.begun_call()
+    def _piece_stages(self, call: Any = None) -> PieceStages:
+        call = self.begun_call() if call is None else call
 
         @contextmanager
         def entered() -> Iterator[StageRunner]:

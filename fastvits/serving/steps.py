@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ..models.streaming import PieceWindow
+from ..models.streaming import PieceSizes, PieceWindow
 from ..speech.controls import SPEAKER_CONTROLS
 from ..speech.long_form import PlannedSentence
 from ..speech.speaker import Speaker
 from ..speech.synthesis import DEFAULT_FIRST_CHUNK_FRAMES, SpeechStream, pieces_together, windows_together
 from .utterances import CallItem, Deferred, Sentence, Step
 
-__all__ = ["PIECE_FRAMES", "spoken_steps"]
+__all__ = ["SIZES", "spoken_samples", "spoken_steps"]
 
-PIECE_FRAMES = 256
-"""Frames of a piece behind a sentence's first one: twice those of a stream for one listener. What two pieces both hear
-is computed twice, and under load that counts."""
+SIZES = PieceSizes(chunk=256, first=DEFAULT_FIRST_CHUNK_FRAMES, shared=96, first_flow=192, flow=320)
+"""How sentences are cut. What two pieces both hear is computed twice, and under load that counts: pieces are larger
+than those of a stream for one listener, and the flow reads ahead. Two threads share even a short sentence."""
 
 
 def spoken_steps(
@@ -26,7 +26,7 @@ def spoken_steps(
 ) -> Generator[Step | CallItem | Deferred, Any, None]:
     """The steps of a text: of each sentence what is known of it, its pieces, and the pause behind it.
 
-    Put together, the samples are those of `Speaker.stream` with the same options and `chunk_frames=PIECE_FRAMES`. Bad
+    Put together, the samples are those of `Speaker.stream` with the same options, but for the last bits. Bad
     input is refused here, before any step. What takes time is a `CallItem`: reading a sentence, its durations, the flow
     of a piece, and its decoder, which what follows does not wait for. Texts that the same speaker object speaks share
     the calls of its model.
@@ -60,6 +60,26 @@ def spoken_steps(
     return steps()
 
 
+def spoken_samples(speaker: Speaker, text: str, /, **options: Any) -> np.ndarray:
+    """What a server says of a text, float32 samples `[n]` (with `batch` 1 and as many threads as a step of it has, to
+    the last bit): the steps of `spoken_steps` computed one after the other."""
+    steps, answer = spoken_steps(speaker, text, **options), None
+    heard: list[np.ndarray] = []
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration:
+            return np.concatenate(heard)
+        if isinstance(step, CallItem):
+            (answer,) = step.compute([step.given])
+            continue
+        answer = None
+        if isinstance(step, Deferred):
+            heard += step.item.compute([step.item.given])
+        elif isinstance(step, np.ndarray):
+            heard.append(step)
+
+
 def _reading(planned: Iterator[PlannedSentence]) -> CallItem:
     """The next sentence of a text; None at its end."""
     return CallItem("read", ("read", id(planned)), None, lambda given: [next(planned, None)])
@@ -72,8 +92,7 @@ def _beginning(speaker: Speaker, one: PlannedSentence) -> CallItem:
         return speaker.begin_together(
             [each.encoding for each in planned if each.encoding is not None],
             [each.controls for each in planned],
-            chunk_frames=PIECE_FRAMES,
-            first_chunk_frames=DEFAULT_FIRST_CHUNK_FRAMES,
+            sizes=SIZES,
         )
 
     # A call is told in one way who speaks.

@@ -177,6 +177,7 @@ class VoiceStore:
     def _load_now(self, name: str, loading: _Loading) -> None:
         try:
             speaker = self._load(self._sources[name])
+            speaker.freeze()
             size = COPIES * sum(p.numel() * p.element_size() for p in speaker.model.parameters())
         except Exception as error:  # files that are gone, damaged, or of another kind: the server goes on
             with self._lock:

@@ -9,7 +9,7 @@ from torch import Tensor
 from fastvits import VitsModel, set_seed
 from fastvits.models.flow import flow_receptive_radius
 from fastvits.models.hifigan import decoder_window
-from fastvits.models.streaming import next_pieces
+from fastvits.models.streaming import PieceSizes, next_pieces
 from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms, speaker_of
 from tests.support.tolerances import MODEL_FLOAT32, MODEL_FLOAT64
 
@@ -194,7 +194,7 @@ def test_streams_share_calls_wherever_each_of_them_stands(dtype: torch.dtype) ->
     controls = {"speaking_rate": [0.25, 0.2, 0.3], "seed": [1, 2, 3], "speaker_id": [2, 0, 1]}
     whole = speak(model, ids, mask, **controls)
     with torch.no_grad(), model.entered():
-        streams = model.pieces_of_each(model.prior(model.request(ids, mask, **controls)), 20, 5)
+        streams = model.pieces_of_each(model.prior(model.request(ids, mask, **controls)), PieceSizes(20, 5))
     heard: list[list[Tensor]] = [[] for _ in streams]
     turn = 0
     while any(stream.frames for stream in streams):

@@ -18,7 +18,7 @@ from torch import Tensor
 from fastvits import VitsModel, VitsModelOutput, pipeline, set_seed, use_backend
 from fastvits.models import hifigan
 from fastvits.models.hifigan import VitsHifiGan
-from fastvits.models.streaming import next_pieces
+from fastvits.models.streaming import PieceSizes, next_pieces
 from fastvits.runtime.graphs import GraphCache
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import ahead, jit
@@ -261,7 +261,7 @@ def test_streams_that_share_calls(backend: str, monkeypatch: pytest.MonkeyPatch)
     def speak_each(model: VitsModel, ids: Tensor, keywords: dict[str, Any]) -> list[list[Tensor]]:
         set_seed(5)
         with model.entered():
-            streams = model.pieces_of_each(model.prior(model.request(ids, **keywords)), 12, 8)
+            streams = model.pieces_of_each(model.prior(model.request(ids, **keywords)), PieceSizes(12, 8))
         heard: list[list[Tensor]] = [[], []]
         while left := [item for item, stream in enumerate(streams) if stream.frames]:
             for item, piece in zip(left, next_pieces([streams[item] for item in left]), strict=True):

@@ -12,7 +12,7 @@ import torch
 from fastvits import Speaker
 from fastvits.serving.engine import Engine, Sharing, sharing_on
 from fastvits.serving.scheduler import Scheduler, TooLate
-from fastvits.serving.steps import PIECE_FRAMES
+from fastvits.serving.steps import spoken_samples
 from fastvits.serving.utterances import CallItem
 from fastvits.serving.voices import UnknownVoice, VoiceStore
 from tests.serving.test_scheduler import RATE, Heard, hold
@@ -222,10 +222,7 @@ BAD = [
 
 @pytest.mark.parametrize(("workers", "calls"), [(1, None), (3, 1)])
 def test_a_texts_samples_are_the_same_alone_and_in_a_crowd(folders, workers, calls):
-    expected = [
-        np.concatenate(list(Speaker(folders[voice]).stream(text, chunk_frames=PIECE_FRAMES, **options)))
-        for voice, text, options in REQUESTS
-    ]
+    expected = [spoken_samples(Speaker(folders[voice]), text, **options) for voice, text, options in REQUESTS]
     engine = Engine(VoiceStore(folders), workers=workers, threads=workers, batch=4, calls=calls)
 
     async def ask(voice, text, options):

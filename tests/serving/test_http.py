@@ -16,7 +16,7 @@ import torch
 from fastvits import Speaker
 from fastvits.audio.files import pcm16
 from fastvits.serving import connections, http
-from fastvits.serving.steps import PIECE_FRAMES
+from fastvits.serving.steps import spoken_samples
 from tests.serving.servers import running
 from tests.support.small_voices import save_small_voice
 
@@ -76,18 +76,17 @@ def test_pipers_route_gives_the_librarys_samples(server, folders, path):
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "audio/wav"
     torch.set_num_threads(1)
-    stream = Speaker(folders["one"]).stream(
-        "hello my dog", chunk_frames=PIECE_FRAMES, seed=4, speaking_rate=0.5, noise_scale=0.2, noise_scale_duration=0.4
-    )
-    np.testing.assert_array_equal(np.frombuffer(answer.content[44:], "<i2"), pcm16(np.concatenate(list(stream))))
+    options = {"seed": 4, "speaking_rate": 0.5, "noise_scale": 0.2, "noise_scale_duration": 0.4}
+    samples = spoken_samples(Speaker(folders["one"]), "hello my dog", **options)
+    np.testing.assert_array_equal(np.frombuffer(answer.content[44:], "<i2"), pcm16(samples))
 
 
 def test_pipers_route_takes_speakers(server, folders):
     asked = {"text": "hello", "voice": "two", "speaker_id": 2, "speaker": "nobody", "seed": 4}
     answer = httpx.post(f"{server.url}/synthesize", json=asked, timeout=60)
     torch.set_num_threads(1)
-    stream = Speaker(folders["two"]).stream("hello", chunk_frames=PIECE_FRAMES, seed=4, speaker=2)
-    np.testing.assert_array_equal(np.frombuffer(answer.content[44:], "<i2"), pcm16(np.concatenate(list(stream))))
+    samples = spoken_samples(Speaker(folders["two"]), "hello", seed=4, speaker=2)
+    np.testing.assert_array_equal(np.frombuffer(answer.content[44:], "<i2"), pcm16(samples))
 
 
 @pytest.mark.parametrize(

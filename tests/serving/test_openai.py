@@ -19,7 +19,7 @@ import torch
 from fastvits import Speaker
 from fastvits.audio.files import pcm16
 from fastvits.serving.encoding import MEDIA_TYPES
-from fastvits.serving.steps import PIECE_FRAMES
+from fastvits.serving.steps import spoken_samples
 from tests.serving.servers import running
 from tests.support.small_voices import save_small_voice
 
@@ -53,7 +53,7 @@ def expected(folders):
 
     def say(voice, text=TEXT, **options):
         torch.set_num_threads(1)  # as a step of the server has
-        return np.concatenate(list(speakers[voice].stream(text, chunk_frames=PIECE_FRAMES, **options)))
+        return spoken_samples(speakers[voice], text, **options)
 
     return say
 

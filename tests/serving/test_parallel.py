@@ -11,7 +11,7 @@ import torch
 from fastvits import Speaker
 from fastvits.serving.engine import Engine
 from fastvits.serving.scheduler import Scheduler, TooLate
-from fastvits.serving.steps import PIECE_FRAMES
+from fastvits.serving.steps import SIZES, spoken_samples
 from fastvits.serving.utterances import MAX_AHEAD, CallItem, Deferred
 from fastvits.serving.voices import VoiceStore
 from tests.serving.test_scheduler import RATE, Heard, hold
@@ -270,11 +270,9 @@ def expected(folder):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     speaker = Speaker(folder)
-    said = [
-        np.concatenate(list(speaker.stream(text, chunk_frames=PIECE_FRAMES, **options))) for text, options in REQUESTS
-    ]
+    said = [spoken_samples(speaker, text, **options) for text, options in REQUESTS]
     torch.set_num_threads(before)
-    assert len(said[0]) > 4 * PIECE_FRAMES * np.prod(speaker.model.config.upsample_rates)
+    assert len(said[0]) > 4 * SIZES.chunk * np.prod(speaker.model.config.upsample_rates)
     return said
 
 

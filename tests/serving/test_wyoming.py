@@ -22,7 +22,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
-from fastvits.serving.steps import PIECE_FRAMES
+from fastvits.serving.steps import spoken_samples
 from tests.serving.servers import running
 from tests.support.small_voices import save_small_voice
 
@@ -63,7 +63,7 @@ def quiet(server, monkeypatch):
 
 def expected(voice, text, **options):
     torch.set_num_threads(1)
-    audio = np.concatenate(list(voice.stream(text, chunk_frames=PIECE_FRAMES, **options)))
+    audio = spoken_samples(voice, text, **options)
     return np.rint(np.clip(audio, -1, 1) * 32767).astype("<i2")
 
 

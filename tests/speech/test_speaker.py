@@ -1,6 +1,7 @@
 """`Speaker`: voices by every name, calls from many threads, streams that can be ended, and who speaks."""
 
 import logging
+import pickle
 import re
 import threading
 import weakref
@@ -16,6 +17,7 @@ import fastvits
 from fastvits.speech.parts import DEFAULT_PREPARATION
 from fastvits.speech.synthesis import pieces_together, windows_together
 from fastvits.voices import voice_folder
+from fastvits_kernels.dispatch import packing
 from tests.support.small_voices import save_small_voice
 from tests.support.tolerances import MODEL_FLOAT32, PIPELINE_PARITY_FLOAT32
 
@@ -147,6 +149,23 @@ def test_pieces_are_the_same_in_any_order_and_thread(piper_folder):
         thread.join()
     for number, piece in enumerate(expected):
         assert distance(made[number], piece) <= MODEL_FLOAT32
+
+
+def test_a_frozen_voice_says_the_same_and_looks_at_no_weight_again(tmp_path, monkeypatch):
+    speaker = fastvits.Speaker(save_small_voice(tmp_path / "voice"), device="cpu")
+    expected = np.concatenate(list(speaker.begin(TEXT, seed=1)))
+    speaker.freeze()
+    list(speaker.begin(TEXT, seed=1))
+
+    def look(*of):
+        pytest.fail("a weight was looked at")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "fingerprint", look)
+        patched.setattr(packing._Part, "unchanged", look)
+        np.testing.assert_array_equal(np.concatenate(list(speaker.begin(TEXT, seed=1))), expected)
+    copy = pickle.loads(pickle.dumps(speaker))
+    np.testing.assert_array_equal(np.concatenate(list(copy.begin(TEXT, seed=1))), expected)
 
 
 def test_a_stream_that_is_closed_computes_nothing_more(speaker, monkeypatch):
