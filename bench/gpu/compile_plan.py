@@ -293,8 +293,9 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
 
     The models call the ops of the text encoder in float32 only: in half precision these are there with the same shapes.
     Ops that they never call are there with their smallest test case. To save time, of both what is not float32 is
-    compiled for `FEW_TARGETS` only; all else for these and for two of the other targets, which are dealt to the ops in
-    turn; of gradients, whose kernels take longest to compile, the smallest configuration.
+    compiled for `FEW_TARGETS` only, and of the text encoder's for one of these, float16 for one and bfloat16 for the
+    other; all else for these and for two of the other targets, which are dealt to the ops in turn; of gradients, whose
+    kernels take longest to compile, the smallest configuration.
     """
     calls = list(calls_of_the_models((10,)))
     chosen: dict[tuple[str, str], Configuration] = {}
@@ -323,7 +324,12 @@ def quick_plan(targets: Sequence[str] = TARGETS) -> dict[Configuration, list[str
             gradients[key] = configuration
     few = [target for target in targets if target in FEW_TARGETS]
     found = {c: _dealt(c.op, targets) for c in chosen.values()}
-    found |= {c: _dealt(c.op, targets) if c.mode in ("float32", "tf32") else few for c in rest.values()}
+    for c in rest.values():
+        if c.mode in ("float32", "tf32"):
+            found[c] = _dealt(c.op, targets)
+        else:
+            of_text = (c.op, "float32") in chosen and (c.op, c.mode) not in chosen
+            found[c] = _one_of_few(c.op, c.mode, targets) if of_text else few
     found |= dict.fromkeys(gradients.values(), few)
     return {configuration: group for configuration, group in found.items() if group}
 
@@ -334,6 +340,12 @@ def _dealt(op: str, targets: Sequence[str]) -> list[str]:
     number = sorted(registry.ops()).index(op)
     wanted = {*FEW_TARGETS, others[number % len(others)], others[(number + 2) % len(others)]}
     return [target for target in targets if target in wanted]
+
+
+def _one_of_few(op: str, mode: str, targets: Sequence[str]) -> list[str]:
+    """Of the targets, the one of the few that is this op's in this half precision."""
+    number = sorted(registry.ops()).index(op) + (mode == "bfloat16")
+    return [target for target in targets if target == FEW_TARGETS[number % len(FEW_TARGETS)]]
 
 
 def _narrowed(call: registry.Call, dtype: torch.dtype) -> registry.Call:
