@@ -109,7 +109,7 @@ def conv_norm(
 
 
 conv_norm("one-step", (1, 1, 16), 16)
-conv_norm("192-ragged", (3, 63, 48), 192, 3, lengths=[63, 0, 17], pad_left=1)
+conv_norm("192-ragged", (3, 33, 48), 192, 3, lengths=[33, 0, 17], pad_left=1)
 conv_norm("asymmetric-padding-sliced", (2, 64, 29), 96, 4, lengths=[64, 7], pad_left=2, layout="sliced", eps=1e-3)
 conv_norm("transposed-256-no-bias", (1, 17, 32), 256, bias=False, layout="transposed")
 conv_norm("dropout", (2, 9, 5), 18, 3, lengths=[9, 4], pad_left=2, layout="transposed", dropout=0.4)
@@ -149,7 +149,7 @@ def conv_norm_projection(
 
 # Up to 256 steps in all the sum has as many parts as it has blocks, eight at most; beyond 4096 it has one.
 conv_norm_projection("one-step", (1, 1, 16), 16, 16, 1, pad_left=0)
-conv_norm_projection("192-ragged", (3, 63, 48), 192, 72, lengths=[63, 0, 17])
+conv_norm_projection("192-ragged", (3, 33, 48), 192, 72, lengths=[33, 0, 17])
 conv_norm_projection("two-outputs-sliced", (2, 41, 29), 96, 2, 4, lengths=[41, 7], pad_left=2, layout="sliced")
 conv_norm_projection("transposed-no-bias", (1, 17, 130), 29, 19, 1, pad_left=0, bias=False, layout="transposed")
 conv_norm_projection("long-thin", (1, 1000, 16), 16, 24, 2, pad_left=0, eps=1e-3)
@@ -279,7 +279,7 @@ def depth_separable(
 
 
 depth_separable("one-step", (3, 1, 16))
-depth_separable("192-ragged", (3, 63, 192), dilation=3, lengths=[63, 0, 16])
+depth_separable("192-ragged", (3, 33, 192), dilation=3, lengths=[33, 0, 16])
 depth_separable("96-sliced", (2, 64, 96), 5, lengths=[64, 31], layout="sliced")
 depth_separable("dilation-far-beyond-T", (1, 7, 16), 5, dilation=125)
 depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, lengths=[9, 4], layout="transposed")

@@ -38,7 +38,7 @@ def attention(
 
 
 attention("one-step", (1, 1, 1, 16))
-attention("ragged-96", (3, 63, 2, 96), lengths=[63, 0, 17])
+attention("ragged-96", (3, 35, 2, 96), lengths=[35, 0, 17])
 attention("two-tiles-ragged", (2, 18, 1, 6), 2, lengths=[18, 5])
 attention("no-window-sliced", (2, 64, 2, 32), None, lengths=[64, 33], layout="sliced")
 attention("window-1-transposed", (2, 33, 2, 48), 1, lengths=[33, 20], layout="transposed")
@@ -49,11 +49,11 @@ attention("sharp", (1, 65, 1, 32), scale=3.0)
 attention("head-dim-192", (1, 20, 1, 192), lengths=[19])
 attention("head-dim-256", (1, 9, 1, 256))
 attention("head-dim-6", (1, 20, 2, 6), lengths=[19])
-attention("long-thin", (1, 300, 1, 16), lengths=[140])
+attention("long-thin", (1, 150, 1, 16), lengths=[140])
 attention("dropout-two-tiles-ragged", (2, 18, 1, 6), 2, lengths=[18, 5], dropout=0.4)
 attention("dropout-two-heads", (1, 18, 2, 6), 2, lengths=[17], dropout=0.2)
 attention("dropout-no-window", (2, 9, 1, 8), None, lengths=[9, 4], dropout=0.1)
-attention("dropout-ragged-96", (1, 63, 2, 96), lengths=[51], dropout=0.1)
+attention("dropout-ragged-96", (1, 35, 2, 96), lengths=[33], dropout=0.1)
 attention("dropout-all", (1, 7, 1, 16), 1, dropout=1.0)
 attention("empty-batch", (0, 5, 2, 16), layout="normal")
 
