@@ -28,6 +28,7 @@ from bench.report.tables import (
     streaming_table,
     summary_table,
     table,
+    training_table,
     utterance_tables,
 )
 
@@ -187,6 +188,14 @@ def device_page(results: Results, device: str, drawn: dict[Path, Plot]) -> str:
             f" held to {rows[0]['threads']} processors. Every answer is compared with the library's samples.\n",
             sources(rows),
             serving_table(rows),
+        ]
+    if rows := of(device, results.training):
+        parts += [
+            "## A step of training\n",
+            "One update of generator and discriminator on the same texts and recordings, 32 frames a segment, by every"
+            " party in a process of its own, in turn. Memory is that of the whole process.\n",
+            sources(rows),
+            training_table(rows),
         ]
     if rows := of(device, results.startup):
         parts += ["## From a fresh process\n", "The least of several processes each.\n", sources(rows)]

@@ -72,6 +72,8 @@ class Results:
         self.crowded = latest(crowded, "system", "neighbours", "callers", "arrangement")
         serving = of_latest_run(harness.read(folder / "serving.jsonl"), "clients")
         self.serving = latest(serving, "system", "clients")
+        training = of_latest_run(harness.read(folder / "training.jsonl"), "configuration", "batch")
+        self.training = latest(training, "configuration", "batch", "candidate")
         # Counted, not measured: the machine makes no difference.
         counted = {(r["model"], r["candidate"], r["masked"]): r for r in harness.read(folder / "launches.jsonl")}
         self.launches = list(counted.values())
@@ -92,6 +94,7 @@ class Results:
             *self.long_texts,
             *self.crowded,
             *self.serving,
+            *self.training,
             *self.compiling,
         ]
 

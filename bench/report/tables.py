@@ -251,6 +251,25 @@ def serving_table(rows: Iterable[Row]) -> str:
     return table((*header, "answers", "wrong", "refused", "errors"), lines)
 
 
+def training_table(rows: Iterable[Row]) -> str:
+    """Time and memory of every party's step; in brackets against coqui-tts's step of the same run and precision."""
+    lines = []
+    for (configuration, batch), same in groups(rows, "configuration", "batch").items():
+        cases = {row["candidate"]: row for row in same}
+        for name, row in cases.items():
+            peer = cases.get(f"coqui-tts {name.split()[1]}", row)
+            taken, memory = row["seconds"]["p50"], row["peak_bytes"]
+            against, share = "", ""
+            if peer is not row:
+                against = f" ({peer['seconds']['p50'] / taken:.2f} ×)"
+                share = f" ({memory / peer['peak_bytes']:.2f} of theirs)"
+            spent = f"{row['cpu_seconds']['p50']:.1f} s"
+            lines.append(
+                (name, configuration, str(batch), seconds(taken) + against, spent, f"{memory / 2**20:.0f} MiB" + share)
+            )
+    return table(("", "configuration", "batch", "a step", "processor time", "memory"), lines)
+
+
 def compiling_table(rows: Iterable[Row]) -> str:
     """How long the compiler takes for a first utterance, in either order."""
     header = ("dtype", "order", "kernels", "processors", "compiling")

@@ -126,6 +126,10 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
                      "answers": 90, "throughput": 22.5, "first_p50": 0.1, "first_p95": 0.125, "whole_p50": 0.5,
                      "whole_p95": 0.6, "wrong": 0, "refused": 0, "errors": {}, "memory_first": 1, "memory_last": 1,
                      "memory_peak": 700 * 2**20}],
+        "training": [{"kind": "training step", "configuration": "standard", "batch": 8, "candidate": candidate,
+                      "seconds": {"p50": taken}, "cpu_seconds": {"p50": 2 * taken}, "peak_bytes": memory << 20}
+                     for candidate, taken, memory in (("fastvits float32", 6.0, 600), ("fastvits bfloat16", 4.0, 500),
+                                                      ("coqui-tts float32", 9.0, 1200))],
         "launches": [{"kind": "launches", "candidate": "fastvits triton", "masked": True,
                       "launches": {stage: 5 for stage in launches.STAGES.values()} | {"rest": 6, "total": 31}}],
         "compiling": [{"kind": "compiling", "dtype": "float16", "order": "together", "kernels": 38, "processors": 4,
@@ -143,6 +147,8 @@ def test_every_kind_of_result_has_its_section(tmp_path: Path) -> None:
         "| piper | 4 | 11.2 × | 500 ms | 750 ms | - | 1.5 s | 300 MiB | 31 | 0 | 2 | 3 |",
         "| piper | 11.2, p95 750 ms |",
         "| fastvits bfloat16 | 22.5 (2.00 ×), p95 125 ms |",
+        "| fastvits float32 | standard | 8 | 6 s (1.50 ×) | 12.0 s | 600 MiB (0.50 of theirs) |",
+        "| fastvits bfloat16 | standard | 8 | 4 s | 8.0 s | 500 MiB |",
         "| float16 | together | 38 | 4 | 4.5 s |",
         "| fastvits triton | yes | 5 | 5 | 5 | 5 | 5 | 6 | 31 |",
     ):
