@@ -113,7 +113,10 @@ def test_the_listener_is_never_called_twice_at_once(scheduler):
         heard(step, error)
 
     one.submit(model.text("a", 40), listen, RATE)
-    time.sleep(0.2)  # by then it is as far ahead as it may be
+    model.wait(int(MAX_AHEAD))  # as far ahead as it may be
+    deadline = time.monotonic() + 20
+    while len(heard.steps) < MAX_AHEAD and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert len(heard.steps) == MAX_AHEAD
     assert not inside
 
