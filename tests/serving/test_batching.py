@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from fastvits import Speaker
 from fastvits.serving.engine import Engine, Sharing, sharing_on
-from fastvits.serving.scheduler import Scheduler, TooLate
+from fastvits.serving.scheduler import TooLate
 from fastvits.serving.steps import spoken_samples
 from fastvits.serving.utterances import CallItem
 from fastvits.serving.voices import UnknownVoice, VoiceStore
@@ -48,16 +49,9 @@ class Model:
 
 
 @pytest.fixture
-def scheduler():
-    made = []
-
-    def make(workers=1, batch=8, calls=1, **options):
-        made.append(Scheduler(workers, batch=batch, calls=calls, threads=1, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def scheduler(scheduler):
+    """One whose model is called once at a time, with up to eight items."""
+    return partial(scheduler, batch=8, calls=1)
 
 
 def submit(one, model, names, **options):

@@ -10,7 +10,7 @@ import torch
 
 from fastvits import Speaker
 from fastvits.serving.engine import Engine
-from fastvits.serving.scheduler import Scheduler, TooLate
+from fastvits.serving.scheduler import TooLate
 from fastvits.serving.steps import SIZES, spoken_samples
 from fastvits.serving.utterances import MAX_AHEAD, CallItem, Deferred
 from fastvits.serving.voices import VoiceStore
@@ -54,19 +54,6 @@ class Pieces:
             time.sleep(0.001)
         time.sleep(0.05)
         return list(self.begun)
-
-
-@pytest.fixture
-def scheduler():
-    made = []
-
-    def make(workers=1, **options):
-        made.append(Scheduler(workers, threads=1, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def numbers(heard):

@@ -40,19 +40,6 @@ def pieces(count, journal=None, name="", gate=None, seconds=1.0):
         yield np.full(int(RATE * seconds), number, np.float32)
 
 
-@pytest.fixture
-def scheduler():
-    made = []
-
-    def make(workers=1, **options):
-        made.append(Scheduler(workers, threads=1, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
 def hold(one):
     """Keep the only thread of a scheduler busy until the event that is returned is set."""
     gate, begun = threading.Event(), threading.Event()
