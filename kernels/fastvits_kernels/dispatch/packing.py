@@ -280,10 +280,8 @@ class Watch:
         with _lock:  # parts of calls end in several threads
             state = self._state
             fresh = looked - state.covered  # each part of a call ends it: what an earlier one has added is not new
-            if not fresh or call.epoch is not state.epoch:
-                return
             added = [_Watched(one) for one in parameters() if _is_watchable(one, fresh)]
-            if not added:
+            if not added or call.epoch is not state.epoch:
                 return
             watched = (*state.watched, *added)
             covered = frozenset(one.storage for one in watched)
