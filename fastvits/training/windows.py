@@ -9,6 +9,9 @@ Sequences lie as `[N, T, C]`, in which a window of K steps is K * C numbers in a
 
 oneDNN's gradient by weight of a convolution leaves the processor's matrix units idle: with 1,024 channels of bfloat16
 it does 100 GFLOP/s on a thread where the product does 800 (AMX), with float32 100 where the product does 150.
+
+In float32 layers of stride 1, which have more than half of the products, go through the Fourier domain where that pays
+(`fft_learning`).
 """
 
 from typing import Any, cast
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from fastvits_kernels.onednn import fft_learning
 from fastvits_kernels.onednn.convolution import native_dtypes
 
 __all__ = ["convolved"]
@@ -32,12 +36,18 @@ def convolved(layer: nn.Module, x: Tensor) -> Tensor:
     if not x.is_cpu or dtype not in native_dtypes() or layer.groups > 1 or _hooked(layer):
         return cast(Tensor, layer(x))
     weight, bias = layer.weight, cast(Tensor, layer.bias)
-    taps = weight.shape[2]
+    stride, padding = layer.stride[0], cast(int, layer.padding[0])
     with torch.autocast("cpu", enabled=False):
-        # [C_out, taps * C_in], as a window lies in memory
-        matrix = weight.flatten(2).transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).flatten(1)
-        product = _Windows.apply(x.to(dtype), matrix, bias.to(dtype), taps, layer.stride[0], layer.padding[0])
-    return cast(Tensor, product)
+        x, filters, bias = x.to(dtype), weight.flatten(2).to(dtype), bias.to(dtype)
+        if stride == 1 and filters.shape[2] == 2 * padding + 1 and _fourier_pays(x, filters):
+            return cast(Tensor, _Fourier.apply(x, filters, bias))
+        return _product(x, filters, bias, stride, padding)
+
+
+def _product(x: Tensor, filters: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    # [C_out, taps * C_in], as a window lies in memory
+    matrix = filters.transpose(1, 2).contiguous().flatten(1)
+    return cast(Tensor, _Windows.apply(x, matrix, bias, filters.shape[2], stride, padding))
 
 
 def _hooked(layer: nn.Module) -> bool:
@@ -45,15 +55,48 @@ def _hooked(layer: nn.Module) -> bool:
     return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
+def _fourier_pays(x: Tensor, filters: Tensor) -> bool:
+    return fft_learning.convolution_pays(filters.permute(2, 1, 0), x.numel() // x.shape[1], x.dtype)
+
+
+class _Fourier(torch.autograd.Function):
+    """A convolution that keeps the number of steps, by filters `[C_out, C_in, taps]`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, filters, bias)
+        out = _empty(x, len(filters), x.shape[2])
+        weight, padding = filters.permute(2, 1, 0), filters.shape[2] // 2
+        fft_learning.convolved(_sequences(x), weight, bias, 1, padding, out=_sequences(out))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, filters, bias = ctx.saved_tensors
+        taps = filters.shape[2]
+        padding = taps // 2
+        if torch.is_grad_enabled():  # the gradient is wanted with a gradient of its own
+            made = _product(x, filters, bias, 1, padding)
+            wanted = [given for given, want in zip((x, filters, bias), ctx.needs_input_grad, strict=True) if want]
+            found = iter(torch.autograd.grad(made, wanted, grad, create_graph=True))
+            return tuple(next(found) if want else None for want in ctx.needs_input_grad)
+        sequences = _sequences(grad)
+        of_x = of_filters = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _folded(fft_learning.by_input(sequences, filters.permute(2, 1, 0), 1, padding), x)
+        if ctx.needs_input_grad[1]:
+            of_filters = fft_learning.by_weight(_sequences(x), sequences, taps, 1, padding).permute(2, 1, 0)
+        if ctx.needs_input_grad[2]:
+            of_bias = sequences.sum((0, 1))
+        return of_x, of_filters, of_bias
+
+
 class _Windows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, bias: Tensor, taps: int, stride: int, padding: int) -> Tensor:
-        batch, _, steps, *periods = x.shape
-        steps = (steps + 2 * padding - taps) // stride + 1
-        # Of the published shape, but the channels side by side in memory.
-        order = (0, *reversed(range(1, x.dim())))
-        out = torch.empty_permuted((batch, len(matrix), steps, *periods), order, dtype=x.dtype)
-        torch.addmm(bias, _windows(x, taps, stride, padding), matrix.t(), out=out.permute(order).view(-1, len(matrix)))
+        out = _empty(x, len(matrix), (x.shape[2] + 2 * padding - taps) // stride + 1)
+        rows = _sequences(out).view(-1, len(matrix))
+        torch.addmm(bias, _windows(x, taps, stride, padding), matrix.t(), out=rows)
         ctx.save_for_backward(x, matrix)
         ctx.geometry = taps, stride, padding
         return out
@@ -72,10 +115,26 @@ class _Windows(torch.autograd.Function):
         return of_x, of_matrix, of_bias, None, None, None
 
 
+def _empty(x: Tensor, channels: int, steps: int) -> Tensor:
+    """Of the published shape, but the channels side by side in memory, so that `_sequences` copies nothing."""
+    order = (0, *reversed(range(1, x.dim())))
+    return torch.empty_permuted((len(x), channels, steps, *x.shape[3:]), order, dtype=x.dtype)
+
+
+def _sequences(x: Tensor) -> Tensor:
+    """`[B, C, T]` or `[B, C, T, P]` -> `[B * P, T, C]`."""
+    return x.transpose(1, -1).reshape(-1, x.shape[2], x.shape[1])
+
+
+def _folded(sequences: Tensor, x: Tensor) -> Tensor:
+    """`[B * P, T, C]` as `[B, C, T]` or `[B, C, T, P]`, of the batch and the periods of `x`."""
+    return sequences.reshape(len(x), *x.shape[3:], *sequences.shape[1:]).transpose(1, -1)
+
+
 def _windows(x: Tensor, taps: int, stride: int, padding: int) -> Tensor:
     """`[B, C, T]` or `[B, C, T, P]` -> what each output step sees, `[B * P * T_out, taps * C]`."""
     channels, steps = x.shape[1:3]
-    sequences = x.transpose(1, -1).reshape(-1, steps, channels)
+    sequences = _sequences(x)
     padded = pad(sequences, (0, 0, padding, padding))
     count, long = len(sequences), steps + 2 * padding
     seen = (count, (long - taps) // stride + 1, taps * channels)
@@ -97,4 +156,4 @@ def _gathered(of_windows: Tensor, x: Tensor, taps: int, stride: int, padding: in
     long = out.view(count, -1, channels)[:, padding : padding + steps]
     if long.shape[1] < steps:  # behind the last window nothing was read
         long = pad(long, (0, 0, 0, steps - long.shape[1]))
-    return long.reshape(len(x), *x.shape[3:], steps, channels).transpose(1, -1)
+    return _folded(long, x)

@@ -86,7 +86,7 @@ def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
     # memory.
     gauss = channels > 128
     size = 4 * math.ceil((taps + 9) / 4) if gauss else 8 * round(3 * taps / 8)
-    forward, filters, inverse = _transforms(taps, size, gauss)
+    forward, filters, inverse = transforms(taps, size, gauss)
     # Some at a time: all of them in float64, and their parts, would take several times the memory that the result does.
     groups, width = (filters.shape[0], channels) if gauss else (filters.shape[0] // 2, 2 * channels)
     wide = (weight.double() * alpha).transpose(1, 2).contiguous()
@@ -112,7 +112,7 @@ def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
 
 
 @lru_cache
-def _transforms(taps: int, size: int, gauss: bool) -> tuple[Tensor, Tensor, Tensor]:
+def transforms(taps: int, size: int, gauss: bool) -> tuple[Tensor, Tensor, Tensor]:
     """`[R, N]`, `[R, K]` and `[M, R]` in float64: of a piece and of a filter to the rows that are multiplied with each
     other, and from the products to the output.
 
