@@ -4,7 +4,7 @@ Published checkpoints hold a decoder's weights folded, `w = g v / ||v||`. In tra
 Kingma 2016): `v = w` and `g = ||w||` give back `w` to the last bit, for the same norm divides and multiplies.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class WeightNorm(_WeightNorm):
 
     def forward(self, weight_g: Tensor, weight_v: Tensor) -> Tensor:
         """`g` `[C, 1, ...]` and `v` `[C, ...]` -> the weight, of the shape of `v`."""
-        return weight_v * (weight_g / _norm(weight_v))
+        return cast(Tensor, _Normalised.apply(weight_g, weight_v))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The weight's norm, and the weight as direction; a channel of zeros gets gain 0 and a direction of ones."""
@@ -36,6 +36,29 @@ class WeightNorm(_WeightNorm):
 
 def _norm(weight: Tensor) -> Tensor:
     return torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+
+
+class _Normalised(torch.autograd.Function):
+    """The weight `w = s v`, `s = g / ||v||`, with its gradients in few passes over the weights:
+
+        dg = (dw . v) / ||v||,  dv = s (dw - v (dw . v) / ||v||^2)
+
+    Convolutions give gradients in the order in which they compute; here they get that of the weights, once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gain: Tensor, direction: Tensor) -> Tensor:
+        ctx.save_for_backward(gain, direction)
+        return direction * (gain / _norm(direction))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        gain, direction = ctx.saved_tensors
+        norm = _norm(direction)
+        grad = grad.contiguous()
+        along = torch.linalg.vecdot(grad.flatten(1), direction.flatten(1)).view_as(gain)
+        scale = gain / norm
+        return along / norm, torch.addcmul(grad * scale, direction, scale * along / norm.square(), value=-1)
 
 
 def _normed(decoder: VitsHifiGan) -> list[nn.Module]:

@@ -14,7 +14,7 @@ from fastvits.training.discriminator import VitsDiscriminator
 from fastvits.training.discriminator_files import load_discriminator, save_discriminator
 from fastvits.training.inspection import Example
 from fastvits.training.losses import adversarial_losses, discriminator_loss, feature_loss, generator_loss
-from fastvits.training.weight_norm import apply_weight_norm, fold_weight_norm
+from fastvits.training.weight_norm import WeightNorm, apply_weight_norm, fold_weight_norm
 from tests.support.models import SMALL, relative_rms
 from tests.support.numerics import relative_error
 from tests.support.tolerances import LEARNING_FLOAT64, MODEL_FLOAT32, OP_ERROR_FLOOR
@@ -175,6 +175,17 @@ def test_discriminators_of_other_programs_are_read(discriminator, tmp_path):
         load_discriminator(tmp_path / "D_101.pth")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load_discriminator(tmp_path / "D_102.pth")
+
+
+def test_gradients_of_weight_norm_are_right_in_any_order_of_memory_and_can_be_taken_twice():
+    torch.manual_seed(4)
+    given = [(torch.rand(3, 1, 1) + 0.5).double().requires_grad_(), torch.randn(3, 4, 2).double().requires_grad_()]
+    assert torch.autograd.gradcheck(WeightNorm(), given)
+    assert torch.autograd.gradgradcheck(WeightNorm(), given)
+    grad = torch.randn(2, 4, 3).double()
+    turned = torch.autograd.grad(WeightNorm()(*given), given, grad.permute(2, 1, 0))
+    straight = torch.autograd.grad(WeightNorm()(*given), given, grad.permute(2, 1, 0).contiguous())
+    assert all(map(torch.equal, turned, straight))
 
 
 def test_weight_norm_gives_back_folded_weights_to_the_last_bit():
