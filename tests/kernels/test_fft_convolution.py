@@ -36,6 +36,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return taps
 
 
+@pytest.fixture(params=[False, True], ids=["grouped", "batched"])
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to multiply, whichever this processor prefers."""
+    monkeypatch.setattr(fft_convolution, "_batched", lambda: request.param)
+
+
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("channels", [16, WIDE])
 @pytest.mark.parametrize("taps", [3, 4, 7, 11, 13])
 @pytest.mark.parametrize("dilation", [1, 3])
@@ -43,25 +50,23 @@ def test_it_is_the_convolution(channels: int, taps: int, dilation: int) -> None:
     """For sequences of less than a piece, of a few, and of a number that leaves a rest; as exact as a direct one."""
     weight, bias = random(taps, channels, channels) / (taps * channels) ** 0.5, random(channels, seed=1)
     for steps in (1, 5, 40, 143):
-        for pad in {0, (taps - 1) * dilation // 2}:
-            x = random(1, steps + (taps - 1) * dilation - 2 * pad, channels, seed=2)
+        x = random(1, steps + (taps - 1) * dilation, channels, seed=2)
 
-            def direct(dtype: torch.dtype, x: Tensor = x, pad: int = pad) -> Tensor:
-                y = functional.conv1d(
-                    x.to(dtype).transpose(1, 2),
-                    (0.5 * weight).to(dtype).permute(2, 1, 0),
-                    (0.5 * bias).to(dtype),
-                    padding=pad,
-                    dilation=dilation,
-                )
-                return functional.leaky_relu(y, 0.1).transpose(1, 2)
+        def direct(dtype: torch.dtype, x: Tensor = x) -> Tensor:
+            y = functional.conv1d(
+                x.to(dtype).transpose(1, 2),
+                (0.5 * weight).to(dtype).permute(2, 1, 0),
+                (0.5 * bias).to(dtype),
+                dilation=dilation,
+            )
+            return functional.leaky_relu(y, 0.1).transpose(1, 2)
 
-            expected = direct(torch.float64)
-            actual = fft_convolve(x, weight, bias, alpha=0.5, pad=pad, dilation=dilation, slope=0.1)
-            assert actual.shape == expected.shape == (1, steps, channels)
-            assert actual.is_contiguous()
-            plain = relative_error(direct(torch.float32), expected)
-            assert relative_error(actual, expected) <= allowed_error(plain, torch.float32)
+        expected = direct(torch.float64)
+        actual = fft_convolve(x, weight, bias, alpha=0.5, dilation=dilation, slope=0.1)
+        assert actual.shape == expected.shape == (1, steps, channels)
+        assert actual.is_contiguous()
+        plain = relative_error(direct(torch.float32), expected)
+        assert relative_error(actual, expected) <= allowed_error(plain, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16-widened"])
@@ -83,29 +88,41 @@ def test_residual_blocks(case: Case, dtype: torch.dtype, counted: list[int], mon
         assert {w.shape[0] for w in weights if w.shape[0] > 1} == set(counted)
 
 
-def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fft_convolution, "_suited", lambda: True)
+def asked(taps: int, channels: int, steps: int, *, out: int | None = None, dtype: Any = torch.float32) -> bool:
+    return pays(torch.empty(taps, channels, out or channels, device="meta"), dtype, steps)
 
-    def asked(taps: int, channels: int, steps: int, *, out: int | None = None, dtype: Any = torch.float32) -> bool:
-        return pays(torch.empty(taps, channels, out or channels, device="meta"), dtype, steps)
 
+@pytest.fixture(params=["AVX512", "AVX2"])
+def vectors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a processor computes with, and is asked for by."""
+    monkeypatch.setattr(fft_convolution, "_suited", lambda: fft_convolution._SUITED[request.param])
+    return str(request.param)
+
+
+def test_where_it_pays(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(7, 128, 2048)
     assert asked(11, 256, 1024)
     assert not asked(7, 128, 2047)
-    assert not asked(11, 256, 1023)
-    assert not asked(5, 256, 9999)
-    assert not asked(11, 64, 99999)
     assert not asked(11, 512, 9999)
     assert not asked(11, 192, 9999)
     assert not asked(11, 128, 9999, out=256)
     assert not asked(11, 128, 9999, dtype=torch.bfloat16)
+    more = vectors == "AVX2"
+    assert asked(11, 64, 4096) is more
+    assert asked(11, 128, 1024) is more
+    assert asked(7, 256, 512) is more
+    assert asked(5, 256, 1536) is more
+    assert not asked(7, 64, 99999)
+    assert not asked(11, 64, 4095)
+    assert not asked(7, 256, 511)
     with torch.inference_mode():
         # For which nothing is kept.
         assert not pays(torch.empty(7, 128, 128), torch.float32, 2048)
-    monkeypatch.setattr(fft_convolution, "_suited", lambda: False)
+    monkeypatch.setattr(fft_convolution, "_suited", dict)
     assert not asked(7, 128, 2048)
 
 
+@pytest.mark.usefixtures("products", "vectors")
 @pytest.mark.parametrize("channels", [128, 256])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_long_filters_of_many_channels_take_it(
@@ -120,7 +137,6 @@ def test_long_filters_of_many_channels_take_it(
         return real(weight, alpha)
 
     monkeypatch.setattr(fft_convolution, "_spectrum", noted)
-    monkeypatch.setattr(fft_convolution, "_suited", lambda: True)
     x = random(1, 1, 2100, channels)
     sizes = (3, 7, 11)
     weights = [[random(k, channels, channels, seed=k) / (channels * k) ** 0.5 for k in sizes] for _ in range(2)]

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fastvits import VitsModel, VitsModelOutput
-from fastvits.models import pieces
+from fastvits.models import flow, pieces
 from fastvits.runtime import workers
 from fastvits.voices import voice_folder
-from tests.support.models import SMALL, own_model, random_ids, relative_rms
+from tests.support.models import CONFIGURATIONS, SMALL, own_model, random_ids, relative_rms
 from tests.support.tolerances import MODEL_FLOAT32, REAL_VOICE_FLOAT32
 
 FRAMES = 3
@@ -130,3 +130,32 @@ def test_a_busy_machine_hears_the_same_bits(model: VitsModel, batch: int, monkey
         monkeypatch.setattr(workers, "_busy", number % 2 == 0)
         found.append(speak(model, 2, batch).waveform)
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+@quiet_and_busy
+@pytest.mark.parametrize("reverse", [True, False])
+@pytest.mark.parametrize("share", [None, 0.9, 0.1], ids=["unpadded", "padded in one", "all padding but one"])
+@pytest.mark.parametrize("configuration", ["small", "wavenet-dilation-3"])
+def test_the_flow_in_pieces_is_the_whole(
+    configuration: str, share: float | None, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is cut off behind each coupling."""
+    jobs: list[int] = []
+    real = flow.spread
+
+    def counted(given: Sequence[Callable[[], None]]) -> None:
+        jobs.append(len(given))
+        real(given)
+
+    monkeypatch.setattr(flow, "spread", counted)
+    whole = own_model(CONFIGURATIONS[configuration]).flow
+    frames = 13 * whole.reach
+    x = torch.randn(1, frames, SMALL["flow_size"], generator=torch.Generator().manual_seed(0))
+    lengths = None if share is None else torch.tensor([int(share * frames)])
+    found = []
+    for number in (1, 2, 4):
+        torch.set_num_threads(number)
+        with torch.inference_mode():
+            found.append(whole.transform(x, lengths, reverse=reverse))
+    assert jobs == [2, 4]
+    assert all(relative_rms(one, found[0]) < MODEL_FLOAT32 for one in found)

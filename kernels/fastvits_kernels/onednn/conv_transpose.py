@@ -20,8 +20,8 @@ from .convolution import (
     clear_beyond,
     compute_dtype,
     convolve,
-    is_short,
     items,
+    layout,
     packed_weight,
     unsupported,
     whole_steps,
@@ -40,7 +40,7 @@ def _packed_phases(weight: Tensor, stride: int, dtype: torch.dtype, steps: int) 
     def build() -> Tensor:
         return packed_weight(phases(weight.detach().to(dtype), stride), dtype, steps)
 
-    return packed(weight, ("onednn phases", dtype, stride, is_short(steps)), build)
+    return packed(weight, ("onednn phases", dtype, stride, layout(steps)), build)
 
 
 def run(
@@ -58,7 +58,8 @@ def run(
     for chosen, length in items(lengths, batch, steps):
         whole = whole_steps(length)
         weights = _packed_phases(weight, stride, dtype, whole)
-        full = convolve(activated(x[chosen, :length], slope, dtype, 0, whole - length), weights, phase_bias, pad=pad)
+        source = activated(x[chosen, :length], slope, dtype, pad, pad + whole - length)
+        full = convolve(source, weights, phase_bias)
         kept = full.reshape(full.shape[0], -1, outputs)[:, padding : padding + length * stride]
         if out is None and length == steps:
             return kept.to(x.dtype)

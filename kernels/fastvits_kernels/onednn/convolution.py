@@ -184,6 +184,11 @@ def is_short(steps: int) -> bool:
     return steps <= _SHORT
 
 
+def layout(steps: int) -> str:
+    """Which layout of packed weights sequences of `steps` want."""
+    return "only" if _one_layout() else "short" if is_short(steps) else "long"
+
+
 def reordered(weight: Tensor, dilation: int, steps: int) -> Tensor:
     """`weight` `[K, C_in, C_out]` in the opaque layout that oneDNN wants for sequences of `steps`."""
     image = weight.permute(2, 1, 0).unsqueeze(2).contiguous(memory_format=torch.channels_last)
@@ -201,7 +206,7 @@ def packed_weight(weight: Tensor, dtype: torch.dtype, steps: int, dilation: int 
     """
     if weight.shape[0] == 1:
         return packed_matrix(weight[0], dtype, alpha)
-    form = ("onednn", dtype, dilation, alpha, is_short(steps))
+    form = ("onednn", dtype, dilation, alpha, layout(steps))
     return packed(weight, form, lambda: reordered(_scaled(weight, dtype, alpha), dilation, steps))
 
 
@@ -214,18 +219,28 @@ def planned(
         return product_rows(steps, dtype), packed_matrix(weight[0], dtype, alpha)
     if dilation == 1 and _windows_pay(steps, dtype):
         return whole_rows(steps), packed_windows(weight, dtype, alpha)
-    whole = whole_steps(steps)
+    whole = whole_rows(steps) if _one_layout() else whole_steps(steps)
     return whole, packed_weight(weight, dtype, whole, dilation, alpha)
+
+
+def _one_layout() -> bool:
+    """Whether a convolution's packed weight has one layout for all lengths: with AVX2 on one thread (16 steps to 8,192,
+    if it does not pad by itself). On two threads it has others in between."""
+    return torch.get_num_threads() == 1 and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _windows_pay(steps: int, dtype: torch.dtype) -> bool:
     """Whether an undilated convolution of so many steps is faster as a product with windows.
+
+    Not with AVX2 on one thread: oneDNN's convolutions take 15 to 30 % less time there at all lengths (AMD EPYC 7003).
 
     Not where matrix units compute long ones in half precision: from 400 steps on oneDNN's convolutions take 10 to 40 %
     less time in bfloat16 on one thread of an Intel Xeon, on two threads more. In float32 they take 0 to 15 % less there
     from 100 steps on, which is not worth that an item rounds otherwise beside a longer one. See `packed_windows` for a
     processor without such units.
     """
+    if _one_layout():
+        return False
     return is_short(steps) or dtype == torch.float32 or not has_matrix_units()
 
 
@@ -310,15 +325,14 @@ def convolve(
     weight: Tensor,
     bias: Tensor | None,
     *,
-    pad: int = 0,
     dilation: int = 1,
     activation: str = "none",
     slope: float | None = None,
     algorithm: str = "",
     groups: int = 1,
 ) -> Tensor:
-    """Contiguous `x` `[N, T, C_in]`, packed weight -> `[N, T + 2 pad - (K - 1) dilation, C_out]`, contiguous. Of
-    windows (`packed_windows`) neither padded nor dilated.
+    """Contiguous `x` `[N, T, C_in]`, packed weight -> `[N, T - (K - 1) dilation, C_out]`, contiguous. Of windows
+    (`packed_windows`) not dilated.
 
     `activation` is a post-operation of oneDNN: none, relu, leaky_relu (with `slope`), tanh, sigmoid, gelu (with
     `algorithm`).
@@ -330,14 +344,12 @@ def convolve(
     if weight.dim() == 2:
         return _window_products(x, weight, bias, activation, scalars, algorithm)
     y = torch.ops.mkldnn._convolution_pointwise(
-        _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], groups, activation, scalars, algorithm
+        _image(x), weight, bias, [0, 0], [1, 1], [1, dilation], groups, activation, scalars, algorithm
     )
     return y.squeeze(2).transpose(1, 2)
 
 
-def convolve_onto(
-    out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *, pad: int = 0, dilation: int = 1
-) -> None:
+def convolve_onto(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: int = 1) -> None:
     """`out += convolution of x`: contiguous `[N, T_out, C_out]` and `[N, T, C_in]`."""
     if not weight.is_mkldnn:
         if bias is not None:
@@ -345,7 +357,7 @@ def convolve_onto(
         out.view(-1, out.shape[2]).addmm_(x.reshape(-1, x.shape[2]), weight)
         return
     torch.ops.mkldnn._convolution_pointwise_(
-        _image(out), _image(x), weight, bias, [0, pad], [1, 1], [1, dilation], 1, "add", 1.0, None, [], None
+        _image(out), _image(x), weight, bias, [0, 0], [1, 1], [1, dilation], 1, "add", 1.0, None, [], None
     )
 
 

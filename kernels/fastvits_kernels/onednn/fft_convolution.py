@@ -7,7 +7,8 @@ product for each frequency, over channels and pieces:
 
     y[m] = sum_k w[k] x[m + k],  0 <= m < M   <=>   Y[f] = X[f] conj(W[f]),  f = 0 ... N/2
 
-One grouped convolution of oneDNN does them all. Frequencies 0 and N/2 are real. For the others a complex product is
+One grouped convolution of oneDNN does them all; with AVX2 one batched product of MKL, which is as fast there, and wants
+its matrices in no layout of its own. Frequencies 0 and N/2 are real. For the others a complex product is
 either one real product of matrices twice as wide on both sides, or three (Gauss) of the width itself. The transforms of
 16 to 32 steps are products with small matrices, which costs less than the passes over memory of butterflies.
 With float32 the result is nearer to float64 than oneDNN's direct convolution: fewer terms are summed in a row.
@@ -39,7 +40,7 @@ class Spectrum:
     inverse: Tensor
     """`[M, R]`: the products back to output steps."""
     weight: Tensor
-    """For a grouped convolution with one tap, in oneDNN's own layout."""
+    """For a grouped convolution with one tap, in oneDNN's own layout; or `[groups, C_in, C_out]`, plain."""
     groups: int
 
 
@@ -47,26 +48,40 @@ _GROUPS_AT_ONCE = 8
 """Products of a filter's spectrum that are computed together."""
 
 
+_SUITED: dict[str, dict[int, tuple[tuple[int, int], ...]]] = {
+    "AVX512": {128: ((7, 2048),), 256: ((7, 1024),)},
+    "AVX2": {64: ((11, 4096),), 128: ((7, 2048), (11, 1024)), 256: ((5, 1536), (7, 512))},
+}
+"""By torch's name of a processor's vectors, and by channels: pairs of how many taps and how many steps it was measured
+to pay from."""
+
+
 @lru_cache
-def _suited() -> bool:
-    """Whether this machine is of the kind where it was measured to pay: with AVX-512, and with MKL for the many small
-    products of the transforms."""
-    return torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+def _suited() -> dict[int, tuple[tuple[int, int], ...]]:
+    """The row of `_SUITED` for this machine; empty without MKL, for the many small products of the transforms."""
+    return _SUITED.get(torch.backends.cpu.get_cpu_capability(), {}) if torch.backends.mkl.is_available() else {}
+
+
+@lru_cache
+def _batched() -> bool:
+    """Whether the products are MKL's; it has AVX-512 for Intel's processors only."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def pays(weight: Tensor, dtype: torch.dtype, steps: int) -> bool:
     """Whether a convolution of `steps` with `weight` `[K, C_in, C_out]`, computed in `dtype`, is faster this way.
 
-    With 64 channels the transforms cost what they save; with fewer taps, too. Few steps do not pay for reading the
-    spectrum, which is three to seven times as large as the filter. Groups that are not 256 wide may want their weights
-    in a layout that depends on the number of rows, and have them rearranged in every call (192: for 20 ms).
+    With few channels or taps the transforms cost what they save. AVX2 has half the products of AVX-512 for the same
+    passes over memory, so more pays there: on a thread of an AMD EPYC 7003 11 taps are 1.2 to 1.4 times as fast with 64
+    channels (8,192 steps), 1.6 to 1.9 times with 128 (8,192) and 256 (1,024). Few steps do not pay for reading the
+    spectrum, which is three to seven times as large as the filter. Groups of a convolution that are not 256 wide may
+    want their weights in a layout that depends on the number of rows, and have them rearranged in every call (192: for
+    20 ms).
     """
     taps, channels, channels_out = weight.shape
-    if dtype != torch.float32 or taps < 7 or channels not in (128, 256) or channels_out != channels:
-        return False
-    if weight.is_inference():
-        return False  # its spectrum would not be kept
-    return steps >= (2048 if channels == 128 else 1024) and _suited()
+    if dtype != torch.float32 or channels_out != channels or weight.is_inference():
+        return False  # an inference tensor's spectrum would not be kept
+    return any(taps >= least and steps >= shortest for least, shortest in _suited().get(channels, ()))
 
 
 def _packed_bias(bias: Tensor, alpha: float, filter: Spectrum) -> Tensor:
@@ -104,6 +119,8 @@ def _spectrum(weight: Tensor, alpha: float) -> Spectrum:
         # The two frequencies that are real share a group.
         products[0, channels:, channels:] = products[0, channels:, :channels]
         products[0, :channels, channels:] = products[0, channels:, :channels] = 0
+    if _batched():
+        return Spectrum(forward.float(), inverse.float(), products.transpose(1, 2), groups)
     filter = products.view(-1, width, 1, 1).contiguous(memory_format=torch.channels_last)
     del products, wide
     shape = [1, groups * width, 1, 1024]
@@ -143,43 +160,53 @@ def transforms(taps: int, size: int, gauss: bool) -> tuple[Tensor, Tensor, Tenso
     return torch.stack(forward), torch.stack(filters), torch.stack(inverse, dim=1).contiguous()
 
 
-def fft_convolve(
-    x: Tensor, weight: Tensor, bias: Tensor, *, alpha: float = 1.0, pad: int = 0, dilation: int = 1, slope: float = 1.0
-) -> Tensor:
-    """Contiguous `x` `[1, T, C]` with `pad` zeros at both ends, convolved with `alpha * weight` `[K, C, C_out]`, K > 1,
-    and `alpha * bias` -> `[1, T + 2 pad - (K - 1) dilation, C_out]`, contiguous, behind a leaky ReLU; in memory that
-    the next call in this thread takes.
+def _products(spectra: Tensor, filter: Spectrum, bias: Tensor) -> Tensor:
+    """`[N, R, C]`, `[R C_out]` -> `[N, R, C_out]`: each row multiplied with the filter's."""
+    number, rows, _ = spectra.shape
+    if filter.weight.is_mkldnn:
+        made = convolve(spectra.view(1, number, -1), filter.weight, bias, groups=filter.groups)
+        return made.view(number, rows, -1)
+    channels_out = bias.shape[0] // rows
+    out = scratch("fft products", (number, rows, channels_out), spectra.dtype)
+    grouped, products = (x.view(number, filter.groups, -1).transpose(0, 1) for x in (spectra, out))
+    torch.bmm(grouped, filter.weight, out=products)
+    out[:, 0].add_(bias[:channels_out])
+    return out
 
-    `pad` is at most `(K - 1) * dilation`. The result may be the input of the next call if that has no dilation.
+
+def fft_convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, *, alpha: float = 1.0, dilation: int = 1, slope: float = 1.0
+) -> Tensor:
+    """Contiguous `x` `[1, T, C]` convolved with `alpha * weight` `[K, C, C_out]`, K > 1, and `alpha * bias` ->
+    `[1, T - (K - 1) dilation, C_out]`, contiguous, behind a leaky ReLU; in memory that the next call in this thread
+    takes.
+
+    The result may be the input of the next call if that has no dilation.
     """
     filter = packed(weight, ("onednn fft", alpha), lambda: _spectrum(weight.detach(), alpha))
     channels, hop = x.shape[2], filter.inverse.shape[0]
     rows, size = filter.forward.shape
-    steps = x.shape[1] + 2 * pad - (weight.shape[0] - 1) * dilation
+    steps = x.shape[1] - (weight.shape[0] - 1) * dilation
     apart, span = hop * dilation, size * dilation
     pieces = -(-steps // apart)
     # oneDNN generates code for each number; what stands in the last ones does not matter.
-    whole = whole_steps(pieces * dilation)
+    whole = pieces * dilation if _batched() else whole_steps(pieces * dilation)
     spectra = scratch("fft spectra", (whole, rows, channels), x.dtype)
-    first = -(-pad // apart)
-    last = max((x.shape[1] + pad - span) // apart + 1, first)
-    if last > first:
-        shape = (last - first, dilation, size, channels)
+    inside = max((x.shape[1] - span) // apart + 1, 0)
+    if inside:
+        shape = (inside, dilation, size, channels)
         strides = (apart * channels, channels, dilation * channels, 1)
-        inside = x.as_strided(shape, strides, x.storage_offset() + (first * apart - pad) * channels)
+        cut = x.as_strided(shape, strides, x.storage_offset())
         if dilation > 1:
-            inside = scratch("fft pieces", shape, x.dtype).copy_(inside)
-        torch.matmul(filter.forward, inside.view(-1, size, channels), out=spectra[first * dilation : last * dilation])
-    for piece in (*range(min(first, pieces)), *range(last, pieces)):
-        begin = piece * apart - pad
+            cut = scratch("fft pieces", shape, x.dtype).copy_(cut)
+        torch.matmul(filter.forward, cut.view(-1, size, channels), out=spectra[: inside * dilation])
+    for piece in range(inside, pieces):
         edge = x.new_zeros(span, channels)
-        start, stop = max(begin, 0), min(begin + span, x.shape[1])
-        edge[start - begin : stop - begin] = x[0, start:stop]
+        left = x[0, piece * apart :]
+        edge[: left.shape[0]] = left
         edge = edge.view(size, dilation, channels).transpose(0, 1)
         torch.matmul(filter.forward, edge, out=spectra[piece * dilation : (piece + 1) * dilation])
-    bias = _packed_bias(bias, alpha, filter)
-    products = convolve(spectra.view(1, whole, -1), filter.weight, bias, groups=filter.groups)
-    products = products.view(whole, rows, -1)[: pieces * dilation]
+    products = _products(spectra, filter, _packed_bias(bias, alpha, filter))[: pieces * dilation]
     out = scratch("fft output", (pieces * dilation, hop, products.shape[2]), x.dtype)
     torch.matmul(filter.inverse, products, out=out)
     if dilation > 1:

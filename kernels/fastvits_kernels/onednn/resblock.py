@@ -2,8 +2,12 @@
 
 The leaky ReLU is one pass into a padded buffer, the second one a post-operation of the first convolution; the last
 convolution sums into the output, where the residual (or its mean over the branches) lies already. The mean's factor
-belongs to the weights. Long filters of many channels go through the Fourier domain (`fft_convolution`), behind which
-the leaky ReLU and the sum are passes of their own. Weights that learn are not packed (`images`).
+belongs to the weights. The first of two convolutions makes the second one's padding, too, which then is cleared: with
+AVX2 a convolution of 7 taps and more that pads by itself wants its weights in another layout than one that does not,
+and has them rearranged in every call (256 channels, 11 taps: for 70 ms).
+
+Long filters of many channels go through the Fourier domain (`fft_convolution`), behind which the leaky ReLU and the sum
+are passes of their own. Weights that learn are not packed (`images`).
 """
 
 from collections.abc import Sequence
@@ -115,7 +119,9 @@ def _run(
     lasts = list(zip(weights2, biases2, inner, strict=True))
     if learn([*weights2, *(weights1 or [])], x, residual, *biases2, *(biases1 or [])):
         return _run_learning(x, residual, firsts, lasts, lengths, slope, mean)
-    pads = [(w.shape[0] - 1) * d // 2 for w, _, d in (lasts if firsts is None else firsts)]
+    pads = [_span(weight, dilation) for weight, _, dilation in lasts]
+    if firsts is not None:
+        pads = [pad + _span(weight, dilation) for pad, (weight, _, dilation) in zip(pads, firsts, strict=True)]
 
     out = torch.empty(1 if mean else branches, batch, whole_steps(steps), channels, dtype=dtype, device=x.device)
     for item, length in _single_items(lengths, batch, steps):
@@ -125,15 +131,16 @@ def _run(
             _start(out[0, item, :length], remaining)
         inputs = _Branches(x[:, item, :length], slope, dtype, pads, whole)
         for branch, (weight, bias, dilation) in enumerate(lasts):
-            h, pad = inputs[branch], 0
+            h = inputs[branch]
             if firsts is not None:
-                h = _first(h, *firsts[branch], dtype, whole, slope)
-                h[:, length:].zero_()
-                pad = (weight.shape[0] - 1) // 2
+                pad = _span(weight, dilation)
+                h = _first(h, *firsts[branch], dtype, whole + 2 * pad, slope)
+                h[:, :pad].zero_()
+                h[:, pad + length :].zero_()
             target = out[0 if mean else branch, item, :whole]
             before = target[:length] if mean else _one_of(remaining, branch)
             if pays(weight, dtype, whole):
-                y = fft_convolve(h, weight, bias, alpha=alpha, pad=pad, dilation=dilation)[0, :length]
+                y = fft_convolve(h, weight, bias, alpha=alpha, dilation=dilation)[0, :length]
                 if before is None:
                     target[:length] = y
                 else:
@@ -146,7 +153,6 @@ def _run(
                     h,
                     packed_weight(weight, dtype, whole, dilation, alpha),
                     scaled_bias(bias, None, dtype, alpha),
-                    pad=pad,
                     dilation=dilation,
                 )
     out = out[:, :, :steps]
@@ -170,9 +176,9 @@ def _run_learning(
         h = sources[branch if len(sources) > 1 else 0]
         if firsts is not None:
             first, first_bias, first_dilation = firsts[branch]
-            h = convolved(h, first, first_bias, first_dilation, (first.shape[0] - 1) * first_dilation // 2)
+            h = convolved(h, first, first_bias, first_dilation, _span(first, first_dilation))
             h = zero_beyond(functional.leaky_relu_(h, slope), lengths)
-        y = convolved(h, weight, bias, dilation, (weight.shape[0] - 1) * dilation // 2)
+        y = convolved(h, weight, bias, dilation, _span(weight, dilation))
         before = _one_of(residual, branch)
         if before is None:
             out[branch] = y
@@ -182,20 +188,25 @@ def _run_learning(
     return out.mean(0) if mean else out
 
 
+def _span(weight: Tensor, dilation: int) -> int:
+    """How many steps `weight` `[K, C_in, C_out]` hears on either side."""
+    return (weight.shape[0] - 1) * dilation // 2
+
+
 def _one_of(x: Tensor | None, branch: int) -> Tensor | None:
     """`[R or 1, ...]` -> a branch's own."""
     return None if x is None else x[branch if x.shape[0] > 1 else 0]
 
 
 def _first(
-    h: Tensor, weight: Tensor, bias: Tensor, dilation: int, dtype: torch.dtype, whole: int, slope: float
+    h: Tensor, weight: Tensor, bias: Tensor, dilation: int, dtype: torch.dtype, steps: int, slope: float
 ) -> Tensor:
-    """The first convolution of a pair and its leaky ReLU, `[1, whole, C]`, contiguous."""
-    if pays(weight, dtype, whole):
+    """The first convolution of a pair and its leaky ReLU, `[1, steps, C]`, contiguous."""
+    if pays(weight, dtype, steps):
         return fft_convolve(h, weight, bias, dilation=dilation, slope=slope)
     return convolve(
         h,
-        packed_weight(weight, dtype, whole, dilation),
+        packed_weight(weight, dtype, steps, dilation),
         scaled_bias(bias, None, dtype),
         dilation=dilation,
         activation="leaky_relu",
