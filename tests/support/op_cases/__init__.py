@@ -32,7 +32,7 @@ __all__ = [
 _FULL_CASES = {
     "conv1d": "everything",
     "conv1d_layer_norm": "192-ragged",
-    "conv1d_layer_norm_projection": "192-ragged",
+    "conv1d_layer_norm_projection": "two-outputs-sliced",
     "conv_transpose1d": "k16-s8-ragged",
     "depth_separable_layer": "192-ragged",
     "durations": "ragged",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .draw import Draw, case
+from .draw import LONG, Draw, case
 
 # --- conv1d: x, weight, bias, cond, residual, lengths, dilation, pad_left, slope, activation, alpha
 
@@ -47,7 +47,7 @@ def conv(
 conv("one-step", (1, 1, 16), 32)
 conv("pointwise-192-ragged", (3, 63, 192), 96, 1, lengths=[63, 0, 17])
 conv("asymmetric-padding-relu", (2, 64, 32), 96, 4, pad_left=1, activation="relu", lengths=[64, 31])
-conv("long-thin-sliced", (1, 1000, 16), 16, 3, layout="sliced", slope=0.1)
+conv("long-thin-sliced", (1, LONG, 16), 16, 3, layout="sliced", slope=0.1)
 conv("dilation-far-beyond-T", (1, 20, 16), 16, 11, dilation=9)
 conv("dilation-beyond-T-transposed", (2, 9, 32), 16, 3, dilation=11, layout="transposed", lengths=[9, 4])
 conv("coupling-residual-minus", (2, 65, 32), 16, 1, residual=True, alpha=-1.0, lengths=[65, 33])
@@ -114,7 +114,7 @@ conv_norm("asymmetric-padding-sliced", (2, 64, 29), 96, 4, lengths=[64, 7], pad_
 conv_norm("transposed-256-no-bias", (1, 17, 32), 256, bias=False, layout="transposed")
 conv_norm("dropout", (2, 9, 5), 18, 3, lengths=[9, 4], pad_left=2, layout="transposed", dropout=0.4)
 conv_norm("dropout-192-ragged", (3, 8, 16), 192, lengths=[8, 0, 5], dropout=0.5)
-conv_norm("long-thin", (1, 1000, 16), 16, 2, pad_left=0)
+conv_norm("long-thin", (1, LONG, 16), 16, 2, pad_left=0)
 conv_norm("empty-batch", (0, 5, 16), 16)
 
 
@@ -152,7 +152,7 @@ conv_norm_projection("one-step", (1, 1, 16), 16, 16, 1, pad_left=0)
 conv_norm_projection("192-ragged", (3, 33, 48), 192, 72, lengths=[33, 0, 17])
 conv_norm_projection("two-outputs-sliced", (2, 41, 29), 96, 2, 4, lengths=[41, 7], pad_left=2, layout="sliced")
 conv_norm_projection("transposed-no-bias", (1, 17, 130), 29, 19, 1, pad_left=0, bias=False, layout="transposed")
-conv_norm_projection("long-thin", (1, 1000, 16), 16, 24, 2, pad_left=0, eps=1e-3)
+conv_norm_projection("long-thin", (1, LONG, 16), 16, 24, 2, pad_left=0, eps=1e-3)
 conv_norm_projection("longer-one-part", (1, 4100, 16), 16, 16, lengths=[70])
 conv_norm_projection("wide-288", (1, 20, 40), 288, 40, lengths=[19])
 conv_norm_projection("empty-batch", (0, 5, 16), 16, 8)
@@ -180,7 +180,7 @@ def _(draw: Draw) -> tuple[Any, ...]:
 
 @case("gated_activation", "long-sliced")
 def _(draw: Draw) -> tuple[Any, ...]:
-    return draw.sliced(1, 1000, 64), None
+    return draw.sliced(1, LONG, 64), None
 
 
 @case("gated_activation", "wide-256")
@@ -235,7 +235,7 @@ wavenet("last-without-skip", (1, 63, 32), 1, last=True)
 wavenet("dilation-beyond-T", (2, 9, 32), 3, skip="normal", dilation=11, lengths=[9, 4])
 wavenet("wide-256", (1, 16, 256), 1, skip="normal", cond=True)
 wavenet("beyond-one-tile-288", (1, 16, 288), 1, skip="normal", lengths=[15])
-wavenet("long-thin", (1, 1000, 16), 3, skip="normal", dilation=2)
+wavenet("long-thin", (1, LONG, 16), 3, skip="normal", dilation=2)
 wavenet("dropout", (2, 8, 16), 3, skip="normal", cond=True, lengths=[8, 4], dropout=0.4)
 wavenet("dropout-last-96", (1, 17, 96), 3, last=True, dropout=0.1)
 wavenet("int8-condition-ragged", (3, 18, 96), 3, skip="sliced", cond=True, lengths=[18, 0, 5], int8=True)
@@ -286,6 +286,6 @@ depth_separable("dilation-beyond-T-transposed", (2, 9, 32), dilation=11, lengths
 depth_separable("dropout", (2, 9, 32), dilation=2, lengths=[9, 4], layout="transposed", dropout=0.4)
 depth_separable("dropout-192-ragged", (3, 8, 192), lengths=[8, 0, 5], dropout=0.5)
 depth_separable("dropout-all", (1, 7, 18), dropout=1.0)
-depth_separable("long-thin", (1, 1000, 16), dilation=9)
+depth_separable("long-thin", (1, LONG, 16), dilation=9)
 depth_separable("wide-256", (1, 17, 256), 1)
 depth_separable("empty-batch", (0, 5, 16))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastvits_kernels.ops.mrf_stage import tensors_read
 
-from .draw import Draw, case
+from .draw import LONG, Draw, case
 
 # --- conv_transpose1d: x, weight, bias, lengths, stride, padding, slope
 
@@ -47,7 +47,7 @@ conv_transpose("k8-s8-transposed", (1, 64, 32), 32, 8, 8, layout="transposed", s
 conv_transpose("k4-s4-sliced", (2, 63, 16), 24, 4, 4, layout="sliced", lengths=[63, 5], bias=False)
 conv_transpose("k5-s3-odd-channels", (1, 17, 20), 29, 5, 3)
 conv_transpose("k4-s2-256-to-96", (1, 9, 256), 96, 4, 2, lengths=[7])
-conv_transpose("long-k4-s2", (1, 1000, 16), 16, 4, 2)
+conv_transpose("long-k4-s2", (1, LONG, 16), 16, 4, 2)
 conv_transpose("empty-batch", (0, 5, 16), 16, 4, 2)
 
 
@@ -94,7 +94,7 @@ resblock("one-step", (1, 1, 16), (3, 5), (1, 3), mean=True)
 resblock("ragged-shared", (3, 64, 32), (1, 3, 5), shared=True, lengths=[64, 0, 17])
 resblock("ragged-mean-sliced", (2, 63, 16), (3, 7), (5, 1), mean=True, lengths=[63, 30], layout="sliced")
 resblock("transposed", (2, 40, 16), (3, 5), (1, 3), layout="transposed", lengths=[40, 39])
-resblock("long-thin-mean", (1, 1000, 16), (3,), (3,), mean=True)
+resblock("long-thin-mean", (1, LONG, 16), (3,), (3,), mean=True)
 resblock("dilation-beyond-T-four-branches", (1, 7, 32), (3, 3, 1, 5), (9, 1, 2, 12), lengths=[6])
 resblock("wide-192", (1, 20, 192), (1,), (1,), mean=True, shared=True, lengths=[19])
 resblock("wide-256", (1, 17, 256), (1,), (3,), residual=False)

@@ -7,6 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LONG = 300
+"""Steps of the cases that go over many tiles: beyond 256, so that rows for 1,024 steps are taken, and no multiple of a
+tile. More of them would be more tiles in the middle, which are all alike.
+"""
+
 
 @dataclass(frozen=True)
 class Draw:

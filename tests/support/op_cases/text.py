@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .draw import Draw, case
+from .draw import LONG, Draw, case
 
 # --- relative_attention and relative_attention_weights: q, k, v, rel_k, rel_v, lengths, seed, dropout
 
@@ -40,16 +40,16 @@ def attention(
 attention("one-step", (1, 1, 1, 16))
 attention("ragged-96", (3, 35, 2, 96), lengths=[35, 0, 17])
 attention("two-tiles-ragged", (2, 18, 1, 6), 2, lengths=[18, 5])
-attention("no-window-sliced", (2, 64, 2, 32), None, lengths=[64, 33], layout="sliced")
+attention("no-window-sliced", (2, 48, 2, 32), None, lengths=[48, 33], layout="sliced")
 attention("window-1-transposed", (2, 33, 2, 48), 1, lengths=[33, 20], layout="transposed")
 attention("window-beyond-T", (2, 12, 1, 16), 30, lengths=[12, 5])
-attention("wide-window", (1, 50, 1, 16), 20, lengths=[47])
+attention("wide-window", (1, 40, 1, 16), 20, lengths=[37])
 attention("window-0", (1, 20, 1, 16), 0)
-attention("sharp", (1, 65, 1, 32), scale=3.0)
+attention("sharp", (1, 33, 1, 32), scale=3.0)
 attention("head-dim-192", (1, 20, 1, 192), lengths=[19])
 attention("head-dim-256", (1, 9, 1, 256))
 attention("head-dim-6", (1, 20, 2, 6), lengths=[19])
-attention("long-thin", (1, 150, 1, 16), lengths=[140])
+attention("long-thin", (1, 82, 1, 16), lengths=[75])
 attention("dropout-two-tiles-ragged", (2, 18, 1, 6), 2, lengths=[18, 5], dropout=0.4)
 attention("dropout-two-heads", (1, 18, 2, 6), 2, lengths=[17], dropout=0.2)
 attention("dropout-no-window", (2, 9, 1, 8), None, lengths=[9, 4], dropout=0.1)
@@ -88,7 +88,7 @@ layer_norm("ragged-192", (3, 63, 192), lengths=[63, 0, 17])
 layer_norm("no-residual-96-sliced", (2, 64, 96), residual=None, layout="sliced", lengths=[64, 1])
 layer_norm("transposed-256", (2, 33, 256), residual="sliced", layout="transposed", lengths=[33, 9])
 layer_norm("tiny-against-epsilon", (2, 9, 32), residual=None, scale=1e-3)
-layer_norm("long-thin", (1, 1000, 16), eps=1e-3)
+layer_norm("long-thin", (1, LONG, 16), eps=1e-3)
 layer_norm("wide", (1, 3, 1200))
 layer_norm("empty-batch", (0, 5, 16))
 
@@ -119,7 +119,7 @@ length_regulator("one-frame", [[1]], 1, 16)
 length_regulator("ragged-192", [[3, 0, 9, 1, 50], [0, 0, 0, 0, 0], [17, 0, 0, 2, 0]], 63, 192)
 length_regulator("zero-durations-at-both-ends", [[0, 0, 5, 0, 0, 7, 0]], 15, 32, layout="transposed")
 length_regulator("more-frames-drawn-than-kept", [[2, 2], [40, 40]], 64, 96, layout="sliced")
-length_regulator("many-frames", [[i % 40 for i in range(52)]], 1000, 16)
+length_regulator("many-frames", [[i % 20 for i in range(52)]], 500, 16)
 length_regulator("many-tokens", [[int(i % 9 == 8) for i in range(300)]], 33, 16)
 length_regulator("prior-in-float32", [[4, 5], [1, 0]], 9, 256, prior_dtype=torch.float32)
 length_regulator("empty-batch", [], 5, 16)
@@ -250,7 +250,7 @@ def spline(
 spline("ten-bins", (2, 63, 2))
 spline("one-value-one-bin", (1,), 1)
 spline("parameters-of-ten-thousand", (2, 64), scale=1e4)
-spline("long-seventeen-bins", (1000,), 17, tail_bound=3.0, directions=[True])
+spline("long-seventeen-bins", (LONG,), 17, tail_bound=3.0, directions=[True])
 spline("empty-batch", (0, 5, 1), directions=[True])
 
 
@@ -299,6 +299,6 @@ coupling("inverse-192-ragged", (3, 63, 192), lengths=[63, 0, 17])
 coupling("forward-96-two-channels", (2, 64, 96), 2, lengths=[64, 31], reverse=False)
 coupling("transposed-five-bins", (2, 20, 32), 3, bins=5, layout="transposed")
 coupling("forward-three-channels-ragged", (2, 33, 16), 3, lengths=[33, 12], reverse=False, layout="sliced")
-coupling("long-thin-sliced", (1, 1000, 16), layout="sliced", lengths=[900])
+coupling("long-thin-sliced", (1, LONG, 16), layout="sliced", lengths=[LONG - 30])
 coupling("wide-256", (1, 17, 256))
 coupling("empty-batch", (0, 5, 16))
