@@ -210,8 +210,10 @@ def _wanting(argument: Any) -> Any:
     return argument
 
 
-def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> dict[Configuration, list[str]]:
-    """Every configuration to compile, and the targets to compile it for."""
+def plan(
+    targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS, *, gradients: bool = True
+) -> dict[Configuration, list[str]]:
+    """Every configuration to compile, and the targets to compile it for; without `gradients` none of training's."""
     found: dict[Configuration, dict[str, None]] = {}
     # Targets without a table of their own launch the same.
     groups: dict[str, list[str]] = {}
@@ -230,7 +232,7 @@ def plan(targets: Sequence[str] = TARGETS, seconds: Sequence[int] = SECONDS) -> 
             launches_of(call, mode, "default")
         for choice in choices:
             samples.setdefault((choice.op, choice.dtype), {})[choice.channels, choice.kernel_size] = mode, call
-    learning = list(calls_of_training())
+    learning = list(calls_of_training()) if gradients else []
     for arch, group in groups.items():
         for mode, call in learning:
             run = parts_of(call) or [call]
