@@ -364,9 +364,17 @@ def _launched(calls: Iterable[tuple[str, registry.Call]]) -> Iterator[Configurat
         yield from launches_of(call, mode, "default")
 
 
+_CONVOLVING_TWICE = ("resblock_pair", "wavenet_layer")
+"""Ops whose gradients take long to follow and launch no kernels but `conv1d`'s, with no fewer channels than
+`resblock_step`."""
+
+
 def _launched_by_gradients() -> Iterator[Configuration]:
+    """What gradients launch, but for the larger ones of `conv1d`."""
     for mode, call in calls_of_training():
-        yield from (c for c in gradient_launches_of(call, mode, "default") if c.op.endswith("_backward"))
+        for part in parts_of(call) or [call]:
+            if part.op.name not in _CONVOLVING_TWICE:
+                yield from (c for c in gradient_launches_of(part, mode, "default") if c.op.endswith("_backward"))
 
 
 def _size(configuration: Configuration) -> tuple[float, str]:
