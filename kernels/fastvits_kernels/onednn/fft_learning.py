@@ -44,7 +44,7 @@ def convolution_pays(weight: Tensor, steps: int, dtype: torch.dtype) -> bool:
 def weight_gradient_pays(x: Tensor, g: Tensor, taps: int) -> bool:
     """Whether the gradient by `taps` taps from input and gradient `[B, T, C]` is faster this way."""
     channels = min(x.shape[2], g.shape[2])
-    wide = (channels >= 128 and taps >= 5) or (channels >= 64 and taps >= 7)
+    wide = (channels >= 128 and taps >= 5) or (channels >= 64 and taps >= 7) or (channels >= 32 and taps >= 11)
     return wide and _suits(x.shape[0] * x.shape[1], x.dtype)
 
 
