@@ -106,7 +106,8 @@ def test_products_of_windows_are_as_good_as_torchs_convolutions(discriminator, d
         return torch.rand(feature.shape, generator=torch.Generator().manual_seed(5)) - 0.4
 
     expected = results(copy.deepcopy(discriminator).double(), made.double())
-    products = results(discriminator, made)
+    with patch.object(windows, "native_dtypes", lambda: {dtype}):  # whatever this processor has instructions for
+        products = results(discriminator, made)
     with patch.object(windows, "native_dtypes", frozenset):
         plain = results(discriminator, made)
     first = len(discriminator.discriminators[0].convs) + 1
