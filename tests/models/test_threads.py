@@ -1,5 +1,6 @@
 """The number of threads changes nothing that is heard."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -141,10 +142,11 @@ def test_the_flow_in_pieces_is_the_whole(
 ) -> None:
     """Whatever is cut off behind each coupling."""
     jobs: list[int] = []
-    real = flow.spread
+    real, here = flow.spread, threading.get_ident()
 
     def counted(given: Sequence[Callable[[], None]]) -> None:
-        jobs.append(len(given))
+        if threading.get_ident() == here:  # a server of another test may still speak in this process
+            jobs.append(len(given))
         real(given)
 
     monkeypatch.setattr(flow, "spread", counted)
