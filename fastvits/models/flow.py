@@ -9,10 +9,10 @@ from torch import Tensor, nn
 import fastvits_kernels as kernels
 
 from ..configuration import VitsConfig
-from ..runtime.workers import piece_workers, spread
+from ..runtime.workers import piece_workers
 from .layers import Derived, as_narrow, conditioning_of, conv1d, lengths_of, mask_of, taps_first, vectors_of
 from .observed import known, observed
-from .pieces import Pieces
+from .pieces import Pieces, in_pieces
 from .wavenet import VitsWaveNet
 
 _LEAST = 3
@@ -142,35 +142,26 @@ class VitsResidualCouplingBlock(nn.Module):
         return made.transpose(1, 2).to(x.dtype)
 
     def _run(self, x: Tensor, lengths: Tensor | None, speaker: Tensor | None, reverse: bool) -> Tensor:
-        batch, steps, _ = x.shape
+        compute = partial(self._couplings, speaker=speaker, reverse=reverse)
+        batch, steps, channels = x.shape
         if batch > 1 or not x.is_cpu or torch.compiler.is_compiling():
-            return self._couplings(x, lengths, speaker, reverse)
-        workers = min(piece_workers(x.dtype), max(steps // (_LEAST * self.reach), 1)) if self.reach else 1
-        pieces = Pieces(1, steps, steps, self.reach, 1, workers, _LEAST)
-        if pieces.one:
-            return self._couplings(x, lengths, speaker, reverse)
-        out = torch.empty_like(x)
-
-        def compute(start: int, stop: int, done: int, upto: int) -> None:
-            inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-            margins = done - start, stop - upto
-            out[:, done:upto] = self._couplings(x[:, start:stop], inside, speaker, reverse, margins)
-
-        spread([partial(compute, *window) for window in pieces.windows()])
-        return out
+            return compute(x, lengths)
+        # Rather fewer pieces than threads than none.
+        workers = min(piece_workers(x.dtype), max(steps // max(_LEAST * self.reach, 1), 1))
+        return in_pieces(x, lengths, Pieces(1, steps, steps, self.reach, 1, workers, _LEAST), 1, channels, compute)
 
     def _couplings(
         self,
         x: Tensor,
         lengths: Tensor | None,
+        margins: tuple[int, int] = (0, 0),
+        *,
         speaker: Tensor | None,
         reverse: bool,
-        margins: tuple[int, int] = (0, 0),
     ) -> Tensor:
         """`[B, T, flow_size]` without the `margins` at both ends, which are there to be heard; each coupling leaves out
         what no later one hears."""
         low, high = x.chunk(2, dim=-1)
-        each = self.reach // len(self.flows)
         # Forwards a reversal follows each coupling, backwards it goes before it.
         flipped = reverse
         for done, flow in enumerate(reversed(self.flows) if reverse else self.flows, 1):
@@ -180,7 +171,8 @@ class VitsResidualCouplingBlock(nn.Module):
             else:
                 high = flow.shift(low, high, lengths, speaker, reverse=reverse)
             flipped = not flipped
-            left, right = (max(margin - (len(self.flows) - done) * each, 0) for margin in margins)
+            heard = self.reach * (len(self.flows) - done) // len(self.flows)
+            left, right = (max(margin - heard, 0) for margin in margins)
             if left or right:
                 kept = slice(left, low.shape[1] - right)
                 low, high, margins = low[:, kept], high[:, kept], (margins[0] - left, margins[1] - right)

@@ -214,12 +214,14 @@ class VitsHifiGan(WeightNormalizable):
         channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
 
-        def compute(x: Tensor, lengths: Tensor | None) -> Tensor:
-            return self._stages(x, first, last, lengths, stages)
+        def compute(x: Tensor, lengths: Tensor | None, margins: tuple[int, int]) -> Tensor:
+            made = self._stages(x, first, last, lengths, stages)
+            left, right = (margin * rates[-1] for margin in margins)
+            return made[:, left : made.shape[1] - right]
 
         room = _piece_steps(x, max(c * rate for c, rate in zip(channels, rates, strict=True)))
         if room is None:
-            return compute(x, lengths)
+            return self._stages(x, first, last, lengths, stages)
         begin, end = stages_window(config, 0, 1, first, last)
         reach = max(-begin, end - 1)
         on_cpu = devices.device_of(x).type == "cpu"

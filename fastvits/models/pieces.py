@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..runtime.workers import piece_workers, spread
 
-Compute: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
-"""`[B, T, C]`, lengths `[B]` or None -> `[B, n T, C']`."""
+Compute: TypeAlias = Callable[[Tensor, Tensor | None, tuple[int, int]], Tensor]
+"""`[B, T, C]`, lengths `[B]` or None, and how many steps at both ends are there to be heard only -> `[B, n T', C']` of
+the T' others."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Pieces:
 
 
 def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, channels: int, compute: Compute) -> Tensor:
-    """`compute(x, lengths)`, `[B, T, C]` -> `[B, hop T, channels]`, piece by piece: some items, or some time of one.
+    """`compute` of all steps, `[B, T, C]` -> `[B, hop T, channels]`, piece by piece: some items, or some time of one.
 
     A piece of time reads some steps more on either side, so that its own steps come out as from the whole.
     """
     if pieces.one:
-        return compute(x, lengths)
+        return compute(x, lengths, (0, 0))
     out = x.new_empty(pieces.batch, pieces.steps * hop, channels)
 
     def compute_items(some: slice) -> None:
@@ -93,8 +94,7 @@ def in_pieces(x: Tensor, lengths: Tensor | None, pieces: Pieces, hop: int, chann
 
     def compute_steps(start: int, stop: int, done: int, upto: int) -> None:
         inside = None if lengths is None else (lengths - start).clamp(0, stop - start)
-        piece = compute(x[:, start:stop], inside)
-        out[:, done * hop : upto * hop] = piece[:, (done - start) * hop : (upto - start) * hop]
+        out[:, done * hop : upto * hop] = compute(x[:, start:stop], inside, (done - start, stop - upto))
 
     if pieces.batch > 1:
         jobs = [partial(compute_items, some) for some in pieces.items()]
