@@ -112,6 +112,9 @@ def test_where_it_pays(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(11, 128, 1024) is more
     assert asked(7, 256, 512) is more
     assert asked(5, 256, 1536) is more
+    assert asked(11, 256, 1023) is more
+    assert asked(5, 256, 9999) is more
+    assert asked(11, 64, 99999) is more
     assert not asked(7, 64, 99999)
     assert not asked(11, 64, 4095)
     assert not asked(7, 256, 511)
