@@ -223,10 +223,16 @@ def planned(
     return whole, packed_weight(weight, dtype, whole, dilation, alpha)
 
 
+@lru_cache
+def has_avx2_only() -> bool:
+    """Whether torch computes with AVX2, and not with AVX-512."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 def _one_layout() -> bool:
     """Whether a convolution's packed weight has one layout for all lengths: with AVX2 on one thread (16 steps to 8,192,
     if it does not pad by itself). On two threads it has others in between."""
-    return torch.get_num_threads() == 1 and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return has_avx2_only() and torch.get_num_threads() == 1
 
 
 def _windows_pay(steps: int, dtype: torch.dtype) -> bool:

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..dispatch.packing import packed
-from .convolution import convolve, whole_steps
+from .convolution import convolve, has_avx2_only, whole_steps
 from .scratch import scratch
 
 
@@ -62,10 +62,9 @@ def _suited() -> dict[int, tuple[tuple[int, int], ...]]:
     return _SUITED.get(torch.backends.cpu.get_cpu_capability(), {}) if torch.backends.mkl.is_available() else {}
 
 
-@lru_cache
 def _batched() -> bool:
     """Whether the products are MKL's; it has AVX-512 for Intel's processors only."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return has_avx2_only()
 
 
 def pays(weight: Tensor, dtype: torch.dtype, steps: int) -> bool:
