@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from fastvits_kernels.dispatch import registry
 from fastvits_kernels.launch import tiles
-from fastvits_kernels.onednn import resblock, wavenet
+from fastvits_kernels.onednn import gradients, images, resblock, wavenet
 from tests.support.gradients import assert_gradients_as_good_as_eager, flat, leaf
 from tests.support.numerics import assert_as_good_as_eager, converted, outputs_of, relative_error
 from tests.support.op_cases import CASES, Case, full_arguments
@@ -119,6 +120,49 @@ def test_weights_that_learn_are_convolved_as_well_as_packed_ones(case: Case, dty
         pytest.skip("not for oneDNN")
     with torch.no_grad(), registry._in_operator():
         assert_as_good_as_eager(op, op.implementations["onednn"].run, arguments, dtype)
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="oneDNN is for CPUs")
+@pytest.mark.parametrize(("case", "dtype"), LEARNING)
+def test_gradients_by_what_the_forward_pass_kept_are_as_good_as_eager(
+    case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As autograd takes them; a pass that comes second through the same graph computes it again."""
+    op, kept = registry.ops()[case.op], []
+    implementation = op.implementations["onednn"]
+    if implementation.supports(*op.complete(case.arguments(dtype, DEVICE))) is not None:
+        pytest.skip("not for oneDNN")
+    assert implementation.backward is not None
+
+    def noted(*given: Any) -> tuple[Any, ...]:
+        kept.append(given[2:])
+        assert implementation.backward is not None
+        return implementation.backward(*given)
+
+    monkeypatch.setitem(op.implementations, "onednn", replace(implementation, backward=noted))
+    monkeypatch.setattr(resblock, "_KEPT_CHANNELS", 1)
+    for module in (images, gradients):  # whatever this processor has instructions for
+        monkeypatch.setattr(module, "native_dtypes", lambda: {dtype})
+
+    def taken(grads: tuple[Tensor, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        with registry.use_backend("auto", **{op.name: "onednn"}):
+            return registry.gradients_of(op, arguments, grads)
+
+    assert_gradients_as_good_as_eager(op, taken, case.arguments(dtype, DEVICE), dtype)
+    alike = case.op != "resblock_step" and len({t.dtype for t in kinds(case.arguments(dtype, DEVICE))}) == 1
+    assert [bool(one) for one in kept] == [alike] * 2
+
+    arguments = converted(case.arguments(dtype, DEVICE), leaf)
+    with registry.use_backend("auto", **{op.name: "onednn"}):
+        made = outputs_of(op(*arguments))[0]
+    wanted = next(kinds(arguments))
+    first, second = (torch.autograd.grad(made.sum(), wanted, retain_graph=True)[0] for _ in range(2))
+    assert relative_error(second, first) <= OP_ERROR_CEILING[dtype]
+    assert kept[-1] == ()
+
+
+def kinds(arguments: tuple[Any, ...]) -> Iterator[Tensor]:
+    return (tensor for tensor in registry.tensors_in(arguments) if tensor.is_floating_point())
 
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="oneDNN is for CPUs")

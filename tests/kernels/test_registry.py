@@ -58,6 +58,35 @@ def test_callbacks_get_what_they_name_in_their_own_order(op: registry.Op) -> Non
         op(x, None, 9.0)
 
 
+def test_what_a_call_keeps_is_for_its_own_gradients_once(op: registry.Op) -> None:
+    seen = []
+
+    def run(x: Tensor, bias: Tensor | None, factor: float, name: str) -> Tensor:
+        if name == "other":
+            registry.keep(x + 1)
+        return x * factor
+
+    def backward(
+        grads: tuple[Tensor, ...], arguments: tuple[object, ...], kept: tuple[Tensor, ...] = ()
+    ) -> tuple[object, ...]:
+        seen.append([tensor.tolist() for tensor in kept])
+        return grads[0] * arguments[2], None, None, None
+
+    op.register("onednn", registry.Implementation(run, backward=backward))
+    x = torch.ones(3, requires_grad=True)
+    keeping, other = op(x, None, 2.0, "other"), op(x, None, 3.0)
+    for result, kept in ((other, []), (keeping, [[2.0] * 3]), (keeping, [])):
+        seen.clear()
+        (found,) = torch.autograd.grad(result.sum(), x, retain_graph=True)
+        assert found.tolist() == [3.0 if result is other else 2.0] * 3
+        assert seen == [kept]
+    with torch.no_grad():  # as code runs that was compiled: nobody takes what is kept
+        op.library_op(x, None, 2.0, "other")
+    seen.clear()
+    torch.autograd.grad(op(x, None, 3.0).sum(), x)
+    assert seen == [[]]
+
+
 def test_what_is_no_argument_is_refused_at_registration(op: registry.Op) -> None:
     def supports(x: Tensor, *_: object) -> str | None:
         return None

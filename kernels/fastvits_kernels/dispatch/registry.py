@@ -64,6 +64,7 @@ __all__ = [
     "forget_decisions",
     "gradients_of",
     "is_dry_run",
+    "keep",
     "named",
     "ops",
     "parse_selection",
@@ -145,13 +146,14 @@ class Implementation:
     Both name the arguments that they read, and no others: `Op.register` makes callbacks of them.
 
     `backward(grads, arguments)` gives the gradients of a call that this implementation ran: one entry an argument, None
-    where it wants none, and a list for a list. Without it they come from the reference, recomputed.
+    where it wants none, and a list for a list. Without it they come from the reference, recomputed. Where `run` has set
+    tensors aside (`keep`), they are a third argument; in a second pass through the same graph there is none.
     """
 
     run: Callable[..., Any]
     supports: Any = ALWAYS
     prefers: Any = None
-    backward: Callable[[tuple[Tensor, ...], tuple[Any, ...]], tuple[Any, ...]] | None = None
+    backward: Callable[..., tuple[Any, ...]] | None = None
 
 
 class Op:
@@ -306,6 +308,7 @@ class Op:
 
     def _setup_context(self, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.arguments = self.complete(inputs)
+        ctx.kept, _operator.kept = _operator.kept, ()
         # Decided here, for the thread of the backward pass does not know what `use_backend` chose for this one. What is
         # traced stays with the reference, made of operators that compilers know.
         traced = any(type(tensor) not in (Tensor, Parameter) for tensor in tensors_in(inputs))
@@ -329,7 +332,9 @@ class Op:
         arguments = ctx.arguments
         # Gradients that are to be differentiated in turn come from the reference, whose operators are.
         if ctx.implemented is not None and not torch.is_grad_enabled():
-            found: tuple[Any, ...] = ctx.implemented(grads, arguments)
+            # Let go with the first pass, not with the graph: what a network keeps is gone as its gradients come.
+            kept, ctx.kept = ctx.kept, ()
+            found: tuple[Any, ...] = ctx.implemented(grads, arguments, *([kept] if kept else []))
             return found
         with ieee_products() if self._keeps_from_tf32(arguments) else nullcontext():
             return gradients_of(self.reference, arguments, grads, again=torch.is_grad_enabled())
@@ -337,6 +342,7 @@ class Op:
 
 class _Operator(threading.local):
     runs = False
+    kept: tuple[Tensor, ...] = ()
 
 
 _operator = _Operator()
@@ -344,7 +350,7 @@ _operator = _Operator()
 
 @contextmanager
 def _in_operator() -> Iterator[None]:
-    before, _operator.runs = _operator.runs, True
+    before, _operator.runs, _operator.kept = _operator.runs, True, ()
     try:
         yield
     finally:
@@ -355,6 +361,12 @@ def in_operator() -> bool:
     """Whether this thread is in the body of an operator of torch, which is below autograd: so it is where gradients
     were wanted, and in compiled code. Calls that want none run the implementation itself."""
     return _operator.runs
+
+
+def keep(*tensors: Tensor) -> None:
+    """Set tensors aside for the gradients of the call that runs in this thread, which is the body of an operator whose
+    result will have some (`in_operator`, and a tensor among the arguments that wants one)."""
+    _operator.kept = tensors
 
 
 @contextmanager

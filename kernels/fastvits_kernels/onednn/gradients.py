@@ -57,11 +57,14 @@ def conv_transpose1d_backward(
 def _register(name: str, backward: Any) -> None:
     op = ops()[name]
 
-    def run(grads: tuple[Tensor, ...], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def run(
+        grads: tuple[Tensor, ...], arguments: tuple[Any, ...], kept: tuple[Tensor, ...] | None = None
+    ) -> tuple[Any, ...]:
         if not derivable(arguments):
             return gradients_of(op.reference, arguments, grads)
         dtype = _computing(grads[0].dtype, arguments)
-        return _rounded(backward(grads[0].to(dtype), *_converted(arguments, dtype)), arguments)
+        computed = {} if kept is None or kept[0].dtype != dtype else {"kept": kept}
+        return _rounded(backward(grads[0].to(dtype), *_converted(arguments, dtype), **computed), arguments)
 
     op.implementations["onednn"] = replace(op.implementations["onednn"], backward=run)
 

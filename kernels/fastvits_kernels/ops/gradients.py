@@ -2,7 +2,7 @@
 
 Where autograd goes through a reference, all of its convolutions are computed again. Here only those are whose results
 the gradients need: none of a `conv1d` without an activation nor of a `resblock_step`, the first of a `resblock_pair`,
-that of a `wavenet_layer`.
+that of a `wavenet_layer`. Neither is where a backend has kept them.
 
     by input    dx = convolution of dy with the taps in reverse order and the channels exchanged
     by weight   dw[k] = sum_{b, t} x[b, t - pad_left + k * dilation]^T dy[b, t]
@@ -200,8 +200,10 @@ def resblock_pair_backward(
     dilations: Sequence[int],
     slope: float,
     mean: bool,
+    kept: Sequence[Tensor] | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of `resblock_pair`'s arguments, branch by branch; the first convolution is computed again."""
+    """Gradients of `resblock_pair`'s arguments, branch by branch; the first convolution is computed again but for
+    `kept`, what each branch's second one has heard, zero beyond the lengths."""
     shared = zero_beyond(g, lengths) / len(weights1) if mean else None
     of_x: list[Tensor | None] = []
     of_first: list[Tensor | None] = []
@@ -215,10 +217,15 @@ def resblock_pair_backward(
         of_out = zero_beyond(g[r], lengths) if shared is None else shared
         inside = zero_beyond(_branch(x, r), lengths)
         source = leaky(inside, slope)
-        hidden = zero_beyond(with_.convolved(source, first, bias1, dilation, pad1), lengths)
-        of_hidden = zero_beyond(through_leaky(with_.by_input(of_out, second, 1, pad2), hidden, slope), lengths)
+        heard = (
+            leaky(zero_beyond(with_.convolved(source, first, bias1, dilation, pad1), lengths), slope)
+            if kept is None
+            else kept[r]
+        )
+        # Of what the leaky ReLU was given only the sign is read, which it leaves.
+        of_hidden = zero_beyond(through_leaky(with_.by_input(of_out, second, 1, pad2), heard, slope), lengths)
         wanted = wants(second)
-        of_second.append(with_.by_weight(leaky(hidden, slope), of_out, second.shape[0], 1, pad2) if wanted else None)
+        of_second.append(with_.by_weight(heard, of_out, second.shape[0], 1, pad2) if wanted else None)
         of_bias2.append(sums(of_out) if wants(bias2) else None)
         of_first.append(with_.by_weight(source, of_hidden, first.shape[0], dilation, pad1) if wants(first) else None)
         of_bias1.append(sums(of_hidden) if wants(bias1) else None)
@@ -243,20 +250,25 @@ def wavenet_layer_backward(
     ranges: None = None,
     seed: Tensor | None = None,
     dropout: float = 0.0,
+    kept: Sequence[Tensor] | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of `wavenet_layer`'s arguments; the gate and the convolution in front of it are computed again."""
+    """Gradients of `wavenet_layer`'s arguments; the gate and the convolution in front of it are computed again but for
+    `kept`, of which the one tensor is `[t | s]`."""
     channels = x.shape[2]
     g = zero_beyond(g, lengths)
     inside = zero_beyond(x, lengths)
     pad = (in_weight.shape[0] - 1) * dilation // 2
-    a = with_.convolved(inside, in_weight, in_bias, dilation, pad)
-    if cond is not None:
-        a = a + cond.unsqueeze(1)
-    filtered, gate = a[..., :channels].tanh(), a[..., channels:].sigmoid()
+    if kept is None:
+        a = with_.convolved(inside, in_weight, in_bias, dilation, pad)
+        if cond is not None:
+            a = a + cond.unsqueeze(1)
+        filtered, gate = a[..., :channels].tanh(), a[..., channels:].sigmoid()
+    else:
+        filtered, gate = kept[0].chunk(2, -1)
     of_z, z = functional.linear(g, out_weight), filtered * gate
     if seed is not None and dropout:
-        kept = (keep_mask(seed, x.shape[0], x.shape[1], channels, dropout) * dropout_scale(dropout)).to(x.dtype)
-        of_z, z = of_z * kept, z * kept
+        left = (keep_mask(seed, x.shape[0], x.shape[1], channels, dropout) * dropout_scale(dropout)).to(x.dtype)
+        of_z, z = of_z * left, z * left
     of_a = torch.cat([of_z * gate * (1 - filtered * filtered), of_z * filtered * gate * (1 - gate)], -1)
     of_x = None
     if wants(x):
