@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from .weight_norm import WeightNorm
 from .windows import convolved
 
-__all__ = ["PERIODS", "Judgement", "VitsDiscriminator"]
+__all__ = ["PERIODS", "Judgement", "VitsDiscriminator", "judged_both"]
 
 PERIODS = (2, 3, 5, 7, 11)
 SLOPE = 0.1
@@ -116,10 +116,12 @@ class VitsDiscriminator(nn.Module):
 
     def both(self, real: Tensor, made: Tensor) -> tuple[list[Judgement], list[Judgement]]:
         """Both judgements in one pass, of two tensors `[B, T_samples]`."""
-        batch = len(real)
-        together = self(torch.cat([real, made]))
-        parts = [
-            [(scores[half], [feature[half] for feature in features]) for scores, features in together]
-            for half in (slice(batch), slice(batch, None))
-        ]
-        return parts[0], parts[1]
+        pairs = [judged_both(judge, real, made) for judge in self.discriminators]
+        return [right for right, _ in pairs], [wrong for _, wrong in pairs]
+
+
+def judged_both(judge: nn.Module, real: Tensor, made: Tensor) -> tuple[Judgement, Judgement]:
+    """What one of the discriminators says of two tensors `[B, T_samples]`, in one pass."""
+    scores, features = judge(torch.cat([real, made]))
+    batch = len(real)
+    return (scores[:batch], [one[:batch] for one in features]), (scores[batch:], [one[batch:] for one in features])

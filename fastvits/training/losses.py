@@ -12,7 +12,14 @@ from torch.nn.utils import parametrize
 
 from .discriminator import Judgement, VitsDiscriminator
 
-__all__ = ["adversarial_losses", "discriminator_loss", "feature_loss", "frozen", "generator_loss"]
+__all__ = [
+    "adversarial_losses",
+    "adversarial_losses_of",
+    "discriminator_loss",
+    "feature_loss",
+    "frozen",
+    "generator_loss",
+]
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -61,8 +68,14 @@ def adversarial_losses(discriminator: VitsDiscriminator, real: Tensor, made: Ten
 
     Neither the weights' gradients nor anything for the recordings' is kept: this pass is the generator's.
     """
-    with frozen(discriminator), parametrize.cached():  # normalised weights are the same in both passes
+    losses = [adversarial_losses_of(judge, real, made) for judge in discriminator.discriminators]
+    return torch.stack([one for one, _ in losses]).sum(), torch.stack([two for _, two in losses]).sum()
+
+
+def adversarial_losses_of(judge: nn.Module, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    """The share that one of the discriminators has in `adversarial_losses`."""
+    with frozen(judge), parametrize.cached():  # normalised weights are the same in both passes
         with torch.no_grad():
-            heard = discriminator(real)
-        judged = discriminator(made)
-    return generator_loss(judged), feature_loss(heard, judged)
+            heard = judge(real)
+        judged = judge(made)
+    return generator_loss([judged]), feature_loss([heard], [judged])

@@ -13,8 +13,8 @@ from ..models.learning import segments
 from ..models.output import VitsModelOutput
 from ..models.vits import VitsModel
 from .batches import Batch, item_seed
-from .discriminator import VitsDiscriminator
-from .losses import adversarial_losses, discriminator_loss
+from .discriminator import VitsDiscriminator, judged_both
+from .losses import adversarial_losses_of, discriminator_loss
 from .processes import Processes
 from .settings import TrainingSettings
 
@@ -119,11 +119,10 @@ class Networks:
                 "duration": _scalar(output.loss_duration) * shares[1],
                 "mel": _scalar(output.loss_mel) * shares[2],
             }
-            judged = self._judge(real, made) if self.discriminator is not None else None
+            judged = self._judge(real, made, parts) if self.discriminator is not None else None
             if self._anywhere(not all(map(_finite, [*terms.values(), judged]))):
                 return Outcome(skipped=batch.names)
             if judged is not None:
-                self.scalers[1].scale(judged / parts).backward()
                 outcome.losses["discriminator"] = outcome.losses.get("discriminator", 0) + judged.item() / parts
                 if parts == 1 and not self._step(1):
                     return Outcome(skipped=batch.names)
@@ -132,12 +131,15 @@ class Networks:
                 + settings.duration_weight * terms["duration"]
                 + settings.kl_weight * terms["kl"]
             )
+            ends: list[Tensor] = [self.scalers[0].scale(loss / parts)]
+            gradients: list[Tensor | None] = [None]
             if convinced and self.discriminator is not None:
-                with self.autocast():
-                    terms["generator"], terms["features"] = adversarial_losses(self.discriminator, real, made)
-                loss = loss + terms["generator"] + terms["features"]
-            self.scalers[0].scale(loss / parts).backward()
-            for name, term in {**terms, "total": loss}.items():
+                terms["generator"], terms["features"], gradient = self._convince(real, made, parts)
+                if made.requires_grad:
+                    ends, gradients = [*ends, made], [*gradients, gradient]
+            torch.autograd.backward(ends, gradients)
+            total = loss.detach() + terms.get("generator", 0) + terms.get("features", 0)
+            for name, term in {**terms, "total": total}.items():
                 outcome.losses[name] = outcome.losses.get(name, 0) + term.item() / parts
         stepped = parts == 1 or self.discriminator is None or self._step(1)
         if not (self._step(0) and stepped):
@@ -153,10 +155,33 @@ class Networks:
         frames = batch.waveform.unflatten(1, (-1, config.hop_length))
         return segments(frames, output.segment_start, config.segment_frames).flatten(1)
 
-    def _judge(self, real: Tensor, made: Tensor) -> Tensor:
+    def _judge(self, real: Tensor, made: Tensor, parts: int) -> Tensor:
+        """The discriminators' loss, whose gradients they have then, each before the next one runs: so only one of them
+        remembers at a time what it has computed."""
         assert self.discriminator is not None
-        with self.autocast():
-            return discriminator_loss(*self.discriminator.both(real, made.detach().to(real.dtype)))
+        losses = []
+        for judge in self.discriminator.discriminators:
+            with self.autocast():
+                right, wrong = judged_both(judge, real, made.detach().to(real.dtype))
+                loss = discriminator_loss([right], [wrong])
+            self.scalers[1].scale(loss / parts).backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _convince(self, real: Tensor, made: Tensor, parts: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The generator's two losses by the discriminators, one after the other as they judge, and the gradient of
+        their sum by `made`, scaled."""
+        assert self.discriminator is not None
+        heard = made.detach().requires_grad_()
+        losses = []
+        for judge in self.discriminator.discriminators:
+            with self.autocast():
+                pair = torch.stack(adversarial_losses_of(judge, real, heard))
+            self.scalers[0].scale(pair.sum() / parts).backward()
+            losses.append(pair.detach())
+        generator, features = torch.stack(losses).sum(0)
+        assert heard.grad is not None
+        return generator, features, heard.grad
 
     def _anywhere(self, here: bool) -> bool:
         return self.processes.total([float(here)])[0] > 0
