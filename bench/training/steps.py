@@ -38,6 +38,10 @@ def make_step(candidate: str, configuration: str, batch: int) -> Callable[[], No
     """What is timed. One call is one update."""
     config = VitsConfig(**CONFIGURATIONS[configuration])
     name, precision = candidate.split()
+    if name == "fastvits":
+        from fastvits.training.huge_pages import use_huge_pages
+
+        use_huge_pages()  # as `fastvits train` does
     ours, theirs = _material(config, batch)
     torch.manual_seed(0)
     if name == "fastvits":

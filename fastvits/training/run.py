@@ -24,6 +24,7 @@ from .adaptation import (
 )
 from .batches import Batch, batches_an_epoch, epoch_batches, item_seed, make_batch
 from .discriminator import VitsDiscriminator
+from .huge_pages import use_huge_pages
 from .inspection import DataReport, Example, inspect_clips
 from .processes import Processes
 from .recordings import Clip, Problem, read_clips
@@ -118,6 +119,8 @@ def train(
     """
     settings = TrainingSettings() if settings is None else settings
     processes = Processes(device)
+    if processes.device.type == "cpu":
+        use_huge_pages()
     try:
         run = _Run(Path(output), settings, processes, events, progress)
         torch.manual_seed(item_seed(settings.seed, "start", ""))
