@@ -56,9 +56,9 @@ class _Normalised(torch.autograd.Function):
         gain, direction = ctx.saved_tensors
         norm = _norm(direction)
         grad = grad.contiguous()
-        along = torch.linalg.vecdot(grad.flatten(1), direction.flatten(1)).view_as(gain)
+        along = torch.bmm(grad.flatten(1).unsqueeze(1), direction.flatten(1).unsqueeze(2)).view_as(gain)
         scale = gain / norm
-        return along / norm, torch.addcmul(grad * scale, direction, scale * along / norm.square(), value=-1)
+        return along / norm, (grad * scale).addcmul_(direction, scale * along / norm.square(), value=-1)
 
 
 def _normed(decoder: VitsHifiGan) -> list[nn.Module]:

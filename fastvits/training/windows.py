@@ -107,7 +107,7 @@ class _Windows(torch.autograd.Function):
         rows = grad.transpose(1, -1).reshape(-1, len(matrix))
         of_x = of_matrix = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = _gathered(rows @ matrix, x, *ctx.geometry)
+            of_x = _gathered(rows, matrix, x, *ctx.geometry)
         if ctx.needs_input_grad[1]:
             of_matrix = rows.t() @ _windows(x, *ctx.geometry)
         if ctx.needs_input_grad[2]:
@@ -141,18 +141,22 @@ def _windows(x: Tensor, taps: int, stride: int, padding: int) -> Tensor:
     return padded.as_strided(seen, (long * channels, stride * channels, 1)).reshape(-1, taps * channels)
 
 
-def _gathered(of_windows: Tensor, x: Tensor, taps: int, stride: int, padding: int) -> Tensor:
-    """The gradient by `x` from that by its windows: each is added where it was read."""
+def _gathered(rows: Tensor, matrix: Tensor, x: Tensor, taps: int, stride: int, padding: int) -> Tensor:
+    """The gradient by `x` from that of the output steps, `rows` `[B * P * T_out, C_out]`: of each window its gradient
+    is added where it was read.
+
+    Of a window `stride` steps at a time are one product, of all windows; the next ones are added a row further on.
+    """
     channels, steps = x.shape[1:3]
     count = x.numel() // (channels * steps)
-    of_windows = of_windows.view(count, -1, taps * channels)
-    made = of_windows.shape[1]
-    # `stride` steps behind each other belong to one window only.
-    hops = -(-taps // stride)
-    out = of_windows.new_zeros(count, made + hops, stride * channels)
-    for hop in range(hops):
-        part = of_windows[..., hop * stride * channels : (hop + 1) * stride * channels]
-        out[:, hop : hop + made, : part.shape[2]] += part
+    hops, width = -(-taps // stride), stride * channels
+    # Zeros behind a sequence, so that nothing of it is added to the next one.
+    rows = pad(rows.view(count, -1, len(matrix)), (0, 0, 0, hops - 1)).flatten(0, 1)
+    first = matrix[:, :width]
+    out = rows @ (first if first.shape[1] == width else pad(first, (0, width - first.shape[1])))
+    for hop in range(1, hops):
+        part = matrix[:, hop * width : (hop + 1) * width]
+        out[hop:, : part.shape[1]].addmm_(rows[:-hop], part)
     long = out.view(count, -1, channels)[:, padding : padding + steps]
     if long.shape[1] < steps:  # behind the last window nothing was read
         long = pad(long, (0, 0, 0, steps - long.shape[1]))

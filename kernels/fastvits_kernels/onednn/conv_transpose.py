@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..dispatch.masking import zero_beyond
 from ..dispatch.packing import packed
 from ..dispatch.registry import Implementation, named, ops
 from .convolution import (
@@ -26,6 +27,7 @@ from .convolution import (
     unsupported,
     whole_steps,
 )
+from .images import learn, product
 
 
 def phases(weight: Tensor, stride: int) -> Tensor:
@@ -47,6 +49,8 @@ def run(
     x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
 ) -> Tensor:
     """`conv_transpose1d`, perhaps as a slice of a longer sequence."""
+    if learn([weight], x, bias):
+        return _run_learning(x, weight, bias, lengths, stride, padding, slope)
     batch, steps, _ = x.shape
     taps, _, outputs = weight.shape
     dtype = compute_dtype(x.dtype)
@@ -69,6 +73,20 @@ def run(
     if out is None:
         return x.new_zeros(batch, steps * stride, outputs)
     return clear_beyond(out, None if lengths is None else lengths * stride).to(x.dtype)
+
+
+def _run_learning(
+    x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None, stride: int, padding: int, slope: float
+) -> Tensor:
+    batch, steps, _ = x.shape
+    more = -(-weight.shape[0] // stride) - 1
+    source = zero_beyond(x, lengths)
+    source = functional.pad(functional.leaky_relu(source, slope) if slope != 1.0 else source, (0, 0, 0, more))
+    full = product(source, phases(weight, stride), None if bias is None else bias.repeat(stride), 1, more)
+    kept = full.view(batch, (steps + more) * stride, weight.shape[2])[
+        :, padding : padding + steps * stride
+    ].contiguous()
+    return clear_beyond(kept, None if lengths is None else lengths * stride)
 
 
 ops()["conv_transpose1d"].register("onednn", Implementation(run, named(unsupported, "x", "weight", "bias")))

@@ -98,10 +98,11 @@ class _Plan:
         out = scratch(use, (len(pieces), self.rows, channels), long.dtype)
         return torch.matmul(matrix, pieces, out=out)
 
-    def blocks(self, inputs: int, outputs: int) -> list[slice]:
-        """Rows of the filter's spectrum that are worked on together."""
-        many = max(_SPECTRUM_BYTES // (4 * inputs * outputs), 1)
-        return [slice(first, min(first + many, self.rows)) for first in range(0, self.rows, many)]
+    def blocks(self, outputs: int, inputs: int) -> list[slice]:
+        """Output channels of the filter, `[C_out, C_in]` for each tap, that are worked on together: of all rows, so
+        that the filter itself is read once."""
+        many = max(_SPECTRUM_BYTES // (4 * inputs * self.rows), 1)
+        return [slice(first, min(first + many, outputs)) for first in range(0, outputs, many)]
 
 
 @lru_cache
@@ -134,29 +135,33 @@ def _multiplied(x: Tensor, weight: Tensor, dilation: int, left: int, backwards: 
     taps = weight.shape[0]
     plan = _Plan(batch, steps, taps, dilation, left)
     matrix = plan.filters.flip(1) if backwards else plan.filters
-    # As `[C_out, C_in]`, one for each row.
-    filter = weight.detach().permute(2, 1, 0).reshape(-1, taps).t()
-    outputs = filter.shape[1] // inputs
+    filter = weight.detach().permute(2, 1, 0)  # [C_out, C_in, K] of the convolution, whose gradient this may be
+    outputs = weight.numel() // (taps * inputs)
     long = plan.long("fourier input", x, left)
-    blocks = plan.blocks(inputs, outputs)
+    blocks = plan.blocks(*filter.shape[:2])
     spectrum = long[:0]
     made = scratch("fourier output", (plan.pieces * plan.hop * dilation, outputs), x.dtype)
     for first, last in plan.chunks():
         spectra = plan.spectra("fourier spectra", plan.forward, long, first, last).transpose(0, 1)
         products = scratch("fourier products", (plan.rows, spectra.shape[1], outputs), x.dtype)
-        for rows in blocks:
+        for some in blocks:
             if len(blocks) > 1 or not first:
-                shape = (rows.stop - rows.start, filter.shape[1])
-                flat = torch.mm(matrix[rows], filter, out=scratch("fourier filter", shape, x.dtype))
-                spectrum = flat.view(-1, inputs, outputs) if backwards else flat.view(-1, outputs, inputs).mT
-            torch.bmm(spectra[rows], spectrum, out=products[rows])
-        part = made[first * plan.hop * dilation : last * plan.hop * dilation]
+                part = filter[some].reshape(-1, taps).t()
+                flat = scratch("fourier filter", (plan.rows, part.shape[1]), x.dtype)
+                spectrum = torch.mm(matrix, part, out=flat).view(plan.rows, -1, filter.shape[1])
+            if not backwards:
+                torch.bmm(spectra, spectrum.mT, out=products[:, :, some])
+            elif some.start == 0:
+                torch.bmm(spectra[:, :, some], spectrum, out=products)
+            else:
+                products.baddbmm_(spectra[:, :, some], spectrum)
+        ready = made[first * plan.hop * dilation : last * plan.hop * dilation]
         if dilation == 1:
-            torch.matmul(plan.inverse, products.transpose(0, 1), out=part.view(-1, plan.hop, outputs))
+            torch.matmul(plan.inverse, products.transpose(0, 1), out=ready.view(-1, plan.hop, outputs))
         else:
             stepped = torch.matmul(plan.inverse, products.transpose(0, 1))
             ordered = stepped.view(last - first, dilation, plan.hop, outputs).transpose(1, 2)
-            part.view(last - first, plan.hop, dilation, outputs).copy_(ordered)
+            ready.view(last - first, plan.hop, dilation, outputs).copy_(ordered)
     return made[: batch * plan.period].view(batch, plan.period, outputs)[:, :steps]
 
 
@@ -168,19 +173,21 @@ def by_weight(x: Tensor, g: Tensor, taps: int, dilation: int, pad_left: int) -> 
     plan = _Plan(batch, steps, taps, dilation, pad_left)
     long_x, long_g = plan.long("fourier input", x, pad_left), plan.long("fourier output", g, 0)
     back = plan.inverse.t().contiguous()
-    blocks = plan.blocks(inputs, outputs)
-    total = x.new_zeros(taps, outputs * inputs)
-    summed = scratch("fourier filter", (blocks[0].stop, outputs, inputs), x.dtype)
+    blocks = plan.blocks(outputs, inputs)
+    total = x.new_empty(taps, outputs * inputs)
     chunks = plan.chunks()
     for number, (first, last) in enumerate(chunks):
         of_x = plan.spectra("fourier spectra", plan.forward, long_x, first, last).transpose(0, 1)
         of_g = plan.spectra("fourier products", back, long_g, first, last).permute(1, 2, 0)
-        for rows in blocks:
-            sums = summed[: rows.stop - rows.start]
+        for some in blocks:
+            sums = scratch("fourier filter", (plan.rows, some.stop - some.start, inputs), x.dtype)
+            part = total[:, some.start * inputs : some.stop * inputs]
             if len(blocks) > 1 or not number:
-                torch.bmm(of_g[rows], of_x[rows], out=sums)
+                torch.bmm(of_g[:, some], of_x, out=sums)
             else:
-                sums.baddbmm_(of_g[rows], of_x[rows])
-            if len(blocks) > 1 or number == len(chunks) - 1:
-                total.addmm_(plan.filters[rows].t(), sums.flatten(1))
+                sums.baddbmm_(of_g, of_x)
+            if len(blocks) > 1 and number:
+                part.addmm_(plan.filters.t(), sums.flatten(1))
+            elif len(blocks) > 1 or number == len(chunks) - 1:
+                torch.mm(plan.filters.t(), sums.flatten(1), out=part)
     return total.view(taps, outputs, inputs).mT

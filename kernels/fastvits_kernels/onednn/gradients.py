@@ -1,4 +1,4 @@
-"""Gradients of the ops with long convolutions on a CPU (`ops.gradients`), and of `conv_transpose1d`.
+"""Gradients of the ops with long convolutions on a CPU (`ops.gradients`).
 
 A convolution's gradient by its input is a convolution of a channels-last image, that by its weight a product of
 matrices for each tap, over the steps of all items. Together they take a half to two thirds of what torch's own backward
@@ -14,44 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dispatch.masking import zero_beyond
 from ..dispatch.registry import gradients_of, ops, tensors_in
-from ..ops.gradients import BACKWARD, Convolutions, derivable, leaky, sums, through_leaky, wants
+from ..ops.gradients import BACKWARD, Convolutions, derivable
 from .convolution import native_dtypes
-from .images import by_input, by_weight, convolved, image, sequence
-
-
-def conv_transpose1d_backward(
-    g: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lengths: Tensor | None,
-    stride: int,
-    padding: int,
-    slope: float,
-) -> tuple[Any, ...]:
-    """Gradients of `conv_transpose1d`'s arguments, by oneDNN's backward of channels-last images."""
-    g = zero_beyond(g, None if lengths is None else lengths * stride)
-    inside = zero_beyond(x, lengths)
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        image(g.contiguous()),
-        image(leaky(inside, slope).contiguous()),
-        weight.permute(1, 2, 0).unsqueeze(2).contiguous(memory_format=torch.channels_last),
-        None,
-        [1, stride],
-        [0, padding],
-        [1, 1],
-        True,
-        [0, 0],
-        1,
-        (wants(x), wants(weight), False),
-    )
-    if of_x is not None:
-        of_x = zero_beyond(through_leaky(sequence(of_x), inside, slope), lengths)
-    if of_weight is not None:
-        of_weight = of_weight.squeeze(2).permute(2, 0, 1)
-    return of_x, of_weight, sums(g) if wants(bias) else None, *(None,) * 4
+from .images import by_input, by_weight, convolved, product
 
 
 def _register(name: str, backward: Any) -> None:
@@ -100,6 +66,7 @@ def _rounded(gradients: tuple[Any, ...], arguments: tuple[Any, ...]) -> tuple[An
 
 
 _ON_CPU = Convolutions(convolved, by_input, by_weight)
+_LARGE_FILTERS = Convolutions(product, by_input, by_weight)
 for _name, _backward in BACKWARD.items():
-    # Of upsampling oneDNN has a backward of its own, which stuffs no taps.
-    _register(_name, conv_transpose1d_backward if _name == "conv_transpose1d" else partial(_backward, _ON_CPU))
+    # Upsampling has few steps of many channels.
+    _register(_name, partial(_backward, _LARGE_FILTERS if _name == "conv_transpose1d" else _ON_CPU))

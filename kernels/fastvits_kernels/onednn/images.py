@@ -60,6 +60,18 @@ def by_input(g: Tensor, weight: Tensor, dilation: int, pad_left: int) -> Tensor:
     return convolved(g, backwards, None, dilation, (weight.shape[0] - 1) * dilation - pad_left)
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, pad_left: int) -> Tensor:
+    """As `convolved`, without dilation, as one product with the windows of all steps, copied out: for filters that are
+    large beside the input, which oneDNN would rearrange first (`[2, 512, 2048]` for 34 steps of 8 items: 190 ms)."""
+    assert dilation == 1
+    taps, inputs, outputs = weight.shape
+    rows = functional.pad(x, (0, 0, pad_left, taps - 1 - pad_left))
+    windows = rows.unfold(1, taps, 1).transpose(2, 3).reshape(-1, taps * inputs)
+    filters = weight.reshape(-1, outputs)
+    made = windows @ filters if bias is None else torch.addmm(bias, windows, filters)
+    return made.view(*x.shape[:2], outputs)
+
+
 def by_weight(x: Tensor, g: Tensor, taps: int, dilation: int, pad_left: int) -> Tensor:
     """The gradient by the weight, `[K, C_in, C_out]`, of a convolution of `x` `[B, T, C_in]`.
 

@@ -205,7 +205,7 @@ def resblock_pair_backward(
     """Gradients of `resblock_pair`'s arguments, branch by branch; the first convolution is computed again but for
     `kept`, what each branch's second one has heard, zero beyond the lengths."""
     shared = zero_beyond(g, lengths) / len(weights1) if mean else None
-    of_x: list[Tensor | None] = []
+    of_x: Tensor | None = None
     of_first: list[Tensor | None] = []
     of_second: list[Tensor | None] = []
     of_bias1: list[Tensor | None] = []
@@ -231,8 +231,13 @@ def resblock_pair_backward(
         of_bias1.append(sums(of_hidden) if wants(bias1) else None)
         if wants(x):
             by_x = through_leaky(with_.by_input(of_hidden, first, dilation, pad1), inside, slope)
-            of_x.append(zero_beyond(by_x, lengths) + of_out)
-    return _gathered(of_x, x), of_first, of_bias1, of_second, of_bias2, *(None,) * 4
+            if of_x is None:
+                of_x = g.new_empty(x.shape)
+            if r == 0 or x.shape[0] > 1:
+                torch.add(zero_beyond(by_x, lengths), of_out, out=_branch(of_x, r))
+            else:
+                of_x += zero_beyond(by_x, lengths) + of_out
+    return of_x, of_first, of_bias1, of_second, of_bias2, *(None,) * 4
 
 
 def wavenet_layer_backward(
@@ -269,7 +274,11 @@ def wavenet_layer_backward(
     if seed is not None and dropout:
         left = (keep_mask(seed, x.shape[0], x.shape[1], channels, dropout) * dropout_scale(dropout)).to(x.dtype)
         of_z, z = of_z * left, z * left
-    of_a = torch.cat([of_z * gate * (1 - filtered * filtered), of_z * filtered * gate * (1 - gate)], -1)
+    by_filtered = of_z * gate
+    of_a = by_filtered.new_empty(*g.shape[:2], 2 * channels)
+    torch.addcmul(by_filtered, by_filtered * filtered, filtered, value=-1, out=of_a[..., :channels])
+    by_filtered.mul_(filtered)
+    torch.addcmul(by_filtered, by_filtered, gate, value=-1, out=of_a[..., channels:])
     of_x = None
     if wants(x):
         of_x = zero_beyond(with_.by_input(of_a, in_weight, dilation, pad), lengths)
