@@ -1,5 +1,6 @@
 """Convolutions of the discriminators on a CPU, as products of matrices: each output step is what its window of the
-input gives, so that forward, gradient by input and gradient by weight are one product each.
+input gives, so that forward, gradient by input and gradient by weight are one product each. (Grouped ones, which have
+few products, stay convolutions.)
 
 Sequences lie as `[N, T, C]`, in which a window of K steps is K * C numbers in a row:
 
@@ -18,7 +19,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv1d, pad
 
 from fastvits_kernels.onednn import fft_learning
 from fastvits_kernels.onednn.convolution import native_dtypes
@@ -33,12 +34,14 @@ def convolved(layer: nn.Module, x: Tensor) -> Tensor:
     """
     assert isinstance(layer, nn.Conv1d | nn.Conv2d)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if not x.is_cpu or dtype not in native_dtypes() or layer.groups > 1 or _hooked(layer):
+    if not x.is_cpu or dtype not in native_dtypes() or _hooked(layer):
         return cast(Tensor, layer(x))
     weight, bias = layer.weight, cast(Tensor, layer.bias)
     stride, padding = layer.stride[0], cast(int, layer.padding[0])
     with torch.autocast("cpu", enabled=False):
         x, filters, bias = x.to(dtype), weight.flatten(2).to(dtype), bias.to(dtype)
+        if layer.groups > 1:
+            return cast(Tensor, _Grouped.apply(x, filters, bias, stride, padding, layer.groups))
         if stride == 1 and filters.shape[2] == 2 * padding + 1 and _fourier_pays(x, filters):
             return cast(Tensor, _Fourier.apply(x, filters, bias))
         return _product(x, filters, bias, stride, padding)
@@ -89,6 +92,48 @@ class _Fourier(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             of_bias = sequences.sum((0, 1))
         return of_x, of_filters, of_bias
+
+
+class _Grouped(torch.autograd.Function):
+    """A grouped convolution of `[B, C, T]` with `[C_out, C / groups, K]`. oneDNN computes it and its gradient by
+    weight; that by input, for which it takes two to four times as long, is here a convolution that makes the channels
+    of `stride` steps side by side:
+
+        dx[stride q + r - padding] = sum_i w[r + stride i] dy[q - i]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
+        ctx.save_for_backward(x, filters)
+        ctx.geometry = stride, padding, groups
+        return conv1d(x, filters, bias, stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, filters = ctx.saved_tensors
+        stride, padding, groups = ctx.geometry
+        of_filters = of_bias = None
+        if ctx.needs_input_grad[1]:
+            _, of_filters, _ = torch.ops.aten.convolution_backward(
+                grad, x, filters, None, [stride], [padding], [1], False, [0], groups, (False, True, False)
+            )
+        if ctx.needs_input_grad[2]:
+            of_bias = grad.sum((0, 2))
+        of_x = _by_input(grad, filters, x.shape[2], *ctx.geometry) if ctx.needs_input_grad[0] else None
+        return of_x, of_filters, of_bias, None, None, None
+
+
+def _by_input(grad: Tensor, filters: Tensor, steps: int, stride: int, padding: int, groups: int) -> Tensor:
+    batch, made = len(grad), grad.shape[2]
+    outputs, inputs, taps = filters.shape
+    number = -(-taps // stride)
+    # [groups, C_out / groups, C / groups, stride, number], the last in the order in which the input's steps come.
+    phases = pad(filters, (0, number * stride - taps)).view(groups, -1, inputs, number, stride).transpose(3, 4).flip(4)
+    phases = phases.permute(0, 2, 3, 1, 4).reshape(groups * inputs * stride, outputs // groups, number)
+    rows = -(-(steps + padding) // stride)
+    side_by_side = conv1d(pad(grad, (number - 1, rows - made)), phases, groups=groups)
+    long = side_by_side.view(batch, groups * inputs, stride, rows).transpose(2, 3).flatten(2)
+    return long[..., padding : padding + steps]
 
 
 class _Windows(torch.autograd.Function):

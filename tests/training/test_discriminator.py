@@ -129,6 +129,17 @@ def test_gradients_of_products_of_windows_are_right_and_can_be_taken_twice():
         assert torch.autograd.gradcheck(lambda *a, geometry=geometry: windows._Windows.apply(*a, *geometry), given)
 
 
+@pytest.mark.parametrize(("steps", "taps", "stride"), [(17, 5, 2), (16, 11, 4), (13, 3, 4), (9, 5, 1)])
+def test_gradients_of_grouped_convolutions_are_right_and_can_be_taken_twice(steps, taps, stride):
+    torch.manual_seed(steps)
+    shapes = (2, 4, steps), (6, 2, taps), (6,)
+    given = [torch.rand(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    geometry = stride, taps // 2, 2
+    product = windows._Grouped.apply
+    assert torch.autograd.gradcheck(lambda *tensors: product(*tensors, *geometry), given)
+    assert torch.autograd.gradgradcheck(lambda *tensors: product(*tensors, *geometry), given)
+
+
 def test_layers_go_through_the_fourier_domain_with_gradients_of_gradients():
     """Filters `[C_out, C_in, taps]` of 128 channels: exact to the rule of numbers, and what is differentiated again is
     the same."""
