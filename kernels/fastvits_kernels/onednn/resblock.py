@@ -36,6 +36,10 @@ from .images import convolved, learn
 _Convolution = tuple[Tensor, Tensor, int]
 """Weight, bias and dilation."""
 
+_KEPT_CHANNELS = 128
+"""With so many, what the second convolution of a pair has heard is kept for the gradients: two thirds of the products
+are in these stages, and two fifths of the memory that all would take."""
+
 
 class _Branches:
     """The inputs' leaky ReLU for each branch, computed once where the branches share one input."""
@@ -172,14 +176,15 @@ def _run_learning(
 ) -> Tensor:
     out = x.new_empty(len(lasts), *x.shape[1:])
     sources = [functional.leaky_relu(zero_beyond(branch, lengths), slope) for branch in x]
-    heard = []
+    heard, keeps = [], firsts is not None and x.shape[3] >= _KEPT_CHANNELS
     for branch, (weight, bias, dilation) in enumerate(lasts):
         h = sources[branch if len(sources) > 1 else 0]
         if firsts is not None:
             first, first_bias, first_dilation = firsts[branch]
             h = convolved(h, first, first_bias, first_dilation, _span(first, first_dilation))
             h = zero_beyond(functional.leaky_relu_(h, slope), lengths)
-            heard.append(h)
+            if keeps:
+                heard.append(h)
         y = convolved(h, weight, bias, dilation, _span(weight, dilation))
         before = _one_of(residual, branch)
         if before is None:
@@ -187,7 +192,8 @@ def _run_learning(
         else:
             torch.add(before, y, out=out[branch])
         clear_beyond(out[branch], lengths)
-    keep(*heard)
+    if keeps:
+        keep(*heard)
     return out.mean(0) if mean else out
 
 
