@@ -114,11 +114,6 @@ class VitsDiscriminator(nn.Module):
             raise ValueError(f"waveform must have the shape [B, T_samples], got {tuple(waveform.shape)}")
         return [discriminator(waveform) for discriminator in self.discriminators]
 
-    def both(self, real: Tensor, made: Tensor) -> tuple[list[Judgement], list[Judgement]]:
-        """Both judgements in one pass, of two tensors `[B, T_samples]`."""
-        pairs = [judged_both(judge, real, made) for judge in self.discriminators]
-        return [right for right, _ in pairs], [wrong for _, wrong in pairs]
-
 
 def judged_both(judge: nn.Module, real: Tensor, made: Tensor) -> tuple[Judgement, Judgement]:
     """What one of the discriminators says of two tensors `[B, T_samples]`, in one pass."""

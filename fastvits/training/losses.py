@@ -3,23 +3,16 @@
 All are sums over discriminators of means, computed in float32 or wider.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .discriminator import Judgement, VitsDiscriminator
+from .discriminator import Judgement
 
-__all__ = [
-    "adversarial_losses",
-    "adversarial_losses_of",
-    "discriminator_loss",
-    "feature_loss",
-    "frozen",
-    "generator_loss",
-]
+__all__ = ["adversarial_losses", "discriminator_loss", "feature_loss", "frozen", "generator_loss"]
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -63,19 +56,16 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def adversarial_losses(discriminator: VitsDiscriminator, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-    """The generator's two losses, least squares and feature matching, of waveforms `[B, T_samples]`.
+def adversarial_losses(judges: Iterable[nn.Module], real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    """The generator's two losses by some discriminators, least squares and feature matching, of waveforms `[B,
+    T_samples]`.
 
     Neither the weights' gradients nor anything for the recordings' is kept: this pass is the generator's.
     """
-    losses = [adversarial_losses_of(judge, real, made) for judge in discriminator.discriminators]
-    return torch.stack([one for one, _ in losses]).sum(), torch.stack([two for _, two in losses]).sum()
-
-
-def adversarial_losses_of(judge: nn.Module, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-    """The share that one of the discriminators has in `adversarial_losses`."""
-    with frozen(judge), parametrize.cached():  # normalised weights are the same in both passes
-        with torch.no_grad():
-            heard = judge(real)
-        judged = judge(made)
-    return generator_loss([judged]), feature_loss([heard], [judged])
+    heard, judged = [], []
+    for judge in judges:
+        with frozen(judge), parametrize.cached():  # normalised weights are the same in both passes
+            with torch.no_grad():
+                heard.append(judge(real))
+            judged.append(judge(made))
+    return generator_loss(judged), feature_loss(heard, judged)

@@ -14,7 +14,7 @@ from ..models.output import VitsModelOutput
 from ..models.vits import VitsModel
 from .batches import Batch, item_seed
 from .discriminator import VitsDiscriminator, judged_both
-from .losses import adversarial_losses_of, discriminator_loss
+from .losses import adversarial_losses, discriminator_loss
 from .processes import Processes
 from .settings import TrainingSettings
 
@@ -176,7 +176,7 @@ class Networks:
         losses = []
         for judge in self.discriminator.discriminators:
             with self.autocast():
-                pair = torch.stack(adversarial_losses_of(judge, real, heard))
+                pair = torch.stack(adversarial_losses([judge], real, heard))
             self.scalers[0].scale(pair.sum() / parts).backward()
             losses.append(pair.detach())
         generator, features = torch.stack(losses).sum(0)

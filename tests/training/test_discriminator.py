@@ -10,7 +10,7 @@ from torch import nn
 from fastvits import VitsConfig, VitsModel
 from fastvits.training import windows
 from fastvits.training.batches import epoch_batches
-from fastvits.training.discriminator import VitsDiscriminator
+from fastvits.training.discriminator import VitsDiscriminator, judged_both
 from fastvits.training.discriminator_files import load_discriminator, save_discriminator
 from fastvits.training.inspection import Example
 from fastvits.training.losses import adversarial_losses, discriminator_loss, feature_loss, generator_loss
@@ -72,11 +72,12 @@ def test_losses_are_the_published_formulas():
 
 def test_the_generators_pass_leaves_the_discriminators_weights_alone(discriminator):
     real, made = waveforms(1), waveforms(2).requires_grad_()
-    one, two = adversarial_losses(discriminator, real, made)
+    one, two = adversarial_losses(discriminator.discriminators, real, made)
     (one + two).backward()
     assert made.grad.abs().max() > 0
     assert all(parameter.grad is None and parameter.requires_grad for parameter in discriminator.parameters())
-    together, apart = discriminator.both(real, made.detach()), (discriminator(real), discriminator(made.detach()))
+    pairs = [judged_both(judge, real, made.detach()) for judge in discriminator.discriminators]
+    together, apart = zip(*pairs, strict=True), (discriminator(real), discriminator(made.detach()))
     for half, alone in zip(together, apart, strict=True):
         for (scores, features), (expected, others) in zip(half, alone, strict=True):
             assert relative_rms(scores, expected) <= MODEL_FLOAT32

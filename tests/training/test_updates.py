@@ -61,8 +61,8 @@ def test_gradients_taken_part_by_part_are_those_of_the_whole_loss(voice):
     again = Networks(model, discriminator, settings, Processes("cpu"))
     output = again.forward(given)
     real = again._recorded(given, output)
-    judged = discriminator_loss(*discriminator.both(real, output.segment.detach()))
-    generator, features = adversarial_losses(discriminator, real, output.segment)
+    judged = discriminator_loss(discriminator(real), discriminator(output.segment.detach()))
+    generator, features = adversarial_losses(discriminator.discriminators, real, output.segment)
     loss = settings.mel_weight * output.loss_mel + settings.duration_weight * output.loss_duration
     loss = loss + settings.kl_weight * output.loss_kl + generator + features
     told = {"discriminator": judged, "generator": generator, "features": features, "total": loss}

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ..dispatch.masking import zero_beyond
 from ..dispatch.packing import packed
 from ..dispatch.registry import Implementation, named, ops
+from ..ops.gradients import leaky
 from .convolution import (
     activated,
     clear_beyond,
@@ -80,12 +81,10 @@ def _run_learning(
 ) -> Tensor:
     batch, steps, _ = x.shape
     more = -(-weight.shape[0] // stride) - 1
-    source = zero_beyond(x, lengths)
-    source = functional.pad(functional.leaky_relu(source, slope) if slope != 1.0 else source, (0, 0, 0, more))
+    source = functional.pad(leaky(zero_beyond(x, lengths), slope), (0, 0, 0, more))
     full = product(source, phases(weight, stride), None if bias is None else bias.repeat(stride), 1, more)
-    kept = full.view(batch, (steps + more) * stride, weight.shape[2])[
-        :, padding : padding + steps * stride
-    ].contiguous()
+    long = full.view(batch, (steps + more) * stride, weight.shape[2])
+    kept = long[:, padding : padding + steps * stride].contiguous()
     return clear_beyond(kept, None if lengths is None else lengths * stride)
 
 
