@@ -24,11 +24,15 @@ lost.
 """
 
 
+def coupling_radius(config: VitsConfig) -> int:
+    """How many frames on each side a latent hears through one coupling of the flow."""
+    layers = range(config.prior_encoder_num_wavenet_layers)
+    return sum((config.wavenet_kernel_size - 1) * config.wavenet_dilation_rate**i for i in layers) // 2
+
+
 def flow_receptive_radius(config: VitsConfig) -> int:
     """How many frames on each side a latent hears through the flow."""
-    layers = range(config.prior_encoder_num_wavenet_layers)
-    spans = sum((config.wavenet_kernel_size - 1) * config.wavenet_dilation_rate**i for i in layers)
-    return config.prior_encoder_num_flows * spans // 2
+    return config.prior_encoder_num_flows * coupling_radius(config)
 
 
 @known
@@ -162,20 +166,36 @@ class VitsResidualCouplingBlock(nn.Module):
         """`[B, T, flow_size]` without the `margins` at both ends, which are there to be heard; each coupling leaves out
         what no later one hears."""
         low, high = x.chunk(2, dim=-1)
-        # Forwards a reversal follows each coupling, backwards it goes before it.
-        flipped = reverse
-        for done, flow in enumerate(reversed(self.flows) if reverse else self.flows, 1):
-            flow = cast(VitsResidualCouplingLayer, flow)
-            if flipped:
-                low = flow.shift(high, low, lengths, speaker, reverse=reverse, flipped=True)
-            else:
-                high = flow.shift(low, high, lengths, speaker, reverse=reverse)
-            flipped = not flipped
-            heard = self.reach * (len(self.flows) - done) // len(self.flows)
+        for done in range(len(self.flows)):
+            low, high = self._coupled(done, low, high, lengths, speaker, reverse=reverse)
+            heard = self.reach * (len(self.flows) - done - 1) // len(self.flows)
             left, right = (max(margin - heard, 0) for margin in margins)
             if left or right:
                 kept = slice(left, low.shape[1] - right)
                 low, high, margins = low[:, kept], high[:, kept], (margins[0] - left, margins[1] - right)
                 lengths = None if lengths is None else (lengths - left).clamp(0, low.shape[1])
+        return self._joined(low, high)
+
+    def back_through(
+        self, done: int, x: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None
+    ) -> Tensor:
+        """What `transform` with `reverse` does after `done` couplings up to the next one, `[B, T, flow_size]` of what
+        comes in between; all of them in turn do the whole. For a flow that nobody watches."""
+        low, high = x.chunk(2, dim=-1)
+        low, high = self._coupled(done, low, high, lengths, speaker, reverse=True)
+        return self._joined(low, high) if done == len(self.flows) - 1 else torch.cat([low, high], dim=-1)
+
+    def _coupled(
+        self, done: int, low: Tensor, high: Tensor, lengths: Tensor | None, speaker: Tensor | None, *, reverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Both halves behind the coupling that follows `done` others."""
+        flow = cast(VitsResidualCouplingLayer, self.flows[-1 - done if reverse else done])
+        # Forwards a reversal follows each coupling, backwards it goes before it.
+        if reverse == (done % 2 == 0):
+            return flow.shift(high, low, lengths, speaker, reverse=reverse, flipped=True), high
+        return low, flow.shift(low, high, lengths, speaker, reverse=reverse)
+
+    def _joined(self, low: Tensor, high: Tensor) -> Tensor:
+        """The result, of its two halves."""
         out = torch.cat([low, high], dim=-1)
         return out.flip(-1) if len(self.flows) % 2 else out

@@ -32,6 +32,9 @@ from .weight_norm import WeightNormalizable
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
 
+PRE_RADIUS = 3
+"""Frames that the first convolution hears on either side."""
+
 _Stage = dict[str, Any]
 """The arguments of `mrf_stage` that a stage's layers give."""
 
@@ -86,7 +89,7 @@ def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]
     """The latent frames `[begin, end)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both
     ends)."""
     begin, end = stages_window(config, start, stop, 0, len(config.upsample_rates))
-    return begin - 3, end + 3  # conv_pre
+    return begin - PRE_RADIUS, end + PRE_RADIUS
 
 
 def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -196,21 +199,29 @@ class VitsHifiGan(WeightNormalizable):
         return _masked(self.conv_post(_masked(leaky_relu(h, LAST_SLOPE), lengths)).tanh(), lengths)
 
     def _run(self, latents: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
-        cond = None if speaker is None else vectors_projected(self.cond, speaker)
-        x = convolved(self.conv_pre, latents, cond=cond, lengths=lengths)
-        stages = [self._stage(stage, x) for stage in range(len(self.upsampler))]
-        # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
-        # hear 10, and what the first stage makes is small.
-        for first, last in ((0, 1), (1, len(stages))) if len(stages) > 1 else ((0, 1),):
-            x = self._in_pieces(x, first, last, lengths, stages)
-            if lengths is not None:
-                lengths = lengths * math.prod(self.config.upsample_rates[first:last])
-        return x.squeeze(-1)
+        x = self.first_stage(latents, lengths, speaker)
+        if len(self.upsampler) == 1:
+            return x.squeeze(-1)
+        return self.later_stages(x, None if lengths is None else lengths * self.config.upsample_rates[0])
 
-    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None, stages: Sequence[_Stage]) -> Tensor:
+    # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would hear
+    # 10, and what the first stage makes is small.
+
+    def first_stage(self, latents: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
+        """`[B, T_frames, flow_size]`, `lengths` `[B]` in frames, speakers -> `[B, n T_frames, C]`, what the other
+        stages read, or with none the waveform. For a decoder that nobody watches."""
+        cond = None if speaker is None else vectors_projected(self.cond, speaker)
+        return self._in_pieces(convolved(self.conv_pre, latents, cond=cond, lengths=lengths), 0, 1, lengths)
+
+    def later_stages(self, x: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
+        """`[B, T, C]`, `lengths` `[B]` in its steps -> the waveform `[B, T_samples]`; a speaker is not heard."""
+        return self._in_pieces(x, 1, len(self.upsampler), lengths).squeeze(-1)
+
+    def _in_pieces(self, x: Tensor, first: int, last: int, lengths: Tensor | None) -> Tensor:
         """`_stages`, piece by piece where there is much to do, some items or some time of one: memory stays small, and
         each thread of a CPU computes pieces of its own."""
         config, total, batch = self.config, x.shape[1], x.shape[0]
+        stages = [self._stage(stage, x) for stage in range(first, last)]
         channels = [config.upsample_initial_channel // 2 ** (stage + 1) for stage in range(first, last)]
         rates = [math.prod(config.upsample_rates[first : stage + 1]) for stage in range(first, last)]
 
@@ -237,18 +248,18 @@ class VitsHifiGan(WeightNormalizable):
 
         Every tensor is read behind a leaky ReLU, which ends the stage that makes it; the first stage begins with one.
         """
-        for stage in range(first, last):
+        for stage, arguments in zip(range(first, last), stages, strict=True):
             x = kernels.mrf_stage(
                 x,
-                **stages[stage],
+                **arguments,
                 lengths=lengths,
                 slope=self.slope,
                 in_slope=self.slope if stage == 0 else 1.0,
-                out_slope=LAST_SLOPE if stage == len(stages) - 1 else self.slope,
+                out_slope=LAST_SLOPE if stage == len(self.upsampler) - 1 else self.slope,
             )
             if lengths is not None:
                 lengths = lengths * self.config.upsample_rates[stage]
-        if last < len(stages):
+        if last < len(self.upsampler):
             return x
         return convolved(self.conv_post, x, activation="tanh", lengths=lengths)
 

@@ -34,6 +34,7 @@ from .initialization import initialize
 from .inputs import check_frames
 from .layers import Float32Module
 from .learning import LossWeights
+from .levels import levels
 from .noise import duration_noise, prior_noise
 from .output import Prior, VitsModelOutput
 from .posterior_encoder import VitsPosteriorEncoder
@@ -235,7 +236,7 @@ class VitsModel(TrainableModel):
     def pieces(self, prior: Prior, chunk_frames: int, first_chunk_frames: int) -> PieceStream:
         """The waveforms `[B, n]` of consecutive pieces of so many frames, each computed when it is asked for."""
         latents = Latents(prior.latents, prior.counts, prior.speaker)
-        return PieceStream(self.config, latents, self._piece_stages(), PieceSizes(chunk_frames, first_chunk_frames))
+        return PieceStream(latents, self._piece_stages(), PieceSizes(chunk_frames, first_chunk_frames))
 
     def pieces_of_each(self, prior: Prior, sizes: PieceSizes, call: Any = None) -> list[PieceStream]:
         """`pieces` of every item for itself, `[1, n]`, parts of `call`; `next_pieces` makes several in one call."""
@@ -245,7 +246,7 @@ class VitsModel(TrainableModel):
             latents = prior.latents[row, :count]
             latents = latents if len(prior.counts) == 1 else latents.clone()  # which keeps no other item
             one = Latents(latents, [count], None if prior.speaker is None else prior.speaker[row])
-            streams.append(PieceStream(self.config, one, stages, sizes))
+            streams.append(PieceStream(one, stages, sizes))
         return streams
 
     def _piece_stages(self, call: Any = None) -> PieceStages:
@@ -256,10 +257,10 @@ class VitsModel(TrainableModel):
             with torch.no_grad(), self.entered(call):
                 yield self.stage_runner(self.graph_limits())
 
+        # Where calls are recorded, and launched at once, two are better than many.
+        many = self.device.type == "cpu"
         return PieceStages(
-            partial(VitsResidualCouplingBlock.transform, self.flow, reverse=True),
-            partial(VitsHifiGan.decode, self.decoder),
-            entered,
+            levels(self.config, self.flow, self.decoder, many=many), math.prod(self.config.upsample_rates), entered
         )
 
     def warmup(

@@ -18,7 +18,7 @@ __all__ = ["SIZES", "spoken_samples", "spoken_steps"]
 
 SIZES = PieceSizes(chunk=256, first=DEFAULT_FIRST_CHUNK_FRAMES, shared=96, first_flow=192, flow=320)
 """How sentences are cut. What two pieces both hear is computed twice, and under load that counts: pieces are larger
-than those of a stream for one listener, and the flow reads ahead. Two threads share even a short sentence."""
+than those of a stream for one listener, and the flow goes ahead of them. Two threads share even a short sentence."""
 
 
 def spoken_steps(

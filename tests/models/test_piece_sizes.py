@@ -48,7 +48,7 @@ def test_no_piece_is_longer_than_it_may_be(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "first", "last", "count", "read"),
+    ("start", "first", "last", "count", "made"),
     [
         (0, 0, 40, 300, 64),  # as far as it should
         (0, 0, 90, 300, 90),  # as far as it has to
@@ -58,8 +58,8 @@ def test_no_piece_is_longer_than_it_may_be(count: int) -> None:
         (16, 50, 300, 300, 300),
     ],
 )
-def test_the_flow_reads_ahead(start: int, first: int, last: int, count: int, read: int) -> None:
-    assert SHARED.read(start, first, last, count) == read
+def test_the_flow_goes_ahead(start: int, first: int, last: int, count: int, made: int) -> None:
+    assert SHARED.made(start, first, last, count) == made
 
 
 @pytest.mark.parametrize("sizes", [SHARED, PieceSizes(40, 5), PieceSizes(50, 7, 1, 1, 90), PieceSizes(10**6, 10**6)])
