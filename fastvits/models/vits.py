@@ -257,8 +257,8 @@ class VitsModel(TrainableModel):
             with torch.no_grad(), self.entered(call):
                 yield self.stage_runner(self.graph_limits())
 
-        # Where calls are recorded, and launched at once, two are better than many.
-        many = self.device.type == "cpu"
+        # By graphs each level would be one more to record and to launch.
+        many = not self.graph_cache.has_graphs(self.device)
         return PieceStages(
             levels(self.config, self.flow, self.decoder, many=many), math.prod(self.config.upsample_rates), entered
         )

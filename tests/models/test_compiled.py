@@ -68,8 +68,9 @@ def same(found: Any, expected: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def in_this_process() -> Iterator[None]:
-    """No pool of compiling processes, which takes longer to start than these kernels to compile."""
-    with torch._inductor.config.patch(compile_threads=1), torch.no_grad():
+    """No pool of compiling processes, which takes longer to start than these kernels to compile; and what calls these,
+    of a package, is not optimised."""
+    with torch._inductor.config.patch({"compile_threads": 1, "aot_inductor.compile_wrapper_opt_level": "O0"}), torch.no_grad():
         yield
     torch._dynamo.reset()
 
