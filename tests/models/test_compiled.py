@@ -70,7 +70,10 @@ def same(found: Any, expected: Any) -> None:
 def in_this_process() -> Iterator[None]:
     """No pool of compiling processes, which takes longer to start than these kernels to compile; and what calls these,
     of a package, is not optimised."""
-    with torch._inductor.config.patch({"compile_threads": 1, "aot_inductor.compile_wrapper_opt_level": "O0"}), torch.no_grad():
+    with (
+        torch._inductor.config.patch({"compile_threads": 1, "aot_inductor.compile_wrapper_opt_level": "O0"}),
+        torch.no_grad(),
+    ):
         yield
     torch._dynamo.reset()
 
