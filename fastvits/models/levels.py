@@ -34,8 +34,8 @@ def levels(
 ) -> tuple[Level, ...]:
     """The levels of a model: two, the flow and the decoder, or `many`, where nobody watches what these are made of.
 
-    What two pieces both hear of a level is computed twice. It is a few frames where the level is one coupling, or one
-    part of the decoder, and some forty for the flow as a whole.
+    What two pieces both hear of a level is computed twice: up to ten frames on either side where the level is one
+    coupling, or one part of the decoder, and 32 for the published flow as a whole.
     """
     return (*_of_flow(config, flow, many), *_of_decoder(config, decoder, many))
 

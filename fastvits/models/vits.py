@@ -223,7 +223,8 @@ class VitsModel(TrainableModel):
         Each piece has `chunk_frames` frames (of `prod(upsample_rates)` samples), the first `first_chunk_frames` so
         that it comes early (None: as the others), the last what is left. A piece is computed when it is asked for,
         from the latents that it can hear and no others. Text and durations are computed, and bad input is refused,
-        when `stream` is called. `controls` are those of `forward`: `speaker_id` to `durations`. No gradients.
+        when `stream` is called, which also decides whether layers run one by one, for hooks and layers of one's own.
+        `controls` are those of `forward`: `speaker_id` to `durations`. No gradients.
         """
         check_frames(chunk_frames, "chunk_frames")
         if first_chunk_frames is not None:
@@ -259,9 +260,8 @@ class VitsModel(TrainableModel):
 
         # By graphs each level would be one more to record and to launch.
         many = not self.graph_cache.has_graphs(self.device)
-        return PieceStages(
-            levels(self.config, self.flow, self.decoder, many=many), math.prod(self.config.upsample_rates), entered
-        )
+        parts = levels(self.config, self.flow, self.decoder, many=many)
+        return PieceStages(parts, math.prod(self.config.upsample_rates), entered)
 
     def warmup(
         self,
