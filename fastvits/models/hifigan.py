@@ -32,9 +32,6 @@ from .weight_norm import WeightNormalizable
 # The published decoder's last leaky ReLU keeps torch's default slope, whatever `leaky_relu_slope` says.
 LAST_SLOPE = 0.01
 
-PRE_RADIUS = 3
-"""Frames that the first convolution hears on either side."""
-
 _Stage = dict[str, Any]
 """The arguments of `mrf_stage` that a stage's layers give."""
 
@@ -85,11 +82,11 @@ def stages_window(config: VitsConfig, start: int, stop: int, first: int, last: i
     return begin, end + 1
 
 
-def decoder_window(config: VitsConfig, start: int, stop: int) -> tuple[int, int]:
+def decoder_window(config: VitsConfig, start: int, stop: int, last: int | None = None) -> tuple[int, int]:
     """The latent frames `[begin, end)` that the waveform of the frames `[start, stop)` hears (perhaps beyond both
-    ends)."""
-    begin, end = stages_window(config, start, stop, 0, len(config.upsample_rates))
-    return begin - PRE_RADIUS, end + PRE_RADIUS
+    ends), or what the stages before `last` make of these."""
+    begin, end = stages_window(config, start, stop, 0, len(config.upsample_rates) if last is None else last)
+    return begin - 3, end + 3  # conv_pre
 
 
 def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -199,13 +196,12 @@ class VitsHifiGan(WeightNormalizable):
         return _masked(self.conv_post(_masked(leaky_relu(h, LAST_SLOPE), lengths)).tanh(), lengths)
 
     def _run(self, latents: Tensor, lengths: Tensor | None, speaker: Tensor | None) -> Tensor:
+        # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would
+        # hear 10, and what the first stage makes is small.
         x = self.first_stage(latents, lengths, speaker)
         if len(self.upsampler) == 1:
             return x.squeeze(-1)
         return self.later_stages(x, None if lengths is None else lengths * self.config.upsample_rates[0])
-
-    # A piece of the later stages hears 2 frames more on either side, one that begins with the first stage would hear
-    # 10, and what the first stage makes is small.
 
     def first_stage(self, latents: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
         """`[B, T_frames, flow_size]`, `lengths` `[B]` in frames, speakers -> `[B, n T_frames, C]`, what the other

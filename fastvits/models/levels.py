@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..configuration import VitsConfig
 from .flow import VitsResidualCouplingBlock, coupling_radius, flow_receptive_radius
-from .hifigan import PRE_RADIUS, VitsHifiGan, decoder_window, stages_window
+from .hifigan import VitsHifiGan, decoder_window, stages_window
 from .observed import observed
 
 Layer: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
@@ -56,15 +56,9 @@ def _of_decoder(config: VitsConfig, decoder: VitsHifiGan, many: bool) -> list[Le
     if not many or number == 1 or observed(decoder):
         return [Level("decoder", partial(VitsHifiGan.decode, decoder), 1, partial(decoder_window, config))]
 
-    def hears_first(start: int, stop: int) -> tuple[int, int]:
-        begin, end = stages_window(config, start, stop, 0, 1)
-        return begin - PRE_RADIUS, end + PRE_RADIUS
-
-    def hears_rest(start: int, stop: int) -> tuple[int, int]:
-        return stages_window(config, start, stop, 1, number)
-
+    hears_rest = partial(stages_window, config, first=1, last=number)
     return [
-        Level("first stage", decoder.first_stage, 1, hears_first),
+        Level("first stage", decoder.first_stage, 1, partial(decoder_window, config, last=1)),
         Level("later stages", decoder.later_stages, config.upsample_rates[0], hears_rest),
     ]
 
